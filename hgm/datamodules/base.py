@@ -1,0 +1,236 @@
+"""What all sources of transitions share: streaming, the held-out split, batches, checks."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import final
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from hgm.envs.base import TaskFamily, check_int, check_real
+
+KEYS = (
+    "observation",
+    "action",
+    "task",
+    ("next", "observation"),
+    ("next", "reward"),
+    ("next", "done"),
+    ("next", "terminated"),
+)
+"""Keys of every batch ``[N, B]``."""
+
+MIN_TRANSITIONS = 20
+MAX_TRANSITIONS = 10_000_000
+
+
+class Batches:
+    """Iterable of known length: Lightning prefetches, and resumes wrongly, without a length."""
+
+    def __init__(self, length: int, start: Callable[[], Iterator[TensorDictBase]]) -> None:
+        self._length = length
+        self._start = start
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[TensorDictBase]:
+        return self._start()
+
+
+class TransitionData(LightningDataModule, ABC):
+    """Transitions of N tasks as TensorDicts ``[N, B]`` with TorchRL's keys :data:`KEYS`.
+
+    The first pass streams what the source delivers and keeps it; later passes replay it, shuffled
+    anew when ``batch_size`` is given. A fixed random fraction is held out and never trained on.
+    Every rank holds its own share of the transitions of all tasks, and all ranks yield equally
+    many batches. All randomness is private and derives from ``seed``, the rank and the epoch, so a
+    resumed run needs no saved state of the data.
+
+    Args:
+        num_transitions: Transitions per task over all ranks, with the held-out ones.
+        holdout_fraction: Fraction held out, in (0, 0.5].
+        batch_size: Transitions per task in a batch; None: all that the rank holds.
+        seed: Seed of tasks, environments, behaviour and splits.
+
+    Attributes:
+        family: The task family, or None where the data come from elsewhere.
+        tasks: Hidden task parameters ``(N, k)`` for evaluation, or None.
+        num_tasks: Number ``N`` of tasks.
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+
+    Raises:
+        ValueError: If an argument is out of range, naming it, its value and what would be right.
+    """
+
+    family: TaskFamily | None
+    tasks: Tensor | None
+    num_tasks: int
+    dim_state: int
+    dim_action: int
+
+    def __init__(
+        self, num_transitions: int, holdout_fraction: float, batch_size: int | None, seed: int
+    ) -> None:
+        super().__init__()
+        self.num_transitions = check_int(
+            "num_transitions", num_transitions, MIN_TRANSITIONS, MAX_TRANSITIONS
+        )
+        self.holdout_fraction = check_real("holdout_fraction", holdout_fraction, 0.0, strict=True)
+        if self.holdout_fraction > 0.5:
+            raise ValueError(
+                f"Expected `holdout_fraction` to be in (0, 0.5], got {holdout_fraction!r}."
+            )
+        self.batch_size = None if batch_size is None else check_int("batch_size", batch_size, 1)
+        self.seed = check_int("seed", seed, 0)
+        self._train: list[TensorDictBase] = []
+        self._held: list[TensorDictBase] = []
+        self._source: Iterator[TensorDictBase] | None = None
+        self._received = 0
+        self._complete = False
+        self._passes = 0
+
+    @abstractmethod
+    def _deliver(self) -> Iterator[TensorDictBase]:
+        """Yield this rank's ``num_local`` transitions in time order, in pieces ``[N, b]``."""
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process; 0 without a trainer."""
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes; 1 without a trainer."""
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    @property
+    def num_local(self) -> int:
+        """Transitions per task of this rank: shares differ by one at most.
+
+        Raises:
+            ValueError: If a rank would hold fewer than 20.
+        """
+        share, rest = divmod(self.num_transitions, self.world_size)
+        if share < MIN_TRANSITIONS:
+            raise ValueError(
+                f"Expected `num_transitions` to give each of {self.world_size} ranks at least "
+                f"{MIN_TRANSITIONS}, got {self.num_transitions}."
+            )
+        return share + (self.rank < rest)
+
+    @final
+    def train_dataloader(self) -> Batches:
+        """Batches ``[N, B]`` of training transitions."""
+        if self.batch_size is None:
+            return Batches(1, self._whole_pass)
+        # The smallest share counts: ranks that yield unequally often would wait for ever.
+        share = self.num_transitions // self.world_size
+        smallest = min(n - self._num_held(n) for n in (share, self.num_local))
+        return Batches(math.ceil(smallest / self.batch_size), self._split_pass)
+
+    @final
+    def val_dataloader(self) -> Batches:
+        """The held-out transitions as one batch ``[N, H]``."""
+        return Batches(1, self._held_pass)
+
+    @final
+    def test_dataloader(self) -> Batches:
+        """The same as :meth:`val_dataloader`."""
+        return self.val_dataloader()
+
+    @final
+    def generator(self, *purpose: int) -> torch.Generator:
+        """A private generator for this seed, this rank and a purpose."""
+        return torch.Generator().manual_seed(self.derive_seed(*purpose))
+
+    @final
+    def derive_seed(self, *purpose: int) -> int:
+        """A seed for this rank and a purpose, independent of the others."""
+        sequence = np.random.SeedSequence([self.seed, self.rank, *purpose])
+        return int(sequence.generate_state(1)[0])
+
+    def _num_held(self, num: int) -> int:
+        return max(1, round(self.holdout_fraction * num))
+
+    def _advance(self) -> bool:
+        """Take one delivery from the source, check it, split it. False when there is no more."""
+        if self._complete:
+            return False
+        if self._source is None:
+            order = torch.randperm(self.num_local, generator=self.generator(0))
+            self._is_held = torch.zeros(self.num_local, dtype=torch.bool)
+            self._is_held[order[: self._num_held(self.num_local)]] = True
+            self._source = self._deliver()
+        piece = next(self._source, None)
+        if piece is None:
+            self._complete = True
+            return False
+        check_finite(piece)
+        held = self._is_held[self._received : self._received + piece.shape[1]]
+        self._received += piece.shape[1]
+        self._train.append(piece[:, ~held])
+        self._held.append(piece[:, held])
+        return True
+
+    def _all(self, pieces: list[TensorDictBase]) -> TensorDictBase:
+        """Everything in ``pieces`` once the source is exhausted, as one TensorDict."""
+        while self._advance():
+            pass
+        if len(pieces) > 1:
+            pieces[:] = [torch.cat(pieces, 1)]
+        # A shallow copy: a consumer may add keys, and must not add them to the store.
+        return pieces[0].clone(recurse=False)
+
+    def _whole_pass(self) -> Iterator[TensorDictBase]:
+        yield self._all(self._train)
+
+    def _held_pass(self) -> Iterator[TensorDictBase]:
+        yield self._all(self._held)
+
+    def _split_pass(self) -> Iterator[TensorDictBase]:
+        epoch = self._passes if self.trainer is None else self.trainer.current_epoch
+        self._passes += 1
+        generator = self.generator(1, epoch)
+        pieces = self._stream() if epoch == 0 else iter([self._all(self._train)])
+        left, size = len(self.train_dataloader()), self.batch_size or self.num_local
+        pending: TensorDictBase | None = None
+        for piece in pieces:
+            piece = piece[:, torch.randperm(piece.shape[1], generator=generator)]
+            pending = piece if pending is None else torch.cat((pending, piece), 1)
+            while left > 0 and pending.shape[1] >= size:
+                left -= 1
+                yield pending[:, :size]
+                pending = pending[:, size:]
+        if left > 0 and pending is not None:
+            yield pending
+
+    def _stream(self) -> Iterator[TensorDictBase]:
+        """Stored pieces first, then new ones as the source delivers them."""
+        index = 0
+        while index < len(self._train) or self._advance():
+            yield self._train[index]
+            index += 1
+
+
+def check_finite(batch: TensorDictBase) -> None:
+    """Check that transitions ``[N, b]`` are finite.
+
+    Raises:
+        ValueError: If an entry is NaN or infinite, naming the key and the first such task.
+    """
+    for key in KEYS:
+        value = batch.get(key)
+        bad = (~value.isfinite()).flatten(1).any(1)
+        if bad.any():
+            raise ValueError(
+                f"Expected finite transitions, but `{key}` of task {int(bad.nonzero()[0])} has NaN "
+                "or infinite values. Check the environment, or drop these transitions."
+            )

@@ -1,0 +1,9 @@
+"""Task families and their batched environments."""
+
+from hgm.envs.base import TaskFamily, Truth
+from hgm.envs.navigation import Navigation
+from hgm.envs.point import PointEnv
+from hgm.envs.rewards import RewardTransform
+from hgm.envs.scattered import Scattered
+
+__all__ = ["Navigation", "PointEnv", "RewardTransform", "Scattered", "TaskFamily", "Truth"]

@@ -1,0 +1,179 @@
+"""The contract of a task family, and the truth about it that only evaluation may see."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, final
+
+import torch
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.envs import EnvBase
+
+
+@dataclass(frozen=True)
+class Truth:
+    r"""What is known about a family's hereditary group. For evaluation only, never for training.
+
+    The group acts by :math:`L_g` on states and by :math:`K_g` on actions, and the rewards are
+    inherited, :math:`r_i(L_i s') = \phi_i(r_0(s'))` with an increasing :math:`\phi_i`.
+
+    Attributes:
+        generators: Basis of the state algebra, ``(d, n, n)``, each of Frobenius norm sqrt 2.
+        elements: True left actions of base task 0 into every task, ``(N, n, n)``, identity first.
+        action_generators: What the same algebra elements do to actions, ``(d, m, m)``.
+        element_error_deg: Maps estimated elements ``(N, n, n)`` to errors ``(N,)`` in degrees.
+        reward: Noise-free rewards, states ``(N, B, n)`` to ``(N, B)``; None where not written down.
+        dynamics: Noise-free ``T(state, action)``; None where the dynamics do not share the group
+            (a box of actions under a rotation) or are not written down.
+    """
+
+    generators: Tensor
+    elements: Tensor
+    action_generators: Tensor
+    element_error_deg: Callable[[Tensor], Tensor]
+    reward: Callable[[Tensor], Tensor] | None = None
+    dynamics: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+class TaskFamily(ABC):
+    """Tasks that share their dynamics and differ in the reward.
+
+    A subclass writes :attr:`dim_state`, :attr:`dim_action`, :meth:`sample_tasks` and
+    :meth:`make_env`; :meth:`goal_policy` and :meth:`truth` are optional. Call
+    :func:`hgm.testing.check_family` on an instance in your own tests.
+
+    Attributes:
+        num_train_tasks: Number ``N`` of training tasks, set by the subclass's constructor.
+        max_steps: Length of an episode that does not terminate.
+    """
+
+    num_train_tasks: int
+    max_steps: int = 100
+
+    @property
+    @abstractmethod
+    def dim_state(self) -> int:
+        """State dimension ``n``."""
+
+    @property
+    @abstractmethod
+    def dim_action(self) -> int:
+        """Action dimension ``m``."""
+
+    @abstractmethod
+    def sample_tasks(self, num: int, generator: torch.Generator) -> Tensor:
+        """Draw hidden task parameters.
+
+        Args:
+            num: Number of tasks.
+            generator: The only source of randomness, on the CPU.
+
+        Returns:
+            One row of parameters per task, ``(num, k)``, float32.
+        """
+
+    @abstractmethod
+    def make_env(
+        self,
+        tasks: Tensor,
+        num_copies: int,
+        seed: int,
+        device: torch.device | str | None = None,
+    ) -> EnvBase:
+        """Build one batched environment that runs all tasks.
+
+        Its keys are ``observation (n,)``, ``action (m,)``, ``reward (1,)`` and ``task (1,)``, the
+        row of ``tasks`` that a copy runs. Task parameters never appear in its TensorDicts.
+
+        Args:
+            tasks: Task parameters, ``(N, k)``.
+            num_copies: Parallel copies ``K`` of every task.
+            seed: Seed of the environment's private generator.
+            device: Where it runs; the CPU if None.
+
+        Returns:
+            An environment of batch size ``(N, num_copies)``.
+        """
+
+    def goal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
+        """Policy that solves the tasks knowing them: optimum and source of goal-directed data.
+
+        Args:
+            tasks: Task parameters, ``(N, k)``.
+
+        Returns:
+            A module from ``observation`` and ``task`` to ``action``.
+
+        Raises:
+            ValueError: If the family has none.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no goal policy: use behaviour='random', or write its "
+            "`goal_policy`."
+        )
+
+    def truth(self, tasks: Tensor) -> Truth | None:
+        """The hereditary group where it is known, for evaluation only; None otherwise."""
+        return None
+
+    @final
+    def train_tasks(self, seed: int) -> Tensor:
+        """Training tasks of a seed, ``(num_train_tasks, k)``; row 0 is the base task."""
+        return self._train_tasks(torch.Generator().manual_seed(seed))
+
+    def _train_tasks(self, generator: torch.Generator) -> Tensor:
+        """Hook of :meth:`train_tasks` for families whose tasks may be given, not drawn."""
+        return self.sample_tasks(self.num_train_tasks, generator)
+
+
+def check_int(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return ``value`` as int, or raise a ValueError that names it and the range allowed."""
+    inside = (
+        isinstance(value, Integral)
+        and not isinstance(value, bool)
+        and int(value) >= least
+        and (most is None or int(value) <= most)
+    )
+    if not inside:
+        limit = "" if most is None else f" and at most {most}"
+        raise ValueError(f"Expected `{name}` to be an int, at least {least}{limit}, got {value!r}.")
+    return int(value)
+
+
+def check_real(name: str, value: Any, least: float = -math.inf, strict: bool = False) -> float:
+    """Return ``value`` as finite float, or raise a ValueError that names it and what is allowed."""
+    valid = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (valid and (value > least if strict else value >= least)):
+        limit = "" if least == -math.inf else f" {'above' if strict else 'of at least'} {least:g}"
+        raise ValueError(f"Expected `{name}` to be a finite number{limit}, got {value!r}.")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, or raise a ValueError that lists them."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"Expected `{name}` to be one of {list(choices)}, got {value!r}.")
+    return value
+
+
+def check_matrix(name: str, value: Any, num_columns: int) -> Tensor:
+    """Return nested sequences (lists, YAML lists, arrays) as a finite float64 matrix.
+
+    Raises:
+        ValueError: If it is not a sequence of vectors of length ``num_columns``, or not finite.
+    """
+    rows = value.tolist() if hasattr(value, "tolist") else value
+    valid = isinstance(rows, Sequence) and not isinstance(rows, str) and len(rows) > 0
+    for row in rows if valid else ():
+        valid &= isinstance(row, Sequence) and not isinstance(row, str) and len(row) == num_columns
+    if not valid:
+        raise ValueError(
+            f"Expected `{name}` to be a list of vectors of length {num_columns}, got {value!r}."
+        )
+    numbers = [[check_real(name, entry) for entry in row] for row in rows]
+    return torch.tensor(numbers, dtype=torch.float64)
