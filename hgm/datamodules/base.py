@@ -13,7 +13,8 @@ from lightning import LightningDataModule
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from hgm.envs.base import TaskFamily, check_int, check_real
+from hgm.checks import check_int, check_real
+from hgm.envs.base import TaskFamily
 
 KEYS = (
     "observation",

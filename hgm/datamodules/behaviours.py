@@ -7,7 +7,8 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequ
 from torch import Tensor
 from torchrl.envs import EnvBase
 
-from hgm.envs.base import TaskFamily, check_choice
+from hgm.checks import check_choice
+from hgm.envs.base import TaskFamily
 
 BEHAVIOURS = ("random", "goal")
 EXPLORATION = 0.25

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from hgm.checks import check_choice
 from hgm.datamodules.base import KEYS, TransitionData
 from hgm.datamodules.behaviours import BEHAVIOURS, make_behaviour
-from hgm.envs.base import TaskFamily, check_choice
+from hgm.envs.base import TaskFamily
 
 with warnings.catch_warnings():
     # TorchRL 0.14 deprecates classes of its own while it is imported.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, final
+from typing import final
 
 import torch
 from tensordict.nn import TensorDictModuleBase
@@ -129,51 +127,3 @@ class TaskFamily(ABC):
     def _train_tasks(self, generator: torch.Generator) -> Tensor:
         """Hook of :meth:`train_tasks` for families whose tasks may be given, not drawn."""
         return self.sample_tasks(self.num_train_tasks, generator)
-
-
-def check_int(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """Return ``value`` as int, or raise a ValueError that names it and the range allowed."""
-    inside = (
-        isinstance(value, Integral)
-        and not isinstance(value, bool)
-        and int(value) >= least
-        and (most is None or int(value) <= most)
-    )
-    if not inside:
-        limit = "" if most is None else f" and at most {most}"
-        raise ValueError(f"Expected `{name}` to be an int, at least {least}{limit}, got {value!r}.")
-    return int(value)
-
-
-def check_real(name: str, value: Any, least: float = -math.inf, strict: bool = False) -> float:
-    """Return ``value`` as finite float, or raise a ValueError that names it and what is allowed."""
-    valid = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not (valid and (value > least if strict else value >= least)):
-        limit = "" if least == -math.inf else f" {'above' if strict else 'of at least'} {least:g}"
-        raise ValueError(f"Expected `{name}` to be a finite number{limit}, got {value!r}.")
-    return float(value)
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return ``value`` if it is one of ``choices``, or raise a ValueError that lists them."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"Expected `{name}` to be one of {list(choices)}, got {value!r}.")
-    return value
-
-
-def check_matrix(name: str, value: Any, num_columns: int) -> Tensor:
-    """Return nested sequences (lists, YAML lists, arrays) as a finite float64 matrix.
-
-    Raises:
-        ValueError: If it is not a sequence of vectors of length ``num_columns``, or not finite.
-    """
-    rows = value.tolist() if hasattr(value, "tolist") else value
-    valid = isinstance(rows, Sequence) and not isinstance(rows, str) and len(rows) > 0
-    for row in rows if valid else ():
-        valid &= isinstance(row, Sequence) and not isinstance(row, str) and len(row) == num_columns
-    if not valid:
-        raise ValueError(
-            f"Expected `{name}` to be a list of vectors of length {num_columns}, got {value!r}."
-        )
-    numbers = [[check_real(name, entry) for entry in row] for row in rows]
-    return torch.tensor(numbers, dtype=torch.float64)

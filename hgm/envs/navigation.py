@@ -11,7 +11,8 @@ from torch import Tensor
 from torchrl.envs import EnvBase
 
 from hgm import lie
-from hgm.envs.base import TaskFamily, Truth, check_choice, check_int, check_matrix, check_real
+from hgm.checks import check_choice, check_int, check_matrix, check_real
+from hgm.envs.base import TaskFamily, Truth
 from hgm.envs.point import BOUNDS, PointEnv, bound_disc, from_chart, step, to_chart
 from hgm.envs.rewards import RewardTransform
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgm.envs.base import check_real
+from hgm.checks import check_real
 
 
 class RewardTransform:

@@ -9,7 +9,8 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs import EnvBase
 
-from hgm.envs.base import TaskFamily, check_choice, check_int, check_real
+from hgm.checks import check_choice, check_int, check_real
+from hgm.envs.base import TaskFamily
 from hgm.envs.point import BOUNDS, PointEnv, bound_disc
 
 

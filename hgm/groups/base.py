@@ -55,6 +55,14 @@ class LieGroup(nn.Module, ABC):
         relative = residual.norm(dim=(-2, -1)) / (1 + log.norm(dim=(-2, -1)))
         return relative <= atol, "its principal logarithm is off the span of the generators, or nan"
 
+    def warm_start(self, root: Tensor) -> None:  # noqa: B027 - an optional hook
+        r"""Lets learned parameters start from the data; nothing to do where there are none.
+
+        Args:
+            root: Inverse square root :math:`\Sigma^{-1/2}` of the points' covariance, ``(n, n)``:
+                a group that preserves an inner product probably preserves nearly this one.
+        """
+
     @final
     @property
     def generators(self) -> Tensor:
@@ -99,6 +107,10 @@ class LieGroup(nn.Module, ABC):
         """
         self._check("coords", coords, (self.dim_algebra,))
         return self._exp(coords)
+
+    def forward(self, coords: Tensor) -> Tensor:
+        """The same as :meth:`exp`, so that :func:`torch.func.functional_call` can vary `raw_*`."""
+        return self.exp(coords)
 
     @final
     def log(self, element: Tensor) -> Tensor:

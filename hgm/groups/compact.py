@@ -51,6 +51,12 @@ class Compact(LieGroup):
     def _inverse_root(self) -> Tensor:
         return lie.exp(-lie.hat(self.raw_metric, self.stretches))
 
+    @torch.no_grad()
+    def warm_start(self, root: Tensor) -> None:
+        r"""Starts at the inner product of the data, :math:`P \propto \Sigma^{-1/2}`."""
+        scaled = root / torch.linalg.det(root) ** (1 / self._dim_space)
+        self.raw_metric.copy_(lie.vee(lie.log(scaled), self.stretches))
+
     def _generators(self) -> Tensor:
         return self._inverse_root @ self.rotations @ self.metric_root
 

@@ -55,6 +55,14 @@ class Product(LieGroup):
         homogeneous = any(group.dim_matrix > group.dim_space for group in self.groups)
         return self.dim_space + int(homogeneous)
 
+    def warm_start(self, root: Tensor) -> None:
+        """Passes each factor its own block."""
+        start = 0
+        for group in self.groups:
+            own = slice(start, start + group.dim_space)
+            group.warm_start(root[own, own])
+            start += group.dim_space
+
     def _generators(self) -> Tensor:
         blocks = [group.generators for group in self.groups]
         return torch.cat([s.mT @ b @ s for s, b in self._with_selections(blocks)])

@@ -1,0 +1,82 @@
+"""A progress bar that names the phase."""
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+_REFRESH_PER_SECOND = 4
+
+
+class PhaseProgress(ProgressBar):
+    """One line per phase of a module with a ``phase``: its name, steps, loss and time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: Progress | None = None
+        self._phase: Any = None
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Called by Lightning on all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Called by Lightning where the bar is to show."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the display."""
+        if not self._enabled:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description:<30}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[loss]}"),
+            console=Console(),
+            refresh_per_second=_REFRESH_PER_SECOND,
+        )
+        self._progress.start()
+        self._show(pl_module.phase)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the bar on."""
+        self._show(pl_module.phase)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Moves the bar on: some phases end with a pass over the data."""
+        self._show(pl_module.phase)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Closes the display."""
+        self._show(None)
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leaves the terminal usable."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _show(self, phase: Any) -> None:
+        if self._progress is None:
+            return
+        if phase is not self._phase:
+            if self._phase is not None:
+                self._progress.update(self._task, completed=self._phase.num_steps)
+                self._progress.stop_task(self._task)
+            self._phase = phase
+            if phase is not None:
+                self._task = self._progress.add_task(phase.name, total=phase.num_steps, loss="")
+        if phase is not None:
+            self._progress.update(self._task, completed=min(phase.taken, phase.num_steps))

@@ -1,0 +1,54 @@
+"""The contract of estimators of reward differentials from transitions."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from hgm.fourier import Jet
+from hgm.ranks import ALONE, Ranks
+
+
+class DifferentialEstimator(nn.Module, ABC):
+    """Estimates rewards, gradients and Hessians of every task from samples ``(p, r_i(p))``.
+
+    Life: :meth:`begin`, then :attr:`num_passes` times :meth:`update` with every batch and
+    :meth:`finish`; after the last pass :meth:`jet` answers. Nothing may be set in data units:
+    length scales, bandwidths and neighbourhoods are chosen from the data.
+
+    Attributes:
+        num_passes: Passes over the data that the estimator needs.
+    """
+
+    num_passes: int = 1
+
+    @abstractmethod
+    def begin(self, num_tasks: int, dim_state: int) -> None:
+        """Makes room for ``N`` tasks with points in R^n."""
+
+    @abstractmethod
+    def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
+        """Learns from one batch.
+
+        Args:
+            points: Where the rewards were seen, shape ``(N, B, n)``, float64.
+            rewards: Rewards, shape ``(N, B)``.
+            ranks: Collectives, for runs of several processes.
+
+        Returns:
+            A scalar to show as progress.
+        """
+
+    def finish(self, ranks: Ranks = ALONE) -> None:  # noqa: B027 - an optional hook
+        """Ends a pass over the data."""
+
+    @property
+    @abstractmethod
+    def noise(self) -> Tensor:
+        """Standard deviation of each task's rewards about its model, ``(N,)``."""
+
+    @abstractmethod
+    def jet(self, points: Tensor, tasks: Tensor) -> Jet:
+        """Reward jets: row ``i`` of `points` ``(P, Q, n)`` under task ``tasks[i]``.
+
+        Variances must grow where the data end: alignment trusts a point by them.
+        """

@@ -1,0 +1,215 @@
+"""Reward differentials from local quadratic regression on nearest neighbours."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hgm.checks import check_int
+from hgm.differentials.base import DifferentialEstimator
+from hgm.fourier import Jet, whitening
+from hgm.ranks import ALONE, Ranks
+
+COUNTS = (12, 17, 24, 34, 48, 68, 96, 136, 192, 272, 400)
+"""Candidate neighbourhood sizes."""
+
+_RIDGE = 1e-9
+_JUDGES = 300  # points of a task that cross-validation leaves out, one by one
+_BUDGET = 1 << 20  # numbers in the largest table of a chunk: what a cache holds
+
+
+class Near(NamedTuple):
+    """Neighbours of queries: `index` ``(Q, k)`` by distance, `offset` ``(Q, k, n)`` in units of
+    `radius` ``(Q,)``, tricube `weight` ``(Q, k)``, and `emptiness` ``(Q,)`` from 0 to 1.
+
+    The emptiness is the part of the ball of the neighbours that has no data about its centre,
+    the n-th power of nearest over farthest distance: about ``1 / k`` inside the data, towards 1
+    outside.
+    """
+
+    index: Tensor
+    offset: Tensor
+    radius: Tensor
+    weight: Tensor
+    emptiness: Tensor
+
+
+class LocalFit(NamedTuple):
+    """Coefficients ``(Q, M, q)`` and their covariance per unit noise variance ``(Q, M, M)``."""
+
+    coefficients: Tensor
+    covariance: Tensor
+
+
+def nearest(queries: Tensor, points: Tensor, count: int, leave_out: Tensor | None = None) -> Near:
+    """The `count` nearest of points ``(B, n)`` to queries ``(Q, n)``; query ``i`` may leave one out."""
+    distance = torch.cdist(queries, points)
+    if leave_out is not None:
+        distance.scatter_(1, leave_out[:, None], torch.inf)
+    distance, index = distance.topk(count, largest=False)
+    # The farthest neighbour keeps a weight: a count of the unknowns' number still determines them.
+    radius = ((1 + 1 / count) * distance[:, -1]).clamp_min(1e-12)
+    distance = distance / radius[:, None]
+    offset = (points[index] - queries[:, None]) / radius[:, None, None]
+    weight = (1 - distance**3) ** 3
+    emptiness = (distance[:, 0] / distance[:, -1].clamp_min(1e-12)) ** points.shape[-1]
+    return Near(index, offset, radius, weight, emptiness)
+
+
+def regress(table: Tensor, targets: Tensor, weight: Tensor) -> LocalFit:
+    r"""Weighted least squares of targets ``(Q, k, q)`` on a table ``(Q, k, M)``.
+
+    The covariance takes the weights, at most 1, as precisions: no less than the true one inside
+    the data, and growing without bound where all neighbours are far and so weigh little.
+    """
+    weighted = (table * weight[..., None]).mT
+    normal = weighted @ table
+    diagonal = normal.diagonal(dim1=-2, dim2=-1)
+    # Relative to the largest entry: neighbours on a line or a sphere leave terms undetermined.
+    diagonal += _RIDGE * diagonal.amax(-1, keepdim=True).clamp_min(1e-200)
+    covariance = torch.linalg.inv_ex(normal).inverse
+    return LocalFit(covariance @ (weighted @ targets), covariance)
+
+
+def monomials(offset: Tensor) -> Tensor:
+    """Monomials whose coefficients are value, gradient and Hessian, ``(..., n) -> (..., M)``."""
+    n = offset.shape[-1]
+    rows, columns = torch.triu_indices(n, n, device=offset.device)
+    halves = torch.where(rows == columns, 0.5, 1.0).to(offset)
+    square = offset[..., rows] * offset[..., columns] * halves
+    return torch.cat((torch.ones_like(offset[..., :1]), offset, square), -1)
+
+
+def chunks(queries: Tensor, width: int) -> Iterator[Tensor]:
+    """Chunks of queries whose tables, `width` numbers per query, fit the cache."""
+    return iter(queries.split(max(1, _BUDGET // width)))
+
+
+class LocalEstimator(DifferentialEstimator):
+    r"""Quadratic regression on the k nearest neighbours, weighted by the tricube.
+
+    At a query ``q`` with neighbours :math:`p_j` it minimises
+    :math:`\sum_j w_j (r_j - c - g^T \delta_j - \frac12 \delta_j^T H \delta_j)^2` with
+    :math:`\delta_j = p_j - q` in whitened coordinates and
+    :math:`w_j = (1 - |\delta_j|^3 / h^3)^3` (Cleveland and Devlin, *Locally Weighted Regression*,
+    1988). The count k of every task has the smallest leave-one-out error of the reward, which is
+    also the noise. The gradient's variance is that of least squares, plus
+    :math:`|g|^2 \epsilon^2` with the emptiness :math:`\epsilon` of :class:`Near`.
+
+    Args:
+        counts: Candidate neighbourhood sizes. Those that exceed the data, or do not exceed
+            the unknowns of a quadratic by half, are passed over.
+
+    Raises:
+        ValueError: If there are no counts, or one is not an int of at least 2.
+    """
+
+    def __init__(self, counts: Sequence[int] = COUNTS) -> None:
+        super().__init__()
+        self.counts = check_counts(counts)
+
+    def begin(self, num_tasks: int, dim_state: int) -> None:
+        """Forgets the points."""
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        self.least = (dim_state + 1) * (dim_state + 2) // 2
+
+    def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
+        """Keeps the batch."""
+        self._batches.append((points.detach(), rewards.detach()))
+        return points.new_zeros(())
+
+    @torch.no_grad()
+    def finish(self, ranks: Ranks = ALONE) -> None:
+        """Chooses every task's count."""
+        points, rewards = gather(self._batches, ranks)
+        self.whitening = whitening(points)
+        self.points, self.rewards = self.whitening(points), rewards
+        counts = usable(self.counts, self.least, points.shape[1])
+        errors = torch.stack([self._errors(count) for count in counts])
+        best = errors.argmin(0)
+        self.chosen = [counts[i] for i in best.tolist()]
+        self._noise = errors.gather(0, best[None])[0].sqrt()
+
+    @property
+    def noise(self) -> Tensor:
+        """Root mean square leave-one-out error, less the part of the fit's own variance."""
+        return self._noise
+
+    def jet(self, points: Tensor, tasks: Tensor) -> Jet:
+        """Coefficients of the local quadratics."""
+        rows = [self._jet(*row) for row in zip(points, tasks.tolist(), strict=True)]
+        return Jet(*(torch.stack(fields) for fields in zip(*rows, strict=True)))
+
+    def _errors(self, count: int) -> Tensor:
+        """Mean squared leave-one-out errors of all tasks, each over what the fit adds, ``(N,)``."""
+        num = self.points.shape[1]
+        errors = []
+        for points, rewards in zip(self.points, self.rewards, strict=True):
+            square = []
+            judges = torch.arange(num, device=points.device)[:: max(1, num // _JUDGES)]
+            for judge in chunks(judges, self._width(count)):
+                near = nearest(points[judge], points, count, judge)
+                targets = rewards[near.index] - rewards[judge, None]
+                fit = regress(monomials(near.offset), targets[..., None], near.weight)
+                error = fit.coefficients[:, 0, 0]
+                square.append(error.square() / (1 + fit.covariance[:, 0, 0]))
+            errors.append(torch.cat(square).mean())
+        return torch.stack(errors)
+
+    def _jet(self, queries: Tensor, task: int) -> Jet:
+        points, rewards, count = self.points[task], self.rewards[task], self.chosen[task]
+        white = self.whitening(queries)
+        pieces = [
+            self._piece(piece, points, rewards, count, self._noise[task])
+            for piece in chunks(white, self._width(count))
+        ]
+        return Jet(*(torch.cat(fields) for fields in zip(*pieces, strict=True)))
+
+    def _piece(
+        self, queries: Tensor, points: Tensor, rewards: Tensor, count: int, noise: Tensor
+    ) -> Jet:
+        n, root = queries.shape[-1], self.whitening.root
+        near = nearest(queries, points, count)
+        targets = rewards[near.index]
+        centre = targets.mean(-1, keepdim=True)
+        fit = regress(monomials(near.offset), (targets - centre)[..., None], near.weight)
+        coefficients, radius = fit.coefficients[..., 0], near.radius[:, None]
+        gradient = coefficients[:, 1 : n + 1] / radius @ root
+        rows, columns = torch.triu_indices(n, n, device=queries.device)
+        hessian = coefficients.new_empty(len(queries), n, n)
+        hessian[:, rows, columns] = hessian[:, columns, rows] = coefficients[:, n + 1 :]
+        hessian = root @ (hessian / radius[..., None].square()) @ root
+        slopes = fit.covariance[:, 1 : n + 1, 1 : n + 1]
+        spread = noise.square() * (slopes * (root @ root)).sum((-2, -1)) / near.radius.square()
+        beyond = near.emptiness.square()
+        return Jet(
+            coefficients[:, 0] + centre[:, 0],
+            gradient,
+            hessian,
+            noise.square() * fit.covariance[:, 0, 0] + beyond * targets.var(-1),
+            spread + beyond * gradient.square().sum(-1),
+        )
+
+    def _width(self, count: int) -> int:
+        return max(self.points.shape[1], count * self.least)
+
+
+def check_counts(counts: Sequence[int]) -> list[int]:
+    """Counts as a sorted list of ints, or a ValueError that says what would be right."""
+    checked = sorted(check_int("counts", count, 2) for count in counts)
+    if not checked:
+        raise ValueError(f"Expected `counts` to hold an int or more, got {counts!r}.")
+    return checked
+
+
+def usable(counts: Sequence[int], unknowns: int, num_points: int) -> list[int]:
+    """Counts that exceed `unknowns` by half and leave a point over; at worst one that fits."""
+    inside = [count for count in counts if 1.5 * unknowns <= count < num_points]
+    return inside or [min(2 * unknowns, num_points - 1)]
+
+
+def gather(batches: list[tuple[Tensor, Tensor]], ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """All points ``(N, B, n)`` and rewards ``(N, B)`` of all batches and processes."""
+    points, rewards = (torch.cat(terms, 1) for terms in zip(*batches, strict=True))
+    return ranks.cat(points, 1), ranks.cat(rewards, 1)

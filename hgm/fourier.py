@@ -1,0 +1,265 @@
+r"""Regression on random Fourier features from additive statistics, with its evidence.
+
+A Gaussian process with a squared-exponential kernel is approximated by ridge regression on
+:math:`\phi(x) = (\sqrt{2/F} \cos(\Omega x / \ell + b),\, \kappa x,\, \kappa)` (Rahimi and Recht,
+*Random Features for Large-Scale Kernel Machines*, 2007). All it needs of the data are
+:math:`\Phi^T\Phi`, :math:`\Phi^T y`, :math:`y^T y` and the count: sums, so they stream over batches
+and add over processes. Length scale and noise maximise the evidence: nothing is set in data units.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hgm.ranks import ALONE, Ranks
+
+LENGTHSCALES = (0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 4.0)
+"""Candidates in standard deviations of the inputs."""
+
+# The statistics are squares: below 1e-5 standard deviations, noise and rounding look alike.
+_RELATIVE_NOISE_FLOOR = 1e-10
+_LINEAR_SCALE = 3.0
+_NUM_SAMPLES = 32
+
+
+class Whitening(NamedTuple):
+    r"""The map :math:`x \mapsto \Sigma^{-1/2} (x - \mu)`: `mean` ``(p,)``, `root` ``(p, p)``."""
+
+    mean: Tensor
+    root: Tensor
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Whitened inputs, ``(..., p)``."""
+        return (inputs - self.mean) @ self.root
+
+
+class Moments(NamedTuple):
+    """Additive statistics of targets ``y`` on features, over leading dimensions ``...``."""
+
+    gram: Tensor
+    cross: Tensor
+    square: Tensor
+    total: Tensor
+
+
+class Posterior(NamedTuple):
+    """Ridge solution: `weights` ``(..., M, q)``, `root` with covariance `root root^T`, variance."""
+
+    weights: Tensor
+    root: Tensor
+    noise: Tensor
+    ridge: Tensor
+    cost: Tensor
+
+
+class Jet(NamedTuple):
+    """A scalar model's value, gradient and Hessian at points, with their variances.
+
+    Shapes ``(N, Q)``, ``(N, Q, n)``, ``(N, Q, n, n)``; `value_variance` and `gradient_variance`
+    (summed over the components) are ``(N, Q)``.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    hessian: Tensor
+    value_variance: Tensor
+    gradient_variance: Tensor
+
+
+def whitening(inputs: Tensor, ranks: Ranks = ALONE) -> Whitening:
+    """Mean and inverse square root of the covariance of inputs ``(..., p)`` over all processes."""
+    flat = inputs.flatten(0, -2)
+    ones = torch.ones_like(flat[:, :1])
+    moments = ranks.sum(torch.cat((flat, ones), -1).mT @ torch.cat((flat, ones), -1))
+    mean = moments[-1, :-1] / moments[-1, -1]
+    covariance = moments[:-1, :-1] / moments[-1, -1] - mean[:, None] * mean
+    values, vectors = torch.linalg.eigh(covariance)
+    # A direction that never varies is left alone, not blown up.
+    values = torch.where(values < 1e-10 * values[-1].clamp_min(1e-300), 1.0, values)
+    return Whitening(mean, (vectors / values.sqrt()) @ vectors.mT)
+
+
+def draw_frequencies(dim: int, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Standard normal frequencies ``(num, dim)`` and uniform phases ``(num,)``, in float64."""
+    frequencies = torch.randn(num, dim, generator=generator, dtype=torch.float64)
+    return frequencies, 2 * math.pi * torch.rand(num, generator=generator, dtype=torch.float64)
+
+
+def features(inputs: Tensor, frequencies: Tensor, phases: Tensor) -> Tensor:
+    r"""Features of whitened inputs, ``(..., B, p) -> (..., B, M)`` with ``M = F + p + 1``."""
+    waves = math.sqrt(2 / len(phases)) * torch.cos(inputs @ frequencies.mT + phases)
+    linear = _LINEAR_SCALE * inputs
+    return torch.cat((waves, linear, torch.full_like(linear[..., :1], _LINEAR_SCALE)), -1)
+
+
+def slope(inputs: Tensor, frequencies: Tensor, phases: Tensor, weights: Tensor) -> Tensor:
+    """Gradient of ``features @ weights`` in whitened inputs, ``(..., B, p)``, weights ``(M,)``."""
+    num, p = len(phases), inputs.shape[-1]
+    sine = math.sqrt(2 / num) * torch.sin(inputs @ frequencies.mT + phases)
+    return _LINEAR_SCALE * weights[num : num + p] - (sine * weights[:num]) @ frequencies
+
+
+def moments(table: Tensor, targets: Tensor) -> Moments:
+    """Statistics of targets ``(..., B, q)`` on features ``(..., B, M)``."""
+    count = torch.full((), float(targets.shape[-2]), dtype=table.dtype, device=table.device)
+    square = targets.square().sum((-2, -1))
+    return Moments(table.mT @ table, table.mT @ targets, square, count.expand_as(square))
+
+
+def fit(statistics: Moments) -> Posterior:
+    r"""Ridge regression whose ridge :math:`\rho = \sigma^2 / \tau^2` maximises the evidence.
+
+    With eigenvalues :math:`\lambda_j` of the Gram matrix and the noise profiled out, the cost is
+    :math:`B q \log(\mathrm{rss}_\rho / B q) + q \sum_j \log(1 + \lambda_j / \rho)` (Bishop,
+    *Pattern Recognition and Machine Learning*, 2006, eq. 3.86).
+    """
+    gram, cross, square, count = statistics
+    num_outputs = cross.shape[-1]
+    values, vectors = torch.linalg.eigh(gram)
+    values = values.clamp_min(0.0)
+    projected = vectors.mT @ cross
+    # Relative to the largest eigenvalue: below 1e-12 of it, eigenvalues are rounding.
+    ridges = torch.logspace(-12, -1, 45, dtype=gram.dtype, device=gram.device)
+    ridges = ridges * values[..., -1:].clamp_min(1e-300)
+    shrunk = values[..., None, :] + ridges[..., None]
+    explained = (projected.square().sum(-1)[..., None, :] / shrunk).sum(-1)
+    floor = _RELATIVE_NOISE_FLOOR * square[..., None]
+    rss = torch.maximum(square[..., None] - explained, floor).clamp_min(1e-300)
+    num = num_outputs * count[..., None]
+    volume = torch.log1p(values[..., None, :] / ridges[..., None]).sum(-1)
+    cost, best = (num * torch.log(rss / num) + num_outputs * volume).min(-1)
+    ridge = ridges.gather(-1, best[..., None])[..., 0]
+    noise = (rss / num).gather(-1, best[..., None])[..., 0]
+    shrunk = values + ridge[..., None]
+    weights = vectors @ (projected / shrunk[..., None])
+    root = vectors * (noise[..., None] / shrunk).sqrt()[..., None, :]
+    return Posterior(weights, root, noise, ridge, cost)
+
+
+class FourierRegression(nn.Module):
+    """``N`` independent regressions ``R^p -> R^q`` on shared frequencies, fitted in one pass.
+
+    Args:
+        num_models: Number ``N`` of regressions.
+        dim_input: Input dimension ``p``.
+        dim_output: Output dimension ``q``.
+        num_features: Number ``F`` of waves.
+        lengthscales: Candidates, in standard deviations of the inputs.
+        seed: Seed of the frequencies.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+
+    def __init__(
+        self,
+        num_models: int,
+        dim_input: int,
+        dim_output: int = 1,
+        num_features: int = 256,
+        lengthscales: Sequence[float] = LENGTHSCALES,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.num_models, self.dim_input, self.dim_output = num_models, dim_input, dim_output
+        generator = torch.Generator().manual_seed(seed)
+        frequencies, phases = draw_frequencies(dim_input, num_features, generator)
+        scales = torch.tensor(lengthscales, dtype=torch.float64)
+        self.register_buffer("frequencies", frequencies / scales[:, None, None], persistent=False)
+        self.register_buffer("phases", phases, persistent=False)
+        self.whitening: Whitening | None = None
+        self.statistics: Moments | None = None
+
+    def accumulate(self, inputs: Tensor, targets: Tensor, ranks: Ranks = ALONE) -> None:
+        """Adds inputs ``(N, B, p)`` and targets ``(N, B, q)``; the first call sets the scales."""
+        if self.whitening is None:
+            self.whitening = whitening(inputs, ranks)
+            ones = torch.ones_like(targets[..., :1])
+            sums = torch.cat((ones, targets, targets.square()), -1).sum(1)
+            count, total, square = ranks.sum(sums).split((1, *2 * (self.dim_output,)), -1)
+            self.mean = total / count
+            variance = square / count - self.mean.square()
+            self.scale = torch.where(variance > 1e-24, variance.clamp_min(1e-300).sqrt(), 1.0)
+        white = self.whitening(inputs)
+        scaled = (targets - self.mean[:, None]) / self.scale[:, None]
+        pieces = [
+            moments(features(white, omega, self.phases), scaled) for omega in self.frequencies
+        ]
+        added = Moments(*(torch.stack(terms) for terms in zip(*pieces, strict=True)))
+        if self.statistics is not None:
+            added = Moments(*(a + b for a, b in zip(added, self.statistics, strict=True)))
+        self.statistics = added
+
+    def solve(self, ranks: Ranks = ALONE) -> None:
+        """Fits every model at every length scale, and keeps the likeliest length scale of each."""
+        assert self.statistics is not None, "accumulate comes first"
+        posterior = fit(Moments(*(ranks.sum(term) for term in self.statistics)))
+        best = posterior.cost.argmin(0)
+        rows = torch.arange(self.num_models, device=best.device)
+        self.posterior = Posterior(*(term[best, rows] for term in posterior))
+        self.chosen = self.frequencies[best]
+        self.statistics = None
+        # Variances only weigh points: a few posterior samples tell them to 25%, at M/S the cost.
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.posterior.root.shape[-1], _NUM_SAMPLES)
+        white = torch.randn(shape, generator=generator, dtype=torch.float64)
+        self.samples = self.posterior.root @ white.to(self.posterior.root) / _NUM_SAMPLES**0.5
+
+    @property
+    def noise(self) -> Tensor:
+        """Standard deviation of the noise of each model, in units of the targets, ``(N, q)``."""
+        return self.posterior.noise.sqrt()[:, None] * self.scale
+
+    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Values ``(N, Q, q)`` and Jacobians ``(N, Q, q, p)`` of all models at ``(N, Q, p)``."""
+        white = self._white(inputs)
+        p = self.dim_input
+        angle = white @ self.chosen.mT + self.phases
+        weights, num = self.posterior.weights, len(self.phases)
+        slopes = -math.sqrt(2 / num) * weights[:, :num, :, None] * self.chosen[:, :, None]
+        slope = (angle.sin() @ slopes.flatten(-2)).unflatten(-1, (self.dim_output, p))
+        slope = (slope + _LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root
+        table = features(white, self.chosen, self.phases)
+        value = table @ weights
+        return (
+            value * self.scale[:, None] + self.mean[:, None],
+            slope * self.scale[:, None, :, None],
+        )
+
+    def jet(self, inputs: Tensor, models: Tensor) -> Jet:
+        """Jets of scalar models: row ``i`` of ``(P, Q, p)`` by model ``models[i]``."""
+        white, p, num = self._white(inputs), self.dim_input, len(self.phases)
+        omega, samples = self.chosen[models], self.samples[models]
+        weights, scale, mean = self.posterior.weights[models], self.scale[models], self.mean[models]
+        amplitude = math.sqrt(2 / num)
+        angle = white @ omega.mT + self.phases
+        sine, cosine = amplitude * angle.sin(), amplitude * angle.cos()
+        ones = torch.ones_like(white[..., :1])
+        table = torch.cat((cosine, _LINEAR_SCALE * white, _LINEAR_SCALE * ones), -1)
+        # Slopes of the mean and of every sample in one product, axis by axis.
+        both = torch.cat((weights, samples), -1)
+        slopes = -(omega[..., :, :, None] * both[:, :num, None, :]).flatten(-2)
+        slope = (sine @ slopes).unflatten(-1, (p, -1))
+        slope = slope + _LINEAR_SCALE * both[:, None, num : num + p]
+        slope = (self._root @ slope) * scale[..., None, None]
+        bend = -(weights[:, :num, :, None] * omega[..., :, None] * omega[..., None, :]).flatten(-2)
+        hessian = (cosine @ bend).unflatten(-1, (p, p))
+        return Jet(
+            (table @ weights)[..., 0] * scale + mean,
+            slope[..., 0],
+            self._root @ hessian @ self._root * scale[..., None, None],
+            (table @ samples).square().sum(-1) * scale.square(),
+            slope[..., 1:].square().sum((-2, -1)),
+        )
+
+    @property
+    def _root(self) -> Tensor:
+        assert self.whitening is not None
+        return self.whitening.root
+
+    def _white(self, inputs: Tensor) -> Tensor:
+        assert self.whitening is not None
+        return self.whitening(inputs)

@@ -1,0 +1,109 @@
+"""What discovery leaves behind: a group with its actions on states and actions, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hgm import lie
+
+
+@dataclass(frozen=True)
+class Geometry:
+    r"""The hereditary group: :math:`L_g = \exp(\hat c)` on states, :math:`K_g` on actions.
+
+    Attributes:
+        generators: Basis of the state algebra, ``(d, k, k)``, each of Frobenius norm sqrt 2, so
+            that coordinates of rotations are radians; ``k = n``, or ``n + 1`` in homogeneous
+            coordinates.
+        action_generators: What the same algebra elements do to actions, ``(d, m, m)``.
+        coords: Coordinates of the training tasks' left actions, ``(N, d)``; 0 for the base task.
+        dim_state: State dimension ``n``.
+        verdict: ``"found"``, ``"partial"`` or ``"none"``.
+        algebra_type: Name of the algebra.
+    """
+
+    generators: Tensor
+    action_generators: Tensor
+    coords: Tensor
+    dim_state: int
+    verdict: str
+    algebra_type: str
+
+    @property
+    def left_actions(self) -> Tensor:
+        """Left actions of the training tasks on states, ``(N, k, k)``."""
+        return self.element(self.coords)
+
+    def element(self, coords: Tensor) -> Tensor:
+        """The group element on states, ``(..., d) -> (..., k, k)``."""
+        return lie.exp(lie.hat(coords.to(self.generators), self.generators))
+
+    def action_element(self, coords: Tensor) -> Tensor:
+        """The group element on actions, ``(..., d) -> (..., m, m)``."""
+        return lie.exp(lie.hat(coords.to(self.action_generators), self.action_generators))
+
+    def act(self, coords: Tensor, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Carries states and actions: :math:`(L_g s, K_g a)`.
+
+        Args:
+            coords: Group coordinates, ``(..., d)``.
+            state: States, ``(..., n)``.
+            action: Actions, ``(..., m)``.
+
+        Returns:
+            Both, in the dtype of `state` and `action`.
+
+        Raises:
+            ValueError: If a last dimension is not ``d``, ``n`` or ``m``.
+        """
+        sizes = (len(self.generators), self.dim_state, self.action_generators.shape[-1])
+        for name, value, size in zip(
+            ("coords", "state", "action"), (coords, state, action), sizes, strict=True
+        ):
+            if value.shape[-1] != size:
+                got = tuple(value.shape)
+                raise ValueError(f"Expected `{name}` of shape (..., {size}), but got {got}")
+        n = self.dim_state
+        left = self.element(coords)
+        moved = torch.einsum("...ij,...j->...i", left[..., :n, :n], state.to(left))
+        if left.shape[-1] > n:
+            moved = moved + left[..., :n, n]
+        turned = torch.einsum("...ij,...j->...i", self.action_element(coords), action.to(left))
+        return moved.to(state), turned.to(action)
+
+    def save(self, path: str | Path) -> None:
+        """Writes tensors, numbers and strings; read back by :func:`load_geometry`."""
+        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, path)
+
+
+def load_geometry(path: str | Path) -> Geometry:
+    """Reads a :class:`Geometry` saved by a discovery run; unpickles no code.
+
+    Args:
+        path: The file ``geometry.pt``, or the run folder that holds it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a geometry.
+
+    Example:
+        >>> import tempfile
+        >>> rotation = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
+        >>> geometry = Geometry(rotation, rotation, torch.zeros(1, 1), 2, "found", "so(2)")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     geometry.save(f"{folder}/geometry.pt")
+        ...     same = load_geometry(folder)
+        >>> same.act(torch.tensor([torch.pi / 2]), torch.tensor([1.0, 0.0]), torch.zeros(2))[0]
+        tensor([-4.3711e-08,  1.0000e+00])
+    """
+    path = Path(path)
+    path = path / "geometry.pt" if path.is_dir() else path
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    names = {field.name for field in fields(Geometry)}
+    if not isinstance(content, dict) or set(content) != names:
+        raise ValueError(f"Expected `{path}` to hold a geometry with {sorted(names)}")
+    return Geometry(**content)

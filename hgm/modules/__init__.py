@@ -1,0 +1,5 @@
+"""LightningModules: what a Trainer trains."""
+
+from hgm.modules.discovery import Discovery
+
+__all__ = ["Discovery"]

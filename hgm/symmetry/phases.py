@@ -1,0 +1,255 @@
+"""Phases of discovery: each takes batches until it is done, and leaves its result."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hgm.differentials.base import DifferentialEstimator
+from hgm.fourier import FourierRegression, Jet, whitening
+from hgm.groups import LieGroup
+from hgm.losses import InvarianceLoss
+from hgm.ranks import Ranks
+from hgm.symmetry.alignment import (
+    base_objective,
+    draw_starts,
+    homogeneous,
+    pair_objective,
+    score,
+)
+from hgm.gauss_newton import GaussNewton
+from hgm.symmetry.invariance import EquivarianceForm, equivariance_form
+from hgm.symmetry.pooling import PooledModel, calibrate
+from hgm.symmetry.subgroup import Subgroup
+
+START_FLOOR = 0.1
+"""Misfit allowed to directions, in radians, while the basin is sought."""
+FLOOR = 0.01
+"""The same in the joint fits."""
+_PAIR_BUDGET = 6000
+_MISFIT = 1e-3  # standard deviations of the reward that any model may be off
+_AS_GOOD_AS_OWN = 1.3  # in units of the tasks' own noise
+_COMPARABLE = 5.0  # Wald statistic per unknown, 1 expected; smooth misfit inflates it
+
+
+class Data(NamedTuple):
+    """Transitions of N tasks in float64; rewards in units of their standard deviation.
+
+    Shapes: `state` and `following` ``(N, B, n)``, `action` ``(N, B, m)``, `reward` ``(N, B)``.
+    """
+
+    state: Tensor
+    action: Tensor
+    reward: Tensor
+    following: Tensor
+
+
+class Phase(ABC):
+    """A stretch of the training loop.
+
+    Attributes:
+        name: What a progress bar shows.
+        num_steps: Most batches it takes.
+    """
+
+    name: str
+    num_steps: int
+    taken: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return self.taken >= self.num_steps
+
+    def step(self, data: Data, ranks: Ranks) -> Tensor:
+        """Takes one batch, and returns a scalar to show."""
+        self.taken += 1
+        return self._step(data, ranks)
+
+    @abstractmethod
+    def _step(self, data: Data, ranks: Ranks) -> Tensor:
+        """Hook of :meth:`step`."""
+
+    def end_pass(self, ranks: Ranks) -> None:  # noqa: B027 - an optional hook
+        """Called at the end of a pass over the data."""
+
+
+class FitModels(Phase):
+    """Reward models of all tasks, one model of the dynamics that they share."""
+
+    name = "reward differentials"
+
+    def __init__(self, estimator: DifferentialEstimator, dynamics: FourierRegression) -> None:
+        self.estimator, self.dynamics = estimator, dynamics
+        self.num_steps, self._passes = estimator.num_passes, 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all passes over the data are made."""
+        return self._passes >= self.num_steps
+
+    def _step(self, data: Data, ranks: Ranks) -> Tensor:
+        if self.taken == 1:
+            self.root = whitening(data.following, ranks).root
+        if self._passes == 0:
+            inputs = torch.cat((data.state, data.action), -1).flatten(0, 1)[None]
+            step = (data.following - data.state).flatten(0, 1)[None]
+            self.dynamics.accumulate(inputs, step, ranks)
+        return self.estimator.update(data.following, data.reward, ranks)
+
+    def end_pass(self, ranks: Ranks) -> None:
+        """Solves what has a closed form."""
+        if self._passes == 0:
+            self.dynamics.solve(ranks)
+        self.estimator.finish(ranks)
+        self._passes += 1
+
+
+class AlignStarts(Phase):
+    """Left actions one by one, from many starts; keeps the best start of every task.
+
+    Args:
+        group: The group searched.
+        estimator: Fitted reward differentials.
+        loss: One of :mod:`hgm.losses`.
+        starts: Coordinates of the starts, ``(S, D)``.
+        num_tasks: Number of tasks ``N``.
+        num_steps: Gauss-Newton steps.
+        num_points: Points of every task per step.
+    """
+
+    name = "left actions"
+
+    def __init__(
+        self,
+        group: LieGroup,
+        estimator: DifferentialEstimator,
+        loss: InvarianceLoss,
+        starts: Tensor,
+        num_tasks: int,
+        num_steps: int,
+        num_points: int,
+    ) -> None:
+        self.group, self.estimator, self.loss = group, estimator, loss
+        self.num_steps, self.num_points = num_steps, num_points
+        self.solver = GaussNewton(starts.repeat(num_tasks - 1, 1, 1), START_FLOOR)
+
+    def _step(self, data: Data, ranks: Ranks) -> Tensor:
+        few = thin(data.following, self.num_points)
+        objective = base_objective(self.group, self.estimator, self.loss, few)
+        loss = self.solver.step(objective, ranks)
+        if self.done:
+            scores = ranks.sum(score(objective(self.solver.unknowns, False), START_FLOOR))
+            rows = torch.arange(len(scores), device=scores.device)
+            self.coords = self.solver.unknowns[rows, scores.argmin(1)]
+        return loss.amin(1).mean()
+
+
+class AlignPairs(Phase):
+    """Left actions jointly over all pairs of tasks, in a span of shared directions or freely.
+
+    Attributes:
+        value: Mean robust loss of the last step.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        subgroup: Subgroup,
+        estimator: DifferentialEstimator,
+        loss: InvarianceLoss,
+        num_steps: int,
+    ) -> None:
+        self.name, self.num_steps = name, num_steps
+        self.subgroup, self.estimator, self.loss = subgroup, estimator, loss
+        self.solver = GaussNewton(subgroup.start, FLOOR, damping=1e-3)
+        self.value = float("inf")
+
+    def _step(self, data: Data, ranks: Ranks) -> Tensor:
+        few = thin(data.following, max(30, _PAIR_BUDGET // len(data.following) ** 2))
+        objective = pair_objective(self.subgroup.elements, self.estimator, self.loss, few)
+        loss = self.solver.step(objective, ranks)
+        self.value = float(loss)
+        return loss
+
+
+class Pool(Phase):
+    """Pooled refinement of left actions, see :class:`~hgm.symmetry.pooling.PooledModel`."""
+
+    name = "pooled refinement"
+
+    def __init__(
+        self,
+        subgroup: Subgroup,
+        unknowns: Tensor,
+        estimator: DifferentialEstimator,
+        calibrated: bool,
+        num_steps: int,
+    ) -> None:
+        self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
+        self.calibrated, self.num_steps = calibrated, num_steps
+
+    def _step(self, data: Data, ranks: Ranks) -> Tensor:
+        if self.taken == 1:
+            self.model = self._start(data, ranks)
+        return self.model.step(data.following, data.reward, ranks)
+
+    def _start(self, data: Data, ranks: Ranks) -> PooledModel:
+        noise = self.estimator.noise.clamp_min(_MISFIT)
+        if not self.calibrated:
+            return PooledModel(self.subgroup, self.unknowns, noise)
+        points = homogeneous(data.following, self.subgroup.group.dim_matrix)
+        inverse = torch.linalg.inv(self.subgroup.elements(self.unknowns))
+        carried = (inverse @ points.mT).mT[..., : data.following.shape[-1]]
+        base = self.estimator.jet(
+            carried.flatten(0, 1)[None], torch.zeros_like(inverse[:1, 0, 0]).long()
+        )
+        base = Jet(*(field[0].unflatten(0, carried.shape[:2]) for field in base))
+        calibration = calibrate(base, data.reward, noise, ranks)
+        return PooledModel(self.subgroup, self.unknowns, noise, calibration)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether one model explains all tasks about as well as their own models do."""
+        return bool(self.model.spread < _AS_GOOD_AS_OWN)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the rewards seem equally scaled, so that the calibration may be left out."""
+        return self.calibrated and bool(self.model.calibration_test() < _COMPARABLE)
+
+
+class Equivariance(Phase):
+    """The quadratic form of the dynamics' equivariance residual."""
+
+    name = "equivariance of the dynamics"
+    num_steps = 1
+
+    def __init__(self, dynamics: FourierRegression, size: int) -> None:
+        self.dynamics, self.size = dynamics, size
+
+    def _step(self, data: Data, ranks: Ranks) -> Tensor:
+        form = dynamics_form(self.dynamics, data, self.size)
+        self.form = EquivarianceForm(*(ranks.sum(term) for term in form))
+        return self.form.gram.new_zeros(())
+
+
+def dynamics_form(dynamics: FourierRegression, data: Data, size: int) -> EquivarianceForm:
+    """The form of fitted dynamics at the states and actions of a batch."""
+    state, action = data.state.flatten(0, 1), data.action.flatten(0, 1)
+    step, jacobian = dynamics.predict(torch.cat((state, action), -1)[None])
+    jacobian = jacobian[0].clone()
+    n = state.shape[-1]
+    jacobian[..., :n] += torch.eye(n).to(state)
+    return equivariance_form(state, action, state + step[0], jacobian, size)
+
+
+def starts_of(group: LieGroup, root: Tensor, num: int, seed: int) -> Tensor:
+    """Starts for :class:`AlignStarts`, equal on all ranks."""
+    return draw_starts(group, root, num, torch.Generator().manual_seed(seed)).detach()
+
+
+def thin(points: Tensor, num: int) -> Tensor:
+    """At most about `num` points of every task, evenly spaced in time, ``(N, K, n)``."""
+    return points[:, :: max(1, points.shape[1] // num)]

@@ -1,0 +1,226 @@
+"""The order of the phases: from transitions to the algebra that carries tasks into tasks."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import jacfwd
+
+from hgm import lie
+from hgm.differentials.base import DifferentialEstimator
+from hgm.fourier import FourierRegression
+from hgm.groups import LieGroup
+from hgm.losses import InvarianceLoss
+from hgm.ranks import ALONE
+from hgm.symmetry.algebra import close
+from hgm.symmetry.invariance import EquivarianceForm
+from hgm.symmetry.phases import (
+    AlignPairs,
+    AlignStarts,
+    Data,
+    Equivariance,
+    FitModels,
+    Phase,
+    Pool,
+    starts_of,
+)
+from hgm.symmetry.subgroup import LeftActions, Subgroup
+
+SAME_FIT = 0.15
+"""Robust loss by which fewer directions may be worse than free elements, and still be enough."""
+
+
+@dataclass(frozen=True)
+class SearchSteps:
+    """Effort of the search.
+
+    Args:
+        num_starts: Starts of every left action; None: 12 per dimension of the points.
+        num_points: Points of every task that a start is judged by.
+        start_steps: Gauss-Newton steps from every start.
+        pair_steps: Steps of every joint fit.
+        pool_steps: Steps of pooled refinement; 0 leaves it out.
+        max_directions: Most shared directions that are tried.
+    """
+
+    num_starts: int | None = None
+    num_points: int = 64
+    start_steps: int = 7
+    pair_steps: int = 10
+    pool_steps: int = 7
+    max_directions: int = 6
+
+
+class Findings(NamedTuple):
+    """What the phases leave, in the group's coordinates.
+
+    Attributes:
+        actions: Directions ``(d, D)`` of the closed algebra, and coordinates ``(N - 1, d)``.
+        num_directions: How many directions the elements need; brackets add the rest.
+        spectrum: Singular values of the freely fitted elements' coordinates, descending.
+        pair_loss: Mean robust loss over all pairs of tasks, with elements in the span.
+        free_loss: The same with free elements.
+        deviation: Predicted standard deviation of the elements, in radians, ``(N - 1,)``.
+        pooled: Whether one reward model explained all tasks, and so refined the elements.
+        form: Equivariance form of the dynamics.
+    """
+
+    actions: LeftActions
+    num_directions: int
+    spectrum: Tensor
+    pair_loss: float
+    free_loss: float
+    deviation: Tensor
+    pooled: bool
+    form: EquivarianceForm
+
+
+def expected_loss(dim_residual: int) -> float:
+    r"""Robust loss of residuals as large as predicted, :math:`E \log(1 + \chi^2_q)`, to 7%."""
+    return math.log1p(0.75 * dim_residual)
+
+
+class Search:
+    """Runs the phases one after the other; iterate it, and step each phase until it is done.
+
+    Args:
+        group: The ambient group; its ``raw_*`` parameters are learned in place.
+        estimator: Estimator of reward differentials.
+        loss: One of :mod:`hgm.losses`.
+        dynamics: Regression of ``s' - s`` on ``(s, a)``.
+        num_tasks: Number of tasks ``N``.
+        steps: Effort.
+        seed: Seed of the starts.
+    """
+
+    def __init__(
+        self,
+        group: LieGroup,
+        estimator: DifferentialEstimator,
+        loss: InvarianceLoss,
+        dynamics: FourierRegression,
+        num_tasks: int,
+        steps: SearchSteps,
+        seed: int = 0,
+    ) -> None:
+        self.group, self.estimator, self.loss = group, estimator, loss
+        self.dynamics, self.num_tasks, self.steps, self.seed = dynamics, num_tasks, steps, seed
+        self.findings: Findings | None = None
+
+    def __iter__(self) -> Iterator[Phase]:
+        """Yields phases; after the last one, :attr:`findings` is set."""
+        models = FitModels(self.estimator, self.dynamics)
+        yield models
+        dynamics = Equivariance(self.dynamics, self.group.dim_matrix)
+        yield dynamics
+        self.group.warm_start(models.root)
+        num_starts = self.steps.num_starts or 12 * self.group.dim_space
+        starts = AlignStarts(
+            self.group,
+            self.estimator,
+            self.loss,
+            starts_of(self.group, models.root, num_starts, self.seed),
+            self.num_tasks,
+            self.steps.start_steps,
+            self.steps.num_points,
+        )
+        yield starts
+        free = self._free(starts.coords)
+        yield free
+        span, enough = free, False
+        for num_directions in range(1, self._most_directions() + 1):
+            span = self._span(num_directions, free)
+            yield span
+            enough = span.value < free.value + SAME_FIT
+            if enough:
+                # Freely again, from where the span led: a start may have been in a wrong basin.
+                free = self._free(_coords(span))
+                yield free
+                break
+        if not enough:
+            span = free
+        deviation = deviations(span.subgroup, span.solver.unknowns, span.solver.covariance())
+        subgroup = Subgroup(self.group, self._closed(span))
+        unknowns, pooled = subgroup.start, False
+        for calibrated in (True, False) if enough or self.num_tasks == 2 else ():
+            pool = Pool(subgroup, unknowns, self.estimator, calibrated, self.steps.pool_steps)
+            yield pool
+            if not pool.accepted:
+                break
+            unknowns, pooled = pool.model.actions, True
+            deviation = deviations(subgroup, unknowns, pool.model.covariance())
+            if not pool.comparable:
+                break
+        self.findings = Findings(
+            actions=subgroup.keep(unknowns),
+            num_directions=len(span.subgroup.split(span.solver.unknowns)[1].directions),
+            spectrum=torch.linalg.svdvals(_coords(free)),
+            pair_loss=span.value,
+            free_loss=free.value,
+            deviation=deviation,
+            pooled=pooled,
+            form=dynamics.form,
+        )
+
+    def _most_directions(self) -> int:
+        """A span of as many directions as there are elements would explain nothing."""
+        return min(self.num_tasks - 2, self.group.dim_algebra, self.steps.max_directions)
+
+    def _free(self, coords: Tensor) -> AlignPairs:
+        every = torch.eye(self.group.dim_algebra).to(coords)
+        return self._align("left actions", LeftActions(every, coords), fixed=True)
+
+    def _span(self, num: int, free: AlignPairs) -> AlignPairs:
+        coords = _coords(free)
+        directions = torch.linalg.svd(coords).Vh[:num]
+        actions = LeftActions(directions, coords @ directions.mT)
+        return self._align(f"algebra of {num} direction(s)", actions, fixed=False)
+
+    def _align(self, name: str, actions: LeftActions, fixed: bool) -> AlignPairs:
+        subgroup = Subgroup(self.group, actions, fixed)
+        return AlignPairs(name, subgroup, self.estimator, self.loss, self.steps.pair_steps)
+
+    def _closed(self, span: AlignPairs) -> LeftActions:
+        """The left actions of a span, on directions that are closed under the bracket."""
+        directions, coords = span.subgroup.keep(span.solver.unknowns)
+        coords = coords @ directions
+        if span.subgroup.fixed:
+            rank = min(len(coords), coords.shape[1])
+            directions = torch.linalg.svd(coords, full_matrices=False).Vh[:rank]
+        matrices = close(self.group.hat(directions).detach(), self.group.dim_algebra)
+        matrices = lie.normalise(matrices)
+        elements = self.group.hat(coords).detach()
+        return LeftActions(self.group.vee(matrices).detach(), lie.vee(elements, matrices))
+
+
+def discover(search: Search, data: Data) -> Findings:
+    """Runs a whole search on data held in memory: what a Trainer does, without one."""
+    for phase in search:
+        while not phase.done:
+            with torch.set_grad_enabled(isinstance(phase, FitModels)):
+                phase.step(data, ALONE)
+                phase.end_pass(ALONE)
+    assert search.findings is not None, "the last phase sets it"
+    return search.findings
+
+
+def deviations(subgroup: Subgroup, unknowns: Tensor, covariance: Tensor) -> Tensor:
+    r"""Predicted standard deviation of left actions, ``(N - 1,)``, in radians of a rotation.
+
+    :math:`\sqrt{\mathrm{tr}(J \Sigma J^T) / 2}` with `J` the derivative of
+    :math:`L_i(u_0)^{-1} L_i(u)` along the unknowns.
+    """
+    elements = subgroup.elements(unknowns)
+    inverse = torch.linalg.inv(elements)
+    derivative = torch.einsum("tij,tjka->tika", inverse, jacfwd(subgroup.elements)(unknowns))
+    variance = torch.einsum("tika,ab,tikb->t", derivative, covariance, derivative)
+    return (variance / 2).clamp_min(0.0).sqrt()[1:]
+
+
+def _coords(phase: AlignPairs) -> Tensor:
+    """Coordinates of the elements of tasks 1 .. N-1 in the group, ``(N - 1, D)``."""
+    directions, coords = phase.subgroup.split(phase.solver.unknowns)[1]
+    return coords @ directions

@@ -1,0 +1,153 @@
+"""Composes a run from configs/ and the command line, and hands it to a Lightning Trainer."""
+
+import time
+
+STARTED = time.perf_counter()  # the wall time reported includes the imports
+
+import difflib
+import inspect
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+for noise in (
+    "Creating .* which inherits from WeightUpdaterBase",
+    ".*LeafSpec",
+    ".torch.jit.script. is deprecated",
+    ".*does not have many workers",
+    ".*returned `None`, this fit will run with no optimizer",
+):
+    warnings.filterwarnings("ignore", noise)
+
+import hydra
+from hydra.errors import ConfigCompositionException, InstantiationException
+from hydra.utils import get_object, instantiate
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from hgm.callbacks import DiscoveryReport, PhaseProgress
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def build(node: DictConfig, **offers: Any) -> Any:
+    """Instantiates a node, with those offers that its constructor takes and the node leaves out."""
+    taken = inspect.signature(get_object(node._target_)).parameters
+    extra = {key: offers[key] for key in offers if key in taken and key not in node}
+    return instantiate(node, _convert_="all", **extra)
+
+
+def run(cfg: DictConfig) -> None:
+    """Builds data, model and trainer, checks that they fit, and only then writes anything."""
+    seed = cfg.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"Expected `seed` to be an int from 0 to 2^32 - 1, got {seed!r}.")
+    seed_everything(seed, verbose=False)
+    data = build(cfg.data, family=build(cfg.env), seed=seed)
+    group = build(cfg.group, dim_space=data.dim_state)
+    model = build(cfg.model, group=group, estimator=build(cfg.estimator), seed=seed)
+    model.bind(data)
+    run_dir = make_run_dir(cfg)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    trainer: Trainer = build(
+        cfg.trainer,
+        logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
+        callbacks=[PhaseProgress(), DiscoveryReport(run_dir, STARTED, settings)],
+        default_root_dir=run_dir,
+    )
+    trainer.fit(model, datamodule=data)
+    trainer.test(model, datamodule=data, verbose=False)
+
+
+def make_run_dir(cfg: DictConfig) -> Path:
+    """Makes the run folder and writes the config into it, on the first process only.
+
+    Raises:
+        ValueError: If the folder holds something already, or cannot be made.
+    """
+    path = Path(cfg.run_dir).expanduser().absolute()
+    if "LOCAL_RANK" in os.environ:  # another process of the same run made it
+        return path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        used = any(path.iterdir())
+        if not used:
+            OmegaConf.save(cfg, path / "config.yaml", resolve=True)
+    except OSError as error:
+        raise ValueError(
+            f"Expected `run_dir` to be a folder that can be written, got {cfg.run_dir}: "
+            f"{error.strerror}."
+        ) from None
+    if used:
+        raise ValueError(
+            f"Expected `run_dir` to be new or empty, but {cfg.run_dir} holds files: choose "
+            "another one; nothing is overwritten."
+        )
+    return path
+
+
+def explain(error: Exception) -> str:
+    """One message: what is wrong with which key, and what would be right."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        where = str(error).rpartition("full_key: ")[2].strip() if "full_key" in str(error) else ""
+        return f"{where}: {error.__cause__}" if where else str(error.__cause__)
+    return str(error)
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """Checks that the command line composes; a misspelt key gets a suggestion.
+
+    Raises:
+        ValueError: Naming the key or the choice, and what there is.
+    """
+    with hydra.initialize_config_dir(str(CONFIGS.absolute()), version_base="1.3"):
+        try:
+            hydra.compose("train", overrides=overrides)
+        except ConfigCompositionException as error:
+            plain = [item for item in overrides if "=" in item]
+            for item in plain:
+                key, _, value = item.partition("=")
+                known = _keys(hydra.compose("train", overrides=_choices(plain)))
+                if key.lstrip("+~") in known or "/" in key or key.split(".")[0] == "hydra":
+                    continue
+                close = difflib.get_close_matches(key.lstrip("+"), known, n=3) or sorted(
+                    name for name in known if name.count(".") == 0
+                )
+                raise ValueError(
+                    f"There is no key `{key}` (given the value {value!r}). Did you mean "
+                    f"{' or '.join(f'`{name}`' for name in close)}?"
+                ) from None
+            raise ValueError(str(error)) from None
+
+
+def _choices(overrides: list[str]) -> list[str]:
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
+    return [item for item in overrides if item.partition("=")[0] in groups]
+
+
+def _keys(node: DictConfig, prefix: str = "") -> list[str]:
+    found = []
+    for key in node:
+        found.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            found += _keys(child, f"{prefix}{key}.")
+    return found
+
+
+@hydra.main(config_path="configs", config_name="train", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Runs one job; a user's mistake ends it with one message and exit code 1."""
+    try:
+        run(cfg)
+    except (ValueError, TypeError, FileNotFoundError, InstantiationException) as error:
+        if os.environ.get("HGM_TRACEBACK"):
+            raise
+        sys.exit(f"error: {explain(error)}")
+
+
+if __name__ == "__main__":
+    main()
