@@ -6,7 +6,9 @@ STARTED = time.perf_counter()  # the wall time reported includes the imports
 
 import difflib
 import inspect
+import logging
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -18,24 +20,40 @@ for noise in (
     ".torch.jit.script. is deprecated",
     ".*does not have many workers",
     ".*returned `None`, this fit will run with no optimizer",
+    ".*You passed in a `val_dataloader` but have no `validation_step`",
 ):
     warnings.filterwarnings("ignore", noise)
 
 import hydra
-from hydra.errors import ConfigCompositionException, InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from hgm.callbacks import DiscoveryReport, PhaseProgress
 
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
 CONFIGS = Path(__file__).parent / "configs"
+USER_MISTAKES = (
+    ValueError,
+    TypeError,
+    FileNotFoundError,
+    InstantiationException,
+    MissingMandatoryValue,
+)
 
 
 def build(node: DictConfig, **offers: Any) -> Any:
     """Instantiates a node, with those offers that its constructor takes and the node leaves out."""
-    taken = inspect.signature(get_object(node._target_)).parameters
+    try:
+        taken = inspect.signature(get_object(node._target_)).parameters
+    except (ImportError, ValueError) as error:
+        key, reason = node._get_full_key("_target_"), str(error).splitlines()[-1]
+        raise ValueError(
+            f"Expected `{key}` to name a class that can be imported, got {node._target_!r}: {reason}"
+        ) from None
     extra = {key: offers[key] for key in offers if key in taken and key not in node}
     return instantiate(node, _convert_="all", **extra)
 
@@ -58,8 +76,14 @@ def run(cfg: DictConfig) -> None:
         callbacks=[PhaseProgress(), DiscoveryReport(run_dir, STARTED, settings)],
         default_root_dir=run_dir,
     )
-    trainer.fit(model, datamodule=data)
-    trainer.test(model, datamodule=data, verbose=False)
+    try:
+        trainer.fit(model, datamodule=data, weights_only=True)
+    except USER_MISTAKES:
+        # The data turned out to be unusable. The folder is this run's own, and holds no result.
+        if trainer.is_global_zero:
+            shutil.rmtree(run_dir)
+        raise
+    trainer.test(model, datamodule=data, verbose=False, weights_only=True)
 
 
 def make_run_dir(cfg: DictConfig) -> Path:
@@ -91,6 +115,8 @@ def make_run_dir(cfg: DictConfig) -> Path:
 
 def explain(error: Exception) -> str:
     """One message: what is wrong with which key, and what would be right."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"`{error.full_key}` has no default: give it a value on the command line."
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         where = str(error).rpartition("full_key: ")[2].strip() if "full_key" in str(error) else ""
         return f"{where}: {error.__cause__}" if where else str(error.__cause__)
@@ -106,21 +132,23 @@ def check_overrides(overrides: list[str]) -> None:
     with hydra.initialize_config_dir(str(CONFIGS.absolute()), version_base="1.3"):
         try:
             hydra.compose("train", overrides=overrides)
-        except ConfigCompositionException as error:
-            plain = [item for item in overrides if "=" in item]
-            for item in plain:
+        except HydraException as error:
+            message = str(error).partition("\nConfig search path")[0].strip()
+            try:
+                known = _keys(hydra.compose("train", overrides=_choices(overrides)))
+            except HydraException:
+                raise ValueError(message) from None
+            for item in overrides:
                 key, _, value = item.partition("=")
-                known = _keys(hydra.compose("train", overrides=_choices(plain)))
-                if key.lstrip("+~") in known or "/" in key or key.split(".")[0] == "hydra":
+                if key.lstrip("+~") in known or key.split(".")[0] == "hydra":
                     continue
-                close = difflib.get_close_matches(key.lstrip("+"), known, n=3) or sorted(
-                    name for name in known if name.count(".") == 0
-                )
+                close = difflib.get_close_matches(key.lstrip("+~"), known, n=3)
+                close = close or [name for name in known if "." not in name]
                 raise ValueError(
                     f"There is no key `{key}` (given the value {value!r}). Did you mean "
                     f"{' or '.join(f'`{name}`' for name in close)}?"
                 ) from None
-            raise ValueError(str(error)) from None
+            raise ValueError(message) from None
 
 
 def _choices(overrides: list[str]) -> list[str]:
@@ -131,10 +159,10 @@ def _choices(overrides: list[str]) -> list[str]:
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:
     found = []
     for key in node:
-        found.append(f"{prefix}{key}")
+        found.append(f"{prefix}{key!s}")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none():
-            found += _keys(child, f"{prefix}{key}.")
+            found += _keys(child, f"{prefix}{key!s}.")
     return found
 
 
@@ -143,11 +171,15 @@ def main(cfg: DictConfig) -> None:
     """Runs one job; a user's mistake ends it with one message and exit code 1."""
     try:
         run(cfg)
-    except (ValueError, TypeError, FileNotFoundError, InstantiationException) as error:
+    except USER_MISTAKES as error:
         if os.environ.get("HGM_TRACEBACK"):
             raise
         sys.exit(f"error: {explain(error)}")
 
 
 if __name__ == "__main__":
+    try:
+        check_overrides([item for item in sys.argv[1:] if not item.startswith("-")])
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     main()

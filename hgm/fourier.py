@@ -213,12 +213,25 @@ class FourierRegression(nn.Module):
         """Standard deviation of the noise of each model, in units of the targets, ``(N, q)``."""
         return self.posterior.noise.sqrt()[:, None] * self.scale
 
-    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Values ``(N, Q, q)`` and Jacobians ``(N, Q, q, p)`` of all models at ``(N, Q, p)``."""
+    def draw(self, num: int, seed: int = 0) -> list[Tensor]:
+        """Weights ``(N, M, q)`` of `num` samples of the posterior."""
+        mean, root = self.posterior.weights, self.posterior.root
+        generator = torch.Generator().manual_seed(seed)
+        white = torch.randn((num, *mean.shape), generator=generator, dtype=torch.float64)
+        return [mean + root @ noise for noise in white.to(mean)]
+
+    def predict(self, inputs: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Values ``(N, Q, q)`` and Jacobians ``(N, Q, q, p)`` of all models at ``(N, Q, p)``.
+
+        Args:
+            inputs: Where to predict.
+            weights: From :meth:`draw`; the posterior mean if None.
+        """
         white = self._white(inputs)
         p = self.dim_input
         angle = white @ self.chosen.mT + self.phases
-        weights, num = self.posterior.weights, len(self.phases)
+        weights = self.posterior.weights if weights is None else weights
+        num = len(self.phases)
         slopes = -math.sqrt(2 / num) * weights[:, :num, :, None] * self.chosen[:, :, None]
         slope = (angle.sin() @ slopes.flatten(-2)).unflatten(-1, (self.dim_output, p))
         slope = (slope + _LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root

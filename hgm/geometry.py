@@ -1,8 +1,8 @@
-"""What discovery leaves behind: a group with its actions on states and actions, saved and loaded."""
+"""What discovery leaves behind: a group and how it acts on states and actions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -74,6 +74,16 @@ class Geometry:
             moved = moved + left[..., :n, n]
         turned = torch.einsum("...ij,...j->...i", self.action_element(coords), action.to(left))
         return moved.to(state), turned.to(action)
+
+    def trivial(self) -> Geometry:
+        """The trivial group: what is left where no symmetry was found. It moves nothing."""
+        return replace(
+            self,
+            generators=self.generators[:0],
+            action_generators=self.action_generators[:0],
+            coords=self.coords[:, :0],
+            algebra_type="trivial",
+        )
 
     def save(self, path: str | Path) -> None:
         """Writes tensors, numbers and strings; read back by :func:`load_geometry`."""

@@ -9,7 +9,9 @@ from hgm.envs import TaskFamily
 from hgm.geometry import Geometry
 
 
-def truth_metrics(geometry: Geometry, family: TaskFamily | None, tasks: Tensor | None) -> dict[str, Any]:
+def truth_metrics(
+    geometry: Geometry, family: TaskFamily | None, tasks: Tensor | None
+) -> dict[str, Any]:
     """Errors of a geometry against a family's truth; empty where the truth is not known.
 
     * ``span_cosine``: cosine of the largest principal angle between the found and the true algebra
@@ -28,10 +30,11 @@ def truth_metrics(geometry: Geometry, family: TaskFamily | None, tasks: Tensor |
         return {}
     generators, elements = geometry.generators.double(), geometry.left_actions.double()
     n = geometry.dim_state
-    metrics: dict[str, Any] = {}
-    if generators.shape[-1] == n:
-        metrics["span_cosine"] = float(lie.span_cosine(generators, truth.generators.double()))
-    else:
-        metrics["span_cosine"] = 0.0
+    linear = generators.shape[-1] == n
+    cosine = lie.span_cosine(generators, truth.generators.double()) if linear else 0.0
     errors = truth.element_error_deg(elements[:, :n, :n])[1:].tolist()
-    return metrics | {"element_error_deg": errors, "element_error_deg_max": max(errors)}
+    return {
+        "span_cosine": float(cosine),
+        "element_error_deg": errors,
+        "element_error_deg_max": max(errors),
+    }

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -25,3 +27,22 @@ class Ranks:
 
 ALONE = Ranks()
 """One process: every operation returns its argument."""
+
+
+def across_processes() -> Ranks:
+    """Collectives of :mod:`torch.distributed` if it runs several processes, else :data:`ALONE`."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return ALONE
+
+    def total(value: Tensor) -> Tensor:
+        value = value.detach().clone().contiguous()
+        dist.all_reduce(value)
+        return value
+
+    def cat(value: Tensor, dim: int = 0) -> Tensor:
+        value = value.detach().contiguous()
+        pieces = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+        dist.all_gather(pieces, value)
+        return torch.cat(pieces, dim)
+
+    return Ranks(total, cat)

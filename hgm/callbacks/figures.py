@@ -14,6 +14,7 @@ from torch import Tensor
 _MAX_POINTS = 1500
 _GRID = 60
 _ARROWS = 15
+_KNOWN = 0.1
 
 
 def discovery_figures(module: Any, data: Any, metrics: dict[str, Any]) -> dict[str, Figure]:
@@ -38,28 +39,29 @@ def discovery_figures(module: Any, data: Any, metrics: dict[str, Any]) -> dict[s
 
 def _vector_field(module: Any, points: Tensor, metrics: dict[str, Any]) -> Figure:
     """The first generators' vector fields over the base task's data and level sets."""
-    geometry = module.geometry
+    geometry = module.candidate
     num = min(3, len(geometry.generators))
     figure = Figure(figsize=(5 * num, 4.6), layout="constrained")
     base = points[0]
     grid, shape, extent = _plane(points.flatten(0, 1))
-    values = module.estimator.jet(grid[None], torch.zeros(1, dtype=torch.long)).value[0]
+    values = _rewards(module, grid, 0)
     arrows, _, _ = _plane(points.flatten(0, 1), _ARROWS)
     for index in range(num):
         axes = figure.add_subplot(1, num, index + 1)
         _level_sets(axes, values.reshape(shape), extent)
-        axes.scatter(*base[:_MAX_POINTS, :2].T, s=3, color="0.35", alpha=0.4, label="base task's data")
+        shown = base[:_MAX_POINTS]
+        axes.scatter(shown[:, 0], shown[:, 1], s=3, color="0.35", alpha=0.4)
         flow = _move(geometry.generators[index], arrows)
         axes.quiver(*arrows[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.004)
         axes.set_title(f"generator {index + 1} on the base reward's level sets", fontsize=10)
         _finish(axes, extent)
-    figure.suptitle(f"{metrics['verdict']}: {geometry.algebra_type}")
+    figure.suptitle(f"verdict {metrics['verdict']}, candidate {geometry.algebra_type}")
     return figure
 
 
 def _left_actions(module: Any, data: Any, points: Tensor) -> Figure:
     """The base task's best point, carried by the learned left actions, on every task's rewards."""
-    geometry = module.geometry
+    geometry = module.candidate
     num = len(points)
     columns = min(4, num)
     rows = -(-num // columns)
@@ -74,19 +76,27 @@ def _left_actions(module: Any, data: Any, points: Tensor) -> Figure:
     truth = data.family.truth(data.tasks.double()) if data.family is not None else None
     for task in range(num):
         axes = figure.add_subplot(rows, columns, task + 1)
-        values = module.estimator.jet(grid[None], torch.tensor([task])).value[0]
+        values = _rewards(module, grid, task)
         _level_sets(axes, values.reshape(shape), extent)
-        axes.scatter(*points[task, :_MAX_POINTS, :2].T, s=2, color="0.35", alpha=0.3)
+        axes.scatter(
+            points[task, :_MAX_POINTS, 0],
+            points[task, :_MAX_POINTS, 1],
+            s=2,
+            color="0.35",
+            alpha=0.3,
+        )
         line = torch.linspace(0, 1, 50).double()[:, None] * geometry.coords[task]
         path = geometry.element(line)
         orbit = path[:, :n, :n] @ best[0]
         orbit = orbit + path[:, :n, n] if left.shape[-1] > n else orbit
         axes.plot(*orbit[:, :2].T, color="tab:red", lw=1)
-        axes.scatter(*best[task, :2], marker="o", s=50, facecolor="none", edgecolor="k", label="best seen")
-        axes.scatter(*carried[task, :2], marker="x", s=60, color="tab:red", label="carried from base")
+        ring: dict[str, Any] = {"marker": "o", "facecolor": "none", "edgecolor": "k"}
+        axes.scatter(best[task, 0], best[task, 1], s=50, label="best seen", **ring)
+        cross: dict[str, Any] = {"marker": "x", "color": "tab:red"}
+        axes.scatter(carried[task, 0], carried[task, 1], s=60, label="carried", **cross)
         if truth is not None and n == left.shape[-1]:
-            exact = truth.elements[task] @ best[0]
-            axes.scatter(*exact[:2], marker="+", s=90, color="tab:blue", label="truth")
+            x, y = (truth.elements[task] @ best[0])[:2].tolist()
+            axes.scatter(x, y, marker="+", s=90, color="tab:blue", label="truth")
         axes.set_title("base task" if task == 0 else f"task {task}", fontsize=10)
         _finish(axes, extent)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -95,7 +105,7 @@ def _left_actions(module: Any, data: Any, points: Tensor) -> Figure:
 
 def _generators(module: Any) -> Figure:
     """Heat maps of the generators on states (above) and actions (below)."""
-    geometry = module.geometry
+    geometry = module.candidate
     num = len(geometry.generators)
     shown = min(6, num)
     figure = Figure(figsize=(max(4.0, 2.6 * shown), 5), layout="constrained")
@@ -147,10 +157,20 @@ def _move(generator: Tensor, points: Tensor) -> Tensor:
     return moved + generator[:n, n] if generator.shape[-1] > n else moved
 
 
+def _rewards(module: Any, grid: Tensor, task: int) -> Tensor:
+    """Modelled rewards on a grid, NaN where the data do not tell."""
+    jet = module.estimator.jet(grid[None], torch.tensor([task]))
+    value, variance = jet.value[0], jet.value_variance[0]
+    known = variance.sqrt() < _KNOWN * value.std()
+    return value.where(known, torch.nan)
+
+
 def _level_sets(axes: Axes, values: Tensor, extent: list[float]) -> None:
     x = np.linspace(extent[0], extent[1], values.shape[1])
     y = np.linspace(extent[2], extent[3], values.shape[0])
-    axes.contour(x, y, values.numpy(), levels=14, cmap="viridis", linewidths=0.8)
+    axes.contour(
+        x, y, np.ma.masked_invalid(values.numpy()), levels=14, cmap="viridis", linewidths=0.8
+    )
 
 
 def _finish(axes: Axes, extent: list[float]) -> None:

@@ -5,7 +5,14 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 _REFRESH_PER_SECOND = 4
 
@@ -17,6 +24,7 @@ class PhaseProgress(ProgressBar):
         super().__init__()
         self._progress: Progress | None = None
         self._phase: Any = None
+        self._task = TaskID(0)
         self._enabled = True
 
     def disable(self) -> None:

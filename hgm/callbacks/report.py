@@ -41,12 +41,11 @@ class DiscoveryReport(Callback):
         """Saves a checkpoint: Lightning's own would not, as no optimiser has stepped."""
         trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt")
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes files and figures, and prints the table."""
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        geometry = pl_module.geometry
+        data, geometry = trainer.datamodule, pl_module.geometry  # type: ignore[attr-defined]
         geometry.save(self.run_dir / "geometry.pt")
         metrics = {**pl_module.metrics, **truth_metrics(geometry, data.family, data.tasks)}
         start = time.perf_counter()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from hgm.fourier import FourierRegression
 from hgm.geometry import Geometry
 from hgm.groups import LieGroup
 from hgm.losses import LOSSES
-from hgm.ranks import ALONE, Ranks
+from hgm.ranks import across_processes
 from hgm.symmetry.algebra import compactness, name
 from hgm.symmetry.alignment import pair_objective
 from hgm.symmetry.invariance import action_generators
@@ -27,6 +28,7 @@ from hgm.symmetry.search import Findings, Search, SearchSteps, expected_loss
 from hgm.symmetry.verdict import Evidence, judge
 
 _COVERED = 0.1
+_DYNAMICS_LENGTHSCALES = (1.0, 1.5, 2.5, 4.0)
 
 
 class Discovery(LightningModule):
@@ -51,7 +53,8 @@ class Discovery(LightningModule):
     Attributes:
         phase: The phase that runs.
         seconds: Seconds spent per phase.
-        geometry: The result, after training.
+        geometry: The result, after training; trivial where testing found none.
+        candidate: The same, whatever the verdict.
         metrics: What :meth:`test_step` measured.
 
     Raises:
@@ -84,13 +87,20 @@ class Discovery(LightningModule):
         # The solvers move raw parameters themselves, without autograd.
         self.group = group.double().requires_grad_(False)
         self.estimator = estimator
+        # DistributedDataParallel refuses a module of which nothing has a gradient.
+        self._placeholder = torch.nn.Parameter(torch.zeros(()))
         self.phase: Phase | None = None
+        self.geometry: Geometry | None = None
+        self.candidate: Geometry
         self.seconds: dict[str, float] = {}
         self.metrics: dict[str, Any] = {}
         self.num_steps = 0
 
-    def bind(self, data: LightningDataModule) -> None:
-        """Makes room for the data's tasks and dimensions.
+    def bind(self, data: Any) -> None:
+        """Makes room for the tasks and dimensions of a DataModule.
+
+        Args:
+            data: Has ``num_tasks``, ``dim_state`` and ``dim_action``.
 
         Raises:
             ValueError: If the group does not act on the data's states.
@@ -105,7 +115,11 @@ class Discovery(LightningModule):
             raise ValueError(f"Expected `data` of at least 2 tasks, got {self.num_tasks}.")
         self.estimator.begin(data.num_tasks, data.dim_state)
         self.dynamics = FourierRegression(
-            1, data.dim_state + data.dim_action, data.dim_state, self.num_dynamics_features
+            1,
+            data.dim_state + data.dim_action,
+            data.dim_state,
+            self.num_dynamics_features,
+            _DYNAMICS_LENGTHSCALES,
         )
         self.search = Search(
             self.group,
@@ -138,7 +152,7 @@ class Discovery(LightningModule):
         start = time.perf_counter()
         data, phase = self._data(batch), self.phase
         with torch.set_grad_enabled(isinstance(phase, FitModels)):
-            value = phase.step(data, self.ranks)
+            value = phase.step(data, across_processes())
         self.seconds[phase.name] = self.seconds.get(phase.name, 0.0) + time.perf_counter() - start
         self.num_steps += 1
         if self.logger is not None:
@@ -152,7 +166,7 @@ class Discovery(LightningModule):
         if self.phase is None:
             return
         start, phase = time.perf_counter(), self.phase
-        phase.end_pass(self.ranks)
+        phase.end_pass(across_processes())
         self.seconds[phase.name] = self.seconds.get(phase.name, 0.0) + time.perf_counter() - start
         if phase.done:
             self._advance()
@@ -163,11 +177,13 @@ class Discovery(LightningModule):
         data = self._data(batch)
         elements = self.group.exp(_group_coords(findings, self.num_tasks))
         result = self._invariance(data, elements)
-        identity = self._invariance(data, torch.eye(elements.shape[-1]).to(elements).expand_as(elements))
+        identity = self._invariance(
+            data, torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
+        )
         expected = expected_loss(self.dim_state - 1 if self.loss == "differential" else 1)
         spectrum, num = findings.spectrum, findings.num_directions
         gap = float(spectrum[num - 1] / spectrum[num]) if num < len(spectrum) else None
-        generators = self.geometry.generators
+        generators = self.candidate.generators.to(elements)
         closure = float(lie.closure_residual(generators))
         deviation = torch.rad2deg(findings.deviation)
         _, unexplained = action_generators(findings.form, generators)
@@ -185,11 +201,12 @@ class Discovery(LightningModule):
                 dynamics=float(unexplained),
             )
         )
-        self.geometry = self._geometry(verdict)
+        self.candidate = replace(self.candidate, verdict=verdict)
+        self.geometry = self.candidate.trivial() if verdict == "none" else self.candidate
         self.metrics = {
             "verdict": verdict,
             "reasons": reasons,
-            "algebra_dim": len(generators),
+            "algebra_dim": len(self.geometry.generators),
             "algebra_type": self.geometry.algebra_type,
             "compactness": float(compactness(generators)),
             "spectral_gap": gap,
@@ -208,22 +225,8 @@ class Discovery(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the geometry, once there is one."""
-        if hasattr(self, "geometry"):
+        if self.geometry is not None:
             checkpoint["geometry"] = vars(self.geometry)
-
-    @property
-    def ranks(self) -> Ranks:
-        """Collectives of the trainer's processes."""
-        if self._trainer is None or self.trainer.world_size == 1:
-            return ALONE
-
-        def total(value: Tensor) -> Tensor:
-            return self.all_gather(value).sum(0)
-
-        def cat(value: Tensor, dim: int) -> Tensor:
-            return torch.cat(list(self.all_gather(value)), dim)
-
-        return Ranks(total, cat)
 
     def _advance(self) -> None:
         with torch.no_grad():
@@ -231,7 +234,7 @@ class Discovery(LightningModule):
         if self.phase is None:
             assert self.search.findings is not None, "the last phase sets it"
             self._findings: Findings = self.search.findings
-            self.geometry = self._geometry("partial")
+            self.candidate = self.geometry = self._geometry()
             self.trainer.should_stop = True
 
     @torch.no_grad()
@@ -242,7 +245,7 @@ class Discovery(LightningModule):
         reward = reward[..., 0]
         if self.reward_scale is None:
             ones = torch.ones_like(reward)
-            sums = self.ranks.sum(torch.stack((ones, reward, reward.square())).sum(-1))
+            sums = across_processes().sum(torch.stack((ones, reward, reward.square())).sum(-1))
             deviation = (sums[2] / sums[0] - (sums[1] / sums[0]).square()).clamp_min(0.0).sqrt()
             if (deviation < 1e-9 * (1 + sums[1].abs() / sums[0])).any():
                 task = int(deviation.argmin())
@@ -266,7 +269,7 @@ class Discovery(LightningModule):
         different = others[..., None].expand(-1, -1, data.following.shape[1]).flatten()
         spread, square = spread[different], square[different]
         weight = 1 / spread
-        sums = self.ranks.sum(
+        sums = across_processes().sum(
             torch.stack(
                 (
                     torch.log1p(square / spread).sum(),
@@ -280,8 +283,8 @@ class Discovery(LightningModule):
         loss, covered, count, residual, total = sums.tolist()
         return {"loss": loss / count, "coverage": covered / count, "residual": residual / total}
 
-    def _geometry(self, verdict: str) -> Geometry:
-        """The findings on an orthogonal basis of generators of norm sqrt 2."""
+    def _geometry(self) -> Geometry:
+        """The findings on an orthogonal basis of generators of norm sqrt 2, not judged yet."""
         directions, _ = self._findings.actions
         generators = lie.normalise(lie.orthonormalise(self.group.hat(directions)))
         # A rotation should read counter-clockwise: positive below the diagonal.
@@ -294,7 +297,7 @@ class Discovery(LightningModule):
             actions.cpu(),
             lie.vee(matrices, generators).cpu(),
             self.dim_state,
-            verdict,
+            "partial",
             name(generators),
         )
 

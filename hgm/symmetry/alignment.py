@@ -9,9 +9,9 @@ from torch.func import jacfwd, vmap
 
 from hgm.differentials.base import DifferentialEstimator
 from hgm.fourier import Jet
+from hgm.gauss_newton import Objective, Terms
 from hgm.groups import LieGroup
 from hgm.losses import InvarianceLoss
-from hgm.gauss_newton import Objective, Terms
 
 SPREAD_OF_IGNORANCE = 1.0
 """Variance of a direction of which nothing is known; beyond it a point counts as not covered."""

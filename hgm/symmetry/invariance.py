@@ -69,7 +69,7 @@ def action_generators(form: EquivarianceForm, generators: Tensor) -> tuple[Tenso
     residual = (both * (form.gram @ both)).sum()
     motion = (columns * (form.motion @ columns)).sum()
     m = round(len(square) ** 0.5)
-    return solution.mT.unflatten(-1, (m, m)), residual / motion.clamp_min(1e-300)
+    return solution.mT.unflatten(-1, (m, m)), (residual / motion.clamp_min(1e-300)).clamp_min(0.0)
 
 
 def affine_fields(points: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import jacfwd
 
 from hgm import lie
+from hgm.checks import check_int
 from hgm.differentials.base import DifferentialEstimator
 from hgm.fourier import FourierRegression
 from hgm.groups import LieGroup
@@ -42,7 +43,7 @@ class SearchSteps:
         num_points: Points of every task that a start is judged by.
         start_steps: Gauss-Newton steps from every start.
         pair_steps: Steps of every joint fit.
-        pool_steps: Steps of pooled refinement; 0 leaves it out.
+        pool_steps: Steps of pooled refinement.
         max_directions: Most shared directions that are tried.
     """
 
@@ -52,6 +53,17 @@ class SearchSteps:
     pair_steps: int = 10
     pool_steps: int = 7
     max_directions: int = 6
+
+    def __post_init__(self) -> None:
+        """Checks the arguments.
+
+        Raises:
+            ValueError: If one is no positive int.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.name != "num_starts":
+                check_int(field.name, value, 1)
 
 
 class Findings(NamedTuple):
@@ -128,7 +140,7 @@ class Search:
             self.steps.num_points,
         )
         yield starts
-        free = self._free(starts.coords)
+        free = self._free("left actions, jointly", starts.coords)
         yield free
         span, enough = free, False
         for num_directions in range(1, self._most_directions() + 1):
@@ -137,7 +149,7 @@ class Search:
             enough = span.value < free.value + SAME_FIT
             if enough:
                 # Freely again, from where the span led: a start may have been in a wrong basin.
-                free = self._free(_coords(span))
+                free = self._free("spectrum", _coords(span))
                 yield free
                 break
         if not enough:
@@ -169,9 +181,9 @@ class Search:
         """A span of as many directions as there are elements would explain nothing."""
         return min(self.num_tasks - 2, self.group.dim_algebra, self.steps.max_directions)
 
-    def _free(self, coords: Tensor) -> AlignPairs:
+    def _free(self, name: str, coords: Tensor) -> AlignPairs:
         every = torch.eye(self.group.dim_algebra).to(coords)
-        return self._align("left actions", LeftActions(every, coords), fixed=True)
+        return self._align(name, LeftActions(every, coords), fixed=True)
 
     def _span(self, num: int, free: AlignPairs) -> AlignPairs:
         coords = _coords(free)
