@@ -52,7 +52,8 @@ def build(node: DictConfig, **offers: Any) -> Any:
     except (ImportError, ValueError) as error:
         key, reason = node._get_full_key("_target_"), str(error).splitlines()[-1]
         raise ValueError(
-            f"Expected `{key}` to name a class that can be imported, got {node._target_!r}: {reason}"
+            f"Expected `{key}` to name a class that can be imported, got {node._target_!r}: "
+            f"{reason}"
         ) from None
     extra = {key: offers[key] for key in offers if key in taken and key not in node}
     return instantiate(node, _convert_="all", **extra)

@@ -16,19 +16,22 @@ COUNTS = (12, 17, 24, 34, 48, 68, 96, 136, 192, 272, 400)
 
 _RIDGE = 1e-9
 _JUDGES = 300  # points of a task that cross-validation leaves out, one by one
-_BUDGET = 1 << 20  # numbers in the largest table of a chunk: what a cache holds
+_BUDGET = 1 << 18  # numbers in the largest table of a chunk: what a cache holds
 
 
 class Near(NamedTuple):
-    """Neighbours of queries: `index` ``(Q, k)`` by distance, `offset` ``(Q, k, n)`` in units of
-    `radius` ``(Q,)``, tricube `weight` ``(Q, k)``, and `emptiness` ``(Q,)`` from 0 to 1.
+    """Neighbours of queries.
 
-    The emptiness is the part of the ball of the neighbours that has no data about its centre,
-    the n-th power of nearest over farthest distance: about ``1 / k`` inside the data, towards 1
-    outside.
+    Attributes:
+        indices: Which points they are, ``(Q, k)``.
+        offset: Where they are from the query, in units of the radius, ``(Q, k, n)``.
+        radius: Distance at which the weight vanishes, ``(Q,)``.
+        weight: Tricube of the distance, at most 1, ``(Q, k)``.
+        emptiness: n-th power of nearest over farthest distance, ``(Q,)``: the part of their ball
+            that is empty about its centre. About ``1 / k`` inside the data, towards 1 outside.
     """
 
-    index: Tensor
+    indices: Tensor
     offset: Tensor
     radius: Tensor
     weight: Tensor
@@ -43,18 +46,26 @@ class LocalFit(NamedTuple):
 
 
 def nearest(queries: Tensor, points: Tensor, count: int, leave_out: Tensor | None = None) -> Near:
-    """The `count` nearest of points ``(B, n)`` to queries ``(Q, n)``; query ``i`` may leave one out."""
+    """The `count` nearest of points ``(B, n)`` to queries ``(Q, n)``.
+
+    Args:
+        queries: Where neighbours are sought.
+        points: Where they are found.
+        count: How many.
+        leave_out: For every query the index of a point that is none, ``(Q,)``.
+    """
     distance = torch.cdist(queries, points)
     if leave_out is not None:
-        distance.scatter_(1, leave_out[:, None], torch.inf)
-    distance, index = distance.topk(count, largest=False)
+        distance.scatter_(1, leave_out[:, None], float("inf"))
+    # Unsorted: with hundreds of neighbours, sorting would be half of all the time.
+    distance, indices = distance.topk(count, largest=False, sorted=False)
+    farthest = distance.amax(-1)
     # The farthest neighbour keeps a weight: a count of the unknowns' number still determines them.
-    radius = ((1 + 1 / count) * distance[:, -1]).clamp_min(1e-12)
-    distance = distance / radius[:, None]
-    offset = (points[index] - queries[:, None]) / radius[:, None, None]
-    weight = (1 - distance**3) ** 3
-    emptiness = (distance[:, 0] / distance[:, -1].clamp_min(1e-12)) ** points.shape[-1]
-    return Near(index, offset, radius, weight, emptiness)
+    radius = ((1 + 1 / count) * farthest).clamp_min(1e-12)
+    offset = (points[indices] - queries[:, None]) / radius[:, None, None]
+    weight = (1 - (distance / radius[:, None]) ** 3) ** 3
+    emptiness = (distance.amin(-1) / farthest.clamp_min(1e-12)) ** points.shape[-1]
+    return Near(indices, offset, radius, weight, emptiness)
 
 
 def regress(table: Tensor, targets: Tensor, weight: Tensor) -> LocalFit:
@@ -102,7 +113,8 @@ class LocalEstimator(DifferentialEstimator):
             the unknowns of a quadratic by half, are passed over.
 
     Raises:
-        ValueError: If there are no counts, or one is not an int of at least 2.
+        ValueError: If there are no counts, or one is not an int of at least 2; by :meth:`finish`,
+            if there are too few points for a quadratic.
     """
 
     def __init__(self, counts: Sequence[int] = COUNTS) -> None:
@@ -112,7 +124,7 @@ class LocalEstimator(DifferentialEstimator):
     def begin(self, num_tasks: int, dim_state: int) -> None:
         """Forgets the points."""
         self._batches: list[tuple[Tensor, Tensor]] = []
-        self.least = (dim_state + 1) * (dim_state + 2) // 2
+        self.num_unknowns = (dim_state + 1) * (dim_state + 2) // 2
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Keeps the batch."""
@@ -125,11 +137,11 @@ class LocalEstimator(DifferentialEstimator):
         points, rewards = gather(self._batches, ranks)
         self.whitening = whitening(points)
         self.points, self.rewards = self.whitening(points), rewards
-        counts = usable(self.counts, self.least, points.shape[1])
-        errors = torch.stack([self._errors(count) for count in counts])
+        counts = usable(self.counts, 3 * self.num_unknowns // 2, points.shape[1])
+        errors, noises = torch.stack([self._errors(count) for count in counts]).unbind(1)
         best = errors.argmin(0)
         self.chosen = [counts[i] for i in best.tolist()]
-        self._noise = errors.gather(0, best[None])[0].sqrt()
+        self._noise = noises.gather(0, best[None])[0].sqrt()
 
     @property
     def noise(self) -> Tensor:
@@ -142,7 +154,7 @@ class LocalEstimator(DifferentialEstimator):
         return Jet(*(torch.stack(fields) for fields in zip(*rows, strict=True)))
 
     def _errors(self, count: int) -> Tensor:
-        """Mean squared leave-one-out errors of all tasks, each over what the fit adds, ``(N,)``."""
+        """Mean squared leave-one-out errors, and what of them is noise, ``(2, N)``."""
         num = self.points.shape[1]
         errors = []
         for points, rewards in zip(self.points, self.rewards, strict=True):
@@ -150,12 +162,14 @@ class LocalEstimator(DifferentialEstimator):
             judges = torch.arange(num, device=points.device)[:: max(1, num // _JUDGES)]
             for judge in chunks(judges, self._width(count)):
                 near = nearest(points[judge], points, count, judge)
-                targets = rewards[near.index] - rewards[judge, None]
-                fit = regress(monomials(near.offset), targets[..., None], near.weight)
-                error = fit.coefficients[:, 0, 0]
-                square.append(error.square() / (1 + fit.covariance[:, 0, 0]))
-            errors.append(torch.cat(square).mean())
-        return torch.stack(errors)
+                targets = rewards[near.indices] - rewards[judge, None]
+                table = monomials(near.offset)
+                fit = regress(table, targets[..., None], near.weight)
+                error = fit.coefficients[:, 0, 0].square()
+                shares = near.weight * (table @ fit.covariance[:, :, :1])[..., 0]
+                square.append(torch.stack((error, error / (1 + shares.square().sum(-1)))))
+            errors.append(torch.cat(square, 1).mean(1))
+        return torch.stack(errors, 1)
 
     def _jet(self, queries: Tensor, task: int) -> Jet:
         points, rewards, count = self.points[task], self.rewards[task], self.chosen[task]
@@ -171,7 +185,7 @@ class LocalEstimator(DifferentialEstimator):
     ) -> Jet:
         n, root = queries.shape[-1], self.whitening.root
         near = nearest(queries, points, count)
-        targets = rewards[near.index]
+        targets = rewards[near.indices]
         centre = targets.mean(-1, keepdim=True)
         fit = regress(monomials(near.offset), (targets - centre)[..., None], near.weight)
         coefficients, radius = fit.coefficients[..., 0], near.radius[:, None]
@@ -192,7 +206,7 @@ class LocalEstimator(DifferentialEstimator):
         )
 
     def _width(self, count: int) -> int:
-        return max(self.points.shape[1], count * self.least)
+        return max(self.points.shape[1], count * self.num_unknowns)
 
 
 def check_counts(counts: Sequence[int]) -> list[int]:
@@ -203,10 +217,18 @@ def check_counts(counts: Sequence[int]) -> list[int]:
     return checked
 
 
-def usable(counts: Sequence[int], unknowns: int, num_points: int) -> list[int]:
-    """Counts that exceed `unknowns` by half and leave a point over; at worst one that fits."""
-    inside = [count for count in counts if 1.5 * unknowns <= count < num_points]
-    return inside or [min(2 * unknowns, num_points - 1)]
+def usable(counts: Sequence[int], least: int, num_points: int) -> list[int]:
+    """Counts of at least `least` that leave a point over; `least` itself if there are none.
+
+    Raises:
+        ValueError: If not even `least` leaves a point over.
+    """
+    if num_points <= least:
+        raise ValueError(
+            f"Expected more than {least} points of every task, got {num_points}. "
+            "Give more transitions, or take the FourierEstimator."
+        )
+    return [count for count in counts if least <= count < num_points] or [least]
 
 
 def gather(batches: list[tuple[Tensor, Tensor]], ranks: Ranks) -> tuple[Tensor, Tensor]:

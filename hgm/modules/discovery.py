@@ -24,7 +24,7 @@ from hgm.symmetry.algebra import compactness, name
 from hgm.symmetry.alignment import pair_objective
 from hgm.symmetry.invariance import action_generators
 from hgm.symmetry.phases import FLOOR, Data, FitModels, Phase
-from hgm.symmetry.search import Findings, Search, SearchSteps, expected_loss
+from hgm.symmetry.search import Findings, Search, SearchSteps
 from hgm.symmetry.verdict import Evidence, judge
 
 _COVERED = 0.1
@@ -180,7 +180,7 @@ class Discovery(LightningModule):
         identity = self._invariance(
             data, torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
         )
-        expected = expected_loss(self.dim_state - 1 if self.loss == "differential" else 1)
+        expected = self.search.expected
         spectrum, num = findings.spectrum, findings.num_directions
         gap = float(spectrum[num - 1] / spectrum[num]) if num < len(spectrum) else None
         generators = self.candidate.generators.to(elements)

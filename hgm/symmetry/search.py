@@ -14,7 +14,7 @@ from hgm.checks import check_int
 from hgm.differentials.base import DifferentialEstimator
 from hgm.fourier import FourierRegression
 from hgm.groups import LieGroup
-from hgm.losses import InvarianceLoss
+from hgm.losses import InvarianceLoss, functional_invariance
 from hgm.ranks import ALONE
 from hgm.symmetry.algebra import close
 from hgm.symmetry.invariance import EquivarianceForm
@@ -29,9 +29,13 @@ from hgm.symmetry.phases import (
     starts_of,
 )
 from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.verdict import ALIGNED
 
 SAME_FIT = 0.15
 """Robust loss by which fewer directions may be worse than free elements, and still be enough."""
+
+CONVINCING = 1.0
+"""Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ class Search:
     ) -> None:
         self.group, self.estimator, self.loss = group, estimator, loss
         self.dynamics, self.num_tasks, self.steps, self.seed = dynamics, num_tasks, steps, seed
+        one = loss is functional_invariance
+        self.expected = expected_loss(1 if one else group.dim_space - 1)
         self.findings: Findings | None = None
 
     def __iter__(self) -> Iterator[Phase]:
@@ -147,6 +153,11 @@ class Search:
             span = self._span(num_directions, free)
             yield span
             enough = span.value < free.value + SAME_FIT
+            if not enough and span.value < ALIGNED * self.expected:
+                # Free elements also fit noise. The pooled model has the power to tell.
+                pool = self._pool(span)
+                yield pool
+                enough = bool(pool.model.spread < CONVINCING)
             if enough:
                 # Freely again, from where the span led: a start may have been in a wrong basin.
                 free = self._free("spectrum", _coords(span))
@@ -194,6 +205,10 @@ class Search:
     def _align(self, name: str, actions: LeftActions, fixed: bool) -> AlignPairs:
         subgroup = Subgroup(self.group, actions, fixed)
         return AlignPairs(name, subgroup, self.estimator, self.loss, self.steps.pair_steps)
+
+    def _pool(self, span: AlignPairs) -> Pool:
+        unknowns, steps = span.solver.unknowns, self.steps.pool_steps
+        return Pool(span.subgroup, unknowns, self.estimator, True, steps)
 
     def _closed(self, span: AlignPairs) -> LeftActions:
         """The left actions of a span, on directions that are closed under the bracket."""
