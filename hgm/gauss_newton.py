@@ -80,12 +80,16 @@ class GaussNewton:
         self.damping = self.damping.clamp(*_DAMPING_RANGE)
         return loss / count
 
-    def covariance(self) -> Tensor:
-        """Covariance of the unknowns of one problem, ``(a, a)``, as of the last step.
+    def information(self) -> Tensor:
+        """Inverse covariance of the unknowns, ``(..., a, a)``, as of the last step.
 
         Gradients of one smooth model are correlated: ten of them count as one observation.
         """
-        return _CORRELATED * torch.linalg.pinv(self.normal, rtol=1e-6, hermitian=True)
+        return self.normal / _CORRELATED
+
+    def covariance(self) -> Tensor:
+        """Covariance of the unknowns, ``(..., a, a)``, in the directions that the data tell."""
+        return torch.linalg.pinv(self.information(), rtol=1e-6, hermitian=True)
 
     def _solve(self, normal: Tensor, slope: Tensor) -> Tensor:
         diagonal = normal.diagonal(dim1=-2, dim2=-1)

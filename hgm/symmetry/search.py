@@ -153,7 +153,7 @@ class Search:
             span = self._span(num_directions, free)
             yield span
             enough = span.value < free.value + SAME_FIT
-            if not enough and span.value < ALIGNED * self.expected:
+            if not enough and span.value < 2 * ALIGNED * self.expected:
                 # Free elements also fit noise. The pooled model has the power to tell.
                 pool = self._pool(span)
                 yield pool
@@ -198,8 +198,9 @@ class Search:
 
     def _span(self, num: int, free: AlignPairs) -> AlignPairs:
         coords = _coords(free)
-        directions = torch.linalg.svd(coords).Vh[:num]
-        actions = LeftActions(directions, coords @ directions.mT)
+        # The group's own parameters come first among the unknowns.
+        own = slice(-coords.numel(), None)
+        actions = low_rank(coords, free.solver.information()[own, own], num)
         return self._align(f"algebra of {num} direction(s)", actions, fixed=False)
 
     def _align(self, name: str, actions: LeftActions, fixed: bool) -> AlignPairs:
@@ -232,6 +233,38 @@ def discover(search: Search, data: Data) -> Findings:
                 phase.end_pass(ALONE)
     assert search.findings is not None, "the last phase sets it"
     return search.findings
+
+
+def low_rank(coords: Tensor, information: Tensor, rank: int, num_steps: int = 50) -> LeftActions:
+    r"""Shared directions `W` and coordinates `C` with :math:`C W \approx A`, in the given metric.
+
+    Minimises :math:`\mathrm{vec}(C W - A)^T \Lambda\, \mathrm{vec}(C W - A)` by alternating least
+    squares from the singular vectors of `A`: what the data leave open in an element does not
+    bend the directions.
+
+    Args:
+        coords: Elements' coordinates `A`, ``(N - 1, D)``.
+        information: Their inverse covariance, ``((N - 1) D, (N - 1) D)``.
+        rank: Number of directions.
+        num_steps: Alternations.
+    """
+    num, dim = coords.shape
+    floor = 1e-9 * information.diagonal().max().clamp_min(1e-300)
+    metric = information + floor * torch.eye(num * dim).to(coords)
+    directions = torch.linalg.svd(coords).Vh[:rank]
+    eye_num, eye_dim = torch.eye(num).to(coords), torch.eye(dim).to(coords)
+
+    def solve(basis: Tensor) -> Tensor:
+        basis = basis.reshape(num * dim, -1)
+        return torch.linalg.solve(basis.mT @ metric @ basis, basis.mT @ (metric @ coords.flatten()))
+
+    def coordinates() -> Tensor:
+        return solve(torch.einsum("ij,ax->ixja", eye_num, directions)).view(num, rank)
+
+    for _ in range(num_steps):
+        directions = solve(torch.einsum("ia,xy->ixay", coordinates(), eye_dim)).view(rank, dim)
+        directions = torch.linalg.qr(directions.mT).Q.mT
+    return LeftActions(directions, coordinates())
 
 
 def deviations(subgroup: Subgroup, unknowns: Tensor, covariance: Tensor) -> Tensor:
