@@ -25,6 +25,7 @@ for noise in (
     warnings.filterwarnings("ignore", noise)
 
 import hydra
+import torch
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning import Trainer, seed_everything
@@ -32,6 +33,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from hgm.callbacks import DiscoveryReport, PhaseProgress
+from hgm.checks import check_int
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
@@ -65,6 +67,7 @@ def run(cfg: DictConfig) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Expected `seed` to be an int from 0 to 2^32 - 1, got {seed!r}.")
     seed_everything(seed, verbose=False)
+    torch.set_num_threads(check_int("num_threads", cfg.num_threads, 1))
     data = build(cfg.data, family=build(cfg.env), seed=seed)
     group = build(cfg.group, dim_space=data.dim_state)
     model = build(cfg.model, group=group, estimator=build(cfg.estimator), seed=seed)

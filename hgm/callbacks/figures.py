@@ -14,7 +14,7 @@ from torch import Tensor
 _MAX_POINTS = 1500
 _GRID = 60
 _ARROWS = 15
-_KNOWN = 0.1
+_KNOWN = 0.03
 
 
 def discovery_figures(module: Any, data: Any, metrics: dict[str, Any]) -> dict[str, Figure]:

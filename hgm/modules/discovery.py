@@ -192,6 +192,7 @@ class Discovery(LightningModule):
                 num_tasks=self.num_tasks,
                 num_directions=num,
                 dim=len(generators),
+                dim_space=self.dim_state,
                 misalignment=result["loss"] / expected,
                 free_misalignment=findings.free_loss / expected,
                 gap=gap,

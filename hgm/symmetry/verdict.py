@@ -19,6 +19,7 @@ class Evidence:
         num_tasks: Tasks ``N``.
         num_directions: Directions that the elements need.
         dim: Dimension of their closure under the bracket.
+        dim_space: Dimension ``n`` of the states.
         misalignment: Held-out robust loss of the elements in the span, over the loss expected.
         free_misalignment: The same of elements that are free.
         gap: Singular value of the last direction over the next; None if there is no next.
@@ -31,6 +32,7 @@ class Evidence:
     num_tasks: int
     num_directions: int
     dim: int
+    dim_space: int
     misalignment: float
     free_misalignment: float
     gap: float | None
@@ -60,6 +62,10 @@ def judge(evidence: Evidence) -> tuple[str, list[str]]:
         reasons.append(
             f"{evidence.num_tasks} tasks give {evidence.num_tasks - 1} element(s), which cannot "
             f"evidence an algebra of dimension {evidence.dim}: more tasks are needed"
+        )
+    if evidence.dim >= evidence.dim_space**2:
+        reasons.append(
+            f"the elements generate all of gl({evidence.dim_space}), which relates any two bowls"
         )
     checks = (
         (evidence.misalignment > ALIGNED, "misalignment", evidence.misalignment, ALIGNED),
