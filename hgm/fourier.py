@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hgm.ranks import ALONE, Ranks
 
-LENGTHSCALES = (0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 4.0)
+LENGTHSCALES = (0.35, 0.6, 1.0, 1.8, 3.2)
 """Candidates in standard deviations of the inputs."""
 
 # The statistics are squares: below 1e-5 standard deviations, noise and rounding look alike.

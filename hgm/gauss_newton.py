@@ -45,12 +45,16 @@ class GaussNewton:
         unknowns: Starts, shape ``(..., a)``.
         floor: What the residual's norm may be where the variance is 0: the misfit of the models.
         damping: Initial damping, relative to the diagonal of the normal matrix.
+
+    Attributes:
+        gain: By how much the last step lowered the mean loss; infinite if it was refused.
     """
 
     def __init__(self, unknowns: Tensor, floor: float, damping: float = 1e-2) -> None:
         self.unknowns = unknowns
         self.floor = floor
         self.damping = torch.full_like(unknowns[..., 0], damping)
+        self.gain = torch.full_like(unknowns[..., 0], torch.inf)
 
     def step(self, objective: Objective, ranks: Ranks = ALONE) -> Tensor:
         """One step of every problem; returns the mean loss before it, shape ``(...)``."""
@@ -75,10 +79,21 @@ class GaussNewton:
             )
         )
         better = trial_loss < loss
+        self.gain = torch.where(better, (loss - trial_loss) / count, torch.inf)
         self.unknowns = torch.where(better[..., None], trial, self.unknowns)
         self.damping = torch.where(better, 0.2 * self.damping, 5 * self.damping)
         self.damping = self.damping.clamp(*_DAMPING_RANGE)
         return loss / count
+
+    def keep(self, index: Tensor) -> None:
+        """Goes on with some of the problems of the last batch dimension, in this order.
+
+        Args:
+            index: Which, shape ``(..., S')`` for unknowns ``(..., S, a)``.
+        """
+        columns = index[..., None].expand(*index.shape, self.unknowns.shape[-1])
+        self.unknowns = self.unknowns.gather(-2, columns)
+        self.damping = self.damping.gather(-1, index)
 
     def information(self) -> Tensor:
         """Inverse covariance of the unknowns, ``(..., a, a)``, as of the last step.

@@ -18,7 +18,7 @@ class Ranks:
 
     Attributes:
         sum: Sums a tensor over the processes; every process receives the result.
-        cat: Concatenates the processes' tensors of equal shape along a dimension.
+        cat: Concatenates the processes' tensors along a dimension, each cut to the shortest.
     """
 
     sum: Callable[[Tensor], Tensor] = _alone
@@ -40,7 +40,10 @@ def across_processes() -> Ranks:
         return value
 
     def cat(value: Tensor, dim: int = 0) -> Tensor:
-        value = value.detach().contiguous()
+        # Shares may differ by one transition, and unequal shapes would wait for ever.
+        size = torch.tensor(value.shape[dim], device=value.device)
+        dist.all_reduce(size, dist.ReduceOp.MIN)
+        value = value.detach().narrow(dim, 0, int(size)).contiguous()
         pieces = [torch.empty_like(value) for _ in range(dist.get_world_size())]
         dist.all_gather(pieces, value)
         return torch.cat(pieces, dim)

@@ -28,7 +28,7 @@ from hgm.symmetry.search import Findings, Search, SearchSteps
 from hgm.symmetry.verdict import Evidence, judge
 
 _COVERED = 0.1
-_DYNAMICS_LENGTHSCALES = (1.0, 1.5, 2.5, 4.0)
+_DYNAMICS_LENGTHSCALES = (1.0, 1.8, 3.2)
 
 
 class Discovery(LightningModule):
@@ -228,6 +228,11 @@ class Discovery(LightningModule):
         """Adds the geometry, once there is one."""
         if self.geometry is not None:
             checkpoint["geometry"] = vars(self.geometry)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Brings the geometry back. The models that led to it are not kept: they take seconds."""
+        if "geometry" in checkpoint:
+            self.geometry = Geometry(**checkpoint["geometry"])
 
     def _advance(self) -> None:
         with torch.no_grad():

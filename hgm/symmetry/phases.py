@@ -1,5 +1,7 @@
 """Phases of discovery: each takes batches until it is done, and leaves its result."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -27,7 +29,11 @@ START_FLOOR = 0.1
 """Misfit allowed to directions, in radians, while the basin is sought."""
 FLOOR = 0.01
 """The same in the joint fits."""
-_PAIR_BUDGET = 6000
+_STEPS_BEFORE_PRUNING = 2
+_PRUNING = 3  # only the best third of the starts goes on
+_PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of tasks
+_CONVERGED_LOSS = 1e-4
+_CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _DYNAMICS_BUDGET = 2400
 _POSTERIOR_SAMPLES = 8
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
@@ -141,10 +147,10 @@ class AlignStarts(Phase):
         few = thin(data.following, self.num_points)
         objective = base_objective(self.group, self.estimator, self.loss, few)
         loss = self.solver.step(objective, ranks)
-        if self.done:
+        if self.taken == _STEPS_BEFORE_PRUNING or self.done:
             scores = ranks.sum(score(objective(self.solver.unknowns, False), START_FLOOR))
-            rows = torch.arange(len(scores), device=scores.device)
-            self.coords = self.solver.unknowns[rows, scores.argmin(1)]
+            self.solver.keep(scores.argsort(1)[:, : 1 + scores.shape[1] // _PRUNING])
+            self.coords = self.solver.unknowns[:, 0]
         return loss.amin(1).mean()
 
 
@@ -166,18 +172,33 @@ class AlignPairs(Phase):
         self.name, self.num_steps = name, num_steps
         self.subgroup, self.estimator, self.loss = subgroup, estimator, loss
         self.solver = GaussNewton(subgroup.start, FLOOR, damping=1e-3)
-        self.value = float("inf")
+        self.value, self._converged = float("inf"), False
 
     def _step(self, data: Data, ranks: Ranks) -> Tensor:
         few = thin(data.following, max(30, _PAIR_BUDGET // len(data.following) ** 2))
         objective = pair_objective(self.subgroup.elements, self.estimator, self.loss, few)
         loss = self.solver.step(objective, ranks)
         self.value = float(loss)
+        self._converged = bool(self.solver.gain < _CONVERGED_LOSS)
         return loss
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step gained next to nothing, or the steps are used up."""
+        return self._converged or super().done
 
 
 class Pool(Phase):
-    """Pooled refinement of left actions, see :class:`~hgm.symmetry.pooling.PooledModel`."""
+    """Pooled refinement of left actions, see :class:`~hgm.symmetry.pooling.PooledModel`.
+
+    Args:
+        subgroup: The unknown left actions.
+        unknowns: Where they start.
+        estimator: Fitted reward models, which know the noise.
+        num_steps: Most steps.
+        rougher: A pool with unknown calibration of the rewards, which showed that there is none;
+            None for such a pool.
+    """
 
     name = "pooled refinement"
 
@@ -186,21 +207,28 @@ class Pool(Phase):
         subgroup: Subgroup,
         unknowns: Tensor,
         estimator: DifferentialEstimator,
-        calibrated: bool,
         num_steps: int,
+        rougher: Pool | None = None,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
-        self.calibrated, self.num_steps = calibrated, num_steps
+        self.num_steps, self.rougher = num_steps, rougher
 
     def _step(self, data: Data, ranks: Ranks) -> Tensor:
         if self.taken == 1:
             self.model = self._start(data, ranks)
         return self.model.step(data.following, data.reward, ranks)
 
+    @property
+    def done(self) -> bool:
+        """Whether the last step moved next to nothing, or the steps are used up."""
+        # A first pool only leads to the second one, unless rewards are not comparable.
+        enough = _CONVERGED_MOVE * (10 if self.rougher is None else 1)
+        return super().done or (self.taken > 0 and bool(self.model.moved < enough))
+
     def _start(self, data: Data, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)
-        if not self.calibrated:
-            return PooledModel(self.subgroup, self.unknowns, noise)
+        if self.rougher is not None:
+            return PooledModel(self.subgroup, self.unknowns, noise, like=self.rougher.model)
         points = homogeneous(data.following, self.subgroup.group.dim_matrix)
         inverse = torch.linalg.inv(self.subgroup.elements(self.unknowns))
         carried = (inverse @ points.mT).mT[..., : data.following.shape[-1]]
@@ -219,7 +247,7 @@ class Pool(Phase):
     @property
     def comparable(self) -> bool:
         """Whether the rewards seem equally scaled, so that the calibration may be left out."""
-        return self.calibrated and bool(self.model.calibration_test() < _COMPARABLE)
+        return self.rougher is None and bool(self.model.calibration_test() < _COMPARABLE)
 
 
 class Equivariance(Phase):

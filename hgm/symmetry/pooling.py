@@ -1,5 +1,7 @@
 """Pooled refinement: one reward model for the whole family, seen through the left actions."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 from torch.func import jacfwd
@@ -39,11 +41,13 @@ class PooledModel:
         noise: Standard deviation of each task's rewards about its own model, ``(N,)``.
         calibration: Starts of ``log a`` and ``b`` per task, ``(N, 2)``, those of the base task 0
             being 0; None keeps ``a = 1, b = 0``.
+        like: A model with the same data, whose length scale, ridge and weights are taken over.
         seed: Seed of the features.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
             the task's own model does. Set by :meth:`step`.
+        moved: Largest change of an unknown that the last step asked for.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class PooledModel:
         unknowns: Tensor,
         noise: Tensor,
         calibration: Tensor | None = None,
+        like: PooledModel | None = None,
         seed: int = 0,
     ) -> None:
         self.subgroup, self.noise = subgroup, noise
@@ -64,6 +69,11 @@ class PooledModel:
         self._omega, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._white: Whitening | None = None
         self.spread = torch.ones_like(noise[0])
+        self._ridge: Tensor
+        self._weights: Tensor
+        if like is not None:
+            self._omega, self._ridge, self._white = like._omega, like._ridge, like._white
+            self._weights, self.spread = like._weights, like.spread
 
     @property
     def calibration(self) -> tuple[Tensor, Tensor]:
@@ -163,7 +173,8 @@ class PooledModel:
         diagonal = self.normal.diagonal()
         ridge = torch.diag_embed(1e-6 * diagonal + 1e-7 * diagonal.max() + 1e-300)
         move = torch.linalg.solve(self.normal + ridge, pull)
-        self.unknowns = self.unknowns + move * (_MAX_STEP / move.abs().max().clamp_min(_MAX_STEP))
+        self.moved = move.abs().max()
+        self.unknowns = self.unknowns + move * (_MAX_STEP / self.moved.clamp_min(_MAX_STEP))
 
 
 def calibrate(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) -> Tensor:

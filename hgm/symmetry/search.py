@@ -148,16 +148,16 @@ class Search:
         yield starts
         free = self._free("left actions, jointly", starts.coords)
         yield free
-        span, enough = free, False
+        span, enough, num_directions = free, False, 0
         for num_directions in range(1, self._most_directions() + 1):
             span = self._span(num_directions, free)
             yield span
             enough = span.value < free.value + SAME_FIT
             if not enough and span.value < 2 * ALIGNED * self.expected:
                 # Free elements also fit noise. The pooled model has the power to tell.
-                pool = self._pool(span)
-                yield pool
-                enough = bool(pool.model.spread < CONVINCING)
+                trial = self._pool(span)
+                yield trial
+                enough = bool(trial.model.spread < CONVINCING)
             if enough:
                 # Freely again, from where the span led: a start may have been in a wrong basin.
                 free = self._free("spectrum", _coords(span))
@@ -165,21 +165,19 @@ class Search:
                 break
         if not enough:
             span = free
-        deviation = deviations(span.subgroup, span.solver.unknowns, span.solver.covariance())
-        subgroup = Subgroup(self.group, self._closed(span))
-        unknowns, pooled = subgroup.start, False
-        for calibrated in (True, False) if enough or self.num_tasks == 2 else ():
-            pool = Pool(subgroup, unknowns, self.estimator, calibrated, self.steps.pool_steps)
+        subgroup, unknowns, pooled = span.subgroup, span.solver.unknowns, False
+        deviation = deviations(subgroup, unknowns, span.solver.covariance())
+        pool: Pool | None = None
+        while (enough or self.num_tasks == 2) and (pool is None or pool.comparable):
+            pool = Pool(subgroup, unknowns, self.estimator, self.steps.pool_steps, rougher=pool)
             yield pool
             if not pool.accepted:
                 break
             unknowns, pooled = pool.model.actions, True
             deviation = deviations(subgroup, unknowns, pool.model.covariance())
-            if not pool.comparable:
-                break
         self.findings = Findings(
-            actions=subgroup.keep(unknowns),
-            num_directions=len(span.subgroup.split(span.solver.unknowns)[1].directions),
+            actions=self._closed(subgroup, unknowns),
+            num_directions=num_directions if enough else self.num_tasks - 1,
             spectrum=torch.linalg.svdvals(_coords(free)),
             pair_loss=span.value,
             free_loss=free.value,
@@ -209,19 +207,17 @@ class Search:
 
     def _pool(self, span: AlignPairs) -> Pool:
         unknowns, steps = span.solver.unknowns, self.steps.pool_steps
-        return Pool(span.subgroup, unknowns, self.estimator, True, steps)
+        return Pool(span.subgroup, unknowns, self.estimator, steps)
 
-    def _closed(self, span: AlignPairs) -> LeftActions:
-        """The left actions of a span, on directions that are closed under the bracket."""
-        directions, coords = span.subgroup.keep(span.solver.unknowns)
+    def _closed(self, subgroup: Subgroup, unknowns: Tensor) -> LeftActions:
+        """The left actions on directions that are closed under the bracket."""
+        directions, coords = subgroup.keep(unknowns)
         coords = coords @ directions
-        if span.subgroup.fixed:
-            rank = min(len(coords), coords.shape[1])
-            directions = torch.linalg.svd(coords, full_matrices=False).Vh[:rank]
-        matrices = close(self.group.hat(directions).detach(), self.group.dim_algebra)
-        matrices = lie.normalise(matrices)
-        elements = self.group.hat(coords).detach()
-        return LeftActions(self.group.vee(matrices).detach(), lie.vee(elements, matrices))
+        if subgroup.fixed:
+            directions = torch.linalg.svd(coords, full_matrices=False).Vh
+        matrices = lie.normalise(close(self.group.hat(directions), self.group.dim_algebra))
+        elements = self.group.hat(coords)
+        return LeftActions(self.group.vee(matrices), lie.vee(elements, matrices))
 
 
 def discover(search: Search, data: Data) -> Findings:
