@@ -36,13 +36,13 @@ from hgm.differentials.fourier import FourierEstimator
 from hgm.fourier import FourierRegression
 from hgm.groups import GL
 from hgm.losses import LOSSES
+from hgm.modules.discovery import DYNAMICS_LENGTHSCALES
 from hgm.symmetry.search import Search, SearchSteps, discover
 
 PARTS = ("closed_form", "descent", "recipe")
 DEFAULT = ("hgm default", "random", 2000)
 FALSE_BASIN_DEG = 135.0
 THRESHOLDS = (1.0, 0.5)
-DYNAMICS_SCALES = (0.7, 1.0, 1.5, 2.5, 4.0)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def run_hgm(sample: Sample, loss: str = "differential") -> Answer:
     num_tasks, _, n = sample.data.following.shape
     group, estimator = GL(n).double(), FourierEstimator()
     estimator.begin(num_tasks, n)
-    dynamics = FourierRegression(1, 2 * n, n, 384, DYNAMICS_SCALES)
+    dynamics = FourierRegression(1, 2 * n, n, lengthscales=DYNAMICS_LENGTHSCALES)
     search = Search(group, estimator, LOSSES[loss], dynamics, num_tasks, SearchSteps())
     actions = discover(search, sample.data).actions
     coords = actions.coords @ actions.directions

@@ -35,7 +35,7 @@ def vee(matrix: Tensor, generators: Tensor) -> Tensor:
 
 def exp(matrix: Tensor) -> Tensor:
     r"""Matrix exponential :math:`\sum_j A^j / j!`, ``(..., k, k) -> (..., k, k)``."""
-    return torch.linalg.matrix_exp(matrix)
+    return torch.linalg.matrix_exp(matrix.contiguous())  # it cannot view some transposed batches
 
 
 def log(element: Tensor) -> Tensor:

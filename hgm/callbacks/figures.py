@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def _left_actions(module: Any, data: Any, points: Tensor) -> Figure:
     """The base task's best point, carried by the learned left actions, on every task's rewards."""
     geometry = module.candidate
     num = len(points)
-    columns = min(4, num)
+    columns = math.ceil(math.sqrt(num))
     rows = -(-num // columns)
     figure = Figure(figsize=(3.6 * columns, 3.5 * rows), layout="constrained")
     grid, shape, extent = _plane(points.flatten(0, 1))

@@ -28,7 +28,8 @@ from hgm.symmetry.search import Findings, Search, SearchSteps
 from hgm.symmetry.verdict import Evidence, judge
 
 _COVERED = 0.1
-_DYNAMICS_LENGTHSCALES = (1.0, 1.8, 3.2)
+DYNAMICS_LENGTHSCALES = (1.0, 1.8, 3.2)
+"""Candidates for the model of the dynamics, whose inputs have more dimensions."""
 
 
 class Discovery(LightningModule):
@@ -68,7 +69,7 @@ class Discovery(LightningModule):
         estimator: DifferentialEstimator | None = None,
         loss: str = "differential",
         steps: SearchSteps | None = None,
-        num_dynamics_features: int = 384,
+        num_dynamics_features: int = 256,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class Discovery(LightningModule):
             data.dim_state + data.dim_action,
             data.dim_state,
             self.num_dynamics_features,
-            _DYNAMICS_LENGTHSCALES,
+            DYNAMICS_LENGTHSCALES,
         )
         self.search = Search(
             self.group,

@@ -57,7 +57,8 @@ def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
 def element_derivative(group: LieGroup, coords: Tensor) -> Tensor:
     """Derivatives of ``exp`` along the coordinates, ``(..., D) -> (..., D, k, k)``."""
     flat = coords.reshape(-1, coords.shape[-1])
-    return vmap(jacfwd(group.exp))(flat).movedim(-1, 1).unflatten(0, coords.shape[:-1])
+    derivative = vmap(jacfwd(group.exp))(flat).movedim(-1, 1)
+    return derivative.reshape(*coords.shape[:-1], *derivative.shape[1:])
 
 
 def base_objective(

@@ -51,7 +51,7 @@ def judge(evidence: Evidence) -> tuple[str, list[str]]:
       the dynamics agree (docs/method.md, section 7).
     """
     best = min(evidence.misalignment, evidence.free_misalignment)
-    if best > ALIGNED:
+    if not best <= ALIGNED:  # written so that NaN is never evidence
         return "none", [
             f"no element of the group carries one reward into another (misalignment {best:.1f} "
             f"times what the data's noise explains, at most {ALIGNED:g})"
@@ -68,24 +68,25 @@ def judge(evidence: Evidence) -> tuple[str, list[str]]:
             f"the elements generate all of gl({evidence.dim_space}), which relates any two bowls"
         )
     checks = (
-        (evidence.misalignment > ALIGNED, "misalignment", evidence.misalignment, ALIGNED),
-        (evidence.closure > MAX_CLOSURE, "closure residual", evidence.closure, MAX_CLOSURE),
+        ("misalignment", evidence.misalignment, ALIGNED),
+        ("closure residual", evidence.closure, MAX_CLOSURE),
         (
-            evidence.deviation_deg > MAX_DEVIATION_DEG,
             "predicted standard deviation of elements in degrees",
             evidence.deviation_deg,
             MAX_DEVIATION_DEG,
         ),
     )
-    reasons += [f"{name} {value:.2g}, at most {most:g}" for bad, name, value, most in checks if bad]
-    if evidence.gap is not None and evidence.gap < MIN_GAP:
+    reasons += [
+        f"{name} {value:.2g}, at most {most:g}" for name, value, most in checks if not value <= most
+    ]
+    if evidence.gap is not None and not evidence.gap >= MIN_GAP:
         reasons.append(f"spectral gap {evidence.gap:.2g}, at least {MIN_GAP:g}")
-    if evidence.coverage < MIN_COVERAGE:
+    if not evidence.coverage >= MIN_COVERAGE:
         reasons.append(
             f"coverage {evidence.coverage:.2f}, at least {MIN_COVERAGE:g}: the data of one task "
             "are carried to where the others have none"
         )
-    if evidence.dynamics > MAX_DYNAMICS_RESIDUAL:
+    if not evidence.dynamics <= MAX_DYNAMICS_RESIDUAL:
         reasons.append(
             f"the dynamics break the symmetry: {evidence.dynamics:.0%} of the motion is not "
             f"equivariant, at most {MAX_DYNAMICS_RESIDUAL:.0%}; no group-based agent can be "

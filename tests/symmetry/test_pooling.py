@@ -1,0 +1,183 @@
+"""One reward model for all tasks refines the left actions, on rewards known exactly."""
+
+import math
+import threading
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.fourier import Jet
+from hgm.groups import GL, SO, Affine
+from hgm.ranks import Ranks
+from hgm.symmetry.alignment import homogeneous
+from hgm.symmetry.pooling import PooledModel, calibrate
+from hgm.symmetry.subgroup import LeftActions, Subgroup
+
+NOISE = 0.01
+FACTORS = torch.tensor([1.0, 2.5, 0.4]).double()
+SHIFTS = torch.tensor([0.0, -1.0, 3.0]).double()
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def reward(points):
+    x, y = points.unbind(-1)
+    return torch.sin(1.3 * x - 0.4) + 0.5 * torch.cos(y + 0.3 * x) - 0.2 * y
+
+
+def problem(group, num=300, scaled=False, seed=0, off=0.08):
+    """Points and noisy rewards of three tasks, and left actions that start a little off."""
+    angles = torch.tensor([0.9, -1.4]).double()
+    turn = torch.zeros(group.dim_matrix, group.dim_matrix).double()
+    turn[:2, :2] = lie.so_generators(2)[0]
+    truth = angles[:, None] * group.vee(turn)
+    elements = group.exp(torch.cat((torch.zeros_like(truth[:1]), truth)))
+    points = randn(3, num, 2, seed=seed)
+    columns = homogeneous(points, group.dim_matrix)
+    values = reward((torch.linalg.inv(elements) @ columns.mT).mT[..., :2])
+    values = values + NOISE * randn(3, num, seed=seed + 1)
+    noise = torch.full((3,), NOISE).double()
+    if scaled:
+        values, noise = FACTORS[:, None] * values + SHIFTS[:, None], FACTORS * noise
+    start = truth + off * randn(*truth.shape, seed=seed + 2)
+    every = torch.eye(group.dim_algebra).double()
+    return Subgroup(group, LeftActions(every, start), fixed=True), elements, points, values, noise
+
+
+def errors_deg(subgroup, unknowns, elements):
+    difference = torch.linalg.inv(elements) @ subgroup.elements(unknowns)
+    return torch.rad2deg(lie.log(difference).norm(dim=(-2, -1)) / math.sqrt(2))[1:]
+
+
+def run(model, points, values, num=8, ranks=None):
+    for _ in range(num):
+        model.step(points, values, *(() if ranks is None else (ranks,)))
+    return model
+
+
+@pytest.mark.parametrize("group", [SO(2), GL(2), Affine(2)], ids=repr)
+def test_refines_left_actions_to_the_truth(group):
+    subgroup, elements, points, values, noise = problem(group.double())
+    assert (errors_deg(subgroup, subgroup.start, elements) > 0.5).all()
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    assert (errors_deg(subgroup, model.actions, elements) < 0.3).all()
+    assert float(model.spread) == pytest.approx(1.0, abs=0.15)
+
+
+def test_recovers_scales_and_shifts_with_the_actions():
+    subgroup, elements, points, values, noise = problem(SO(2).double(), scaled=True)
+    start = torch.stack((FACTORS.log(), SHIFTS), -1) + 0.05 * randn(3, 2, seed=8)
+    model = run(PooledModel(subgroup, subgroup.start, noise, start), points, values, 12)
+    factors, shifts = model.calibration
+    assert_close(factors, FACTORS, rtol=0.01, atol=0)
+    assert_close(shifts, SHIFTS, rtol=0, atol=0.02)
+    assert (errors_deg(subgroup, model.actions, elements) < 0.3).all()
+    assert float(model.spread) == pytest.approx(1.0, abs=0.15)
+    assert len(model.actions) == 2
+    assert model.covariance().shape == (2, 2)
+
+
+def test_spread_tells_that_one_model_does_not_explain_scaled_rewards():
+    subgroup, _, points, values, noise = problem(SO(2).double(), scaled=True)
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    assert model.spread > 3
+
+
+def test_spread_tells_that_tasks_share_nothing():
+    subgroup, _, points, values, noise = problem(GL(2).double())
+    values[1] = points[1, :, 0].square() - points[1, :, 1].sin()
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    assert model.spread > 3
+
+
+def test_base_task_keeps_the_identity_and_its_own_scale():
+    subgroup, _, points, values, noise = problem(GL(2).double())
+    model = PooledModel(subgroup, subgroup.start, noise, torch.zeros(3, 2).double())
+    run(model, points, values)
+    assert torch.equal(subgroup.elements(model.actions)[0], torch.eye(2).double())
+    assert [float(term[0]) for term in model.calibration] == [1.0, 0.0]
+
+
+def test_predicted_covariance_is_that_of_repeated_fits():
+    found, predicted = [], []
+    for seed in range(0, 60, 3):
+        subgroup, elements, points, values, noise = problem(SO(2).double(), 150, seed=seed)
+        model = run(PooledModel(subgroup, subgroup.start, noise), points, values, 5)
+        found.append(model.actions - torch.tensor([0.9, -1.4]).double())
+        predicted.append(model.covariance().diagonal())
+    ratio = torch.stack(found).square().mean(0) / torch.stack(predicted).mean(0)
+    # 20 fits tell a variance to 32%; the misfit of the features adds to it.
+    assert (ratio < 3).all()
+    assert (ratio > 0.3).all()
+
+
+def test_calibration_test_tells_comparable_rewards_from_scaled_ones():
+    statistics = []
+    for scaled in (False, True):
+        subgroup, _, points, values, noise = problem(SO(2).double(), scaled=scaled)
+        start = torch.zeros(3, 2).double()
+        if scaled:
+            start = torch.stack((FACTORS.log(), SHIFTS), -1)
+        model = run(PooledModel(subgroup, subgroup.start, noise, start), points, values)
+        statistics.append(float(model.calibration_test()))
+    assert statistics[0] < 4
+    assert statistics[1] > 1000
+
+
+def test_a_few_gross_errors_hardly_pull():
+    subgroup, elements, points, values, noise = problem(SO(2).double())
+    values[:, ::25] += 3.0
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values, 15)
+    assert (errors_deg(subgroup, model.actions, elements) < 1.0).all()
+
+
+def test_two_ranks_with_half_of_the_data_refine_like_one():
+    subgroup, _, points, values, noise = problem(SO(2).double(), 120)
+    alone = run(PooledModel(subgroup, subgroup.start, noise), points, values, 3)
+    barrier, slots, models = threading.Barrier(2, timeout=60), [None, None], [None, None]
+
+    def work(rank):
+        def total(value):
+            slots[rank] = value
+            barrier.wait()
+            result = slots[0] + slots[1]
+            barrier.wait()
+            return result
+
+        share = slice(0, 50) if rank == 0 else slice(50, 120)
+        model = PooledModel(subgroup, subgroup.start, noise)
+        models[rank] = run(model, points[:, share], values[:, share], 3, Ranks(sum=total))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for model in models:
+        assert_close(model.unknowns, alone.unknowns, rtol=0, atol=1e-6)
+        assert_close(model.spread, alone.spread, rtol=1e-6, atol=0)
+
+
+def test_calibrate_solves_the_weighted_least_squares():
+    base = randn(3, 200)
+    rewards = FACTORS[:, None] * base + SHIFTS[:, None]
+    variance = torch.ones_like(base)
+    # What the base model does not know must not count.
+    rewards[:, ::4] += 5 * randn(3, 50, seed=1)
+    variance[:, ::4] = 1e12
+    jet = Jet(base, base[..., None], base[..., None, None], variance, variance)
+    found = calibrate(jet, rewards, torch.full((3,), 0.1).double())
+    expected = torch.stack((FACTORS.log(), SHIFTS), -1)
+    assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_calibrate_keeps_rewards_increasing():
+    base = randn(2, 50)
+    jet = Jet(base, base[..., None], base[..., None, None], *2 * (torch.ones_like(base),))
+    found = calibrate(jet, -base, torch.ones(2).double())
+    assert_close(found[1, 0], torch.tensor(math.log(1e-3)).double())
+    assert torch.equal(found[0], torch.zeros(2).double())

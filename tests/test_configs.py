@@ -1,0 +1,189 @@
+"""Every configuration composes, builds, and says what its constructor says."""
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import train
+
+GROUPS = ("env", "data", "group", "estimator", "model", "trainer")
+FILES = sorted((path.parent.name, path.stem) for path in train.CONFIGS.glob("*/*.yaml"))
+
+DELIBERATE = {  # (group, name, key): values that differ from the constructor's default on purpose
+    ("env", "sphere", "dim_state"): 3,
+    ("env", "sphere", "num_train_tasks"): 8,
+}
+OFFERED = {  # arguments without a default that train.py fills in
+    "data": {"family", "seed"},
+    "group": {"dim_space"},
+    "model": {"group", "estimator", "seed"},
+}
+
+
+def compose(group, name):
+    with hydra.initialize_config_dir(str(train.CONFIGS), version_base="1.3"):
+        return hydra.compose("train", overrides=[f"{group}={name}"])
+
+
+def raw(group, name):
+    return compose(group, name)[group]
+
+
+def nodes(node, path=""):
+    """All nodes with a target, and where they are."""
+    if OmegaConf.is_dict(node):
+        if "_target_" in node:
+            yield path, node
+        for key in node:
+            if not OmegaConf.is_missing(node, key):
+                yield from nodes(node[key], f"{path}.{key}".strip("."))
+    elif OmegaConf.is_list(node):
+        for index, child in enumerate(node):
+            yield from nodes(child, f"{path}[{index}]")
+
+
+def accepts(hint, value):
+    """Whether an annotation admits a value of a YAML file."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(accepts(option, value) for option in options)
+    if hint is type(None):
+        return value is None
+    if value is None:
+        return False
+    if OmegaConf.is_dict(value):
+        return inspect.isclass(hint) and issubclass(get_object(value._target_), hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, bool, str):
+        return type(value) is hint
+    if origin is Sequence:
+        return OmegaConf.is_list(value) and all(accepts(options[0], entry) for entry in value)
+    return inspect.isclass(hint) and isinstance(value, hint)
+
+
+ALL = pytest.mark.parametrize(("group", "name"), FILES)
+OWN = pytest.mark.parametrize(("group", "name"), [f for f in FILES if f[0] != "trainer"])
+
+
+def test_there_is_a_file_of_every_group():
+    assert {group for group, _ in FILES} == set(GROUPS)
+    assert {path.name for path in train.CONFIGS.iterdir() if path.is_dir()} == set(GROUPS)
+
+
+@ALL
+def test_composes_with_the_rest(group, name):
+    cfg = compose(group, name)
+    assert set(cfg) == {*GROUPS, "run_dir", "seed", "num_threads"}
+    assert cfg.seed == 0
+
+
+@ALL
+def test_every_mapping_is_a_target(group, name):
+    def check(node, path):
+        assert "_target_" in node, path
+        for key, child in node.items_ex(resolve=False):
+            children = child if OmegaConf.is_list(child) else [child]
+            for entry in children:
+                if OmegaConf.is_dict(entry):
+                    check(entry, f"{path}.{key}")
+
+    check(raw(group, name), group)
+
+
+@ALL
+def test_every_key_is_an_argument(group, name):
+    for path, node in nodes(raw(group, name)):
+        known = set(inspect.signature(get_object(node._target_)).parameters)
+        assert set(node) - {"_target_"} <= known, path
+
+
+@ALL
+def test_every_argument_without_default_has_a_value(group, name):
+    for path, node in nodes(raw(group, name)):
+        for key, parameter in inspect.signature(get_object(node._target_)).parameters.items():
+            variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if parameter.default is parameter.empty and not variadic:
+                offered = OFFERED.get(group, set()) if not path else set()
+                assert key in list(node) or key in offered, f"{path}.{key}"
+
+
+@OWN
+def test_values_are_the_constructors_defaults(group, name):
+    for path, node in nodes(raw(group, name)):
+        signature = inspect.signature(get_object(node._target_)).parameters
+        for key in set(node) - {"_target_"}:
+            default = signature[key].default
+            value = node._get_node(key)
+            if default is inspect.Parameter.empty or OmegaConf.is_dict(value):
+                continue
+            value = node[key]
+            if OmegaConf.is_list(value):
+                value, default = list(value), list(default)
+            if (group, name, key) in DELIBERATE and not path:
+                assert value == DELIBERATE[group, name, key]
+                assert value != default
+            else:
+                assert value == default, f"{path}.{key}"
+                assert type(value) is type(default), f"{path}.{key}"
+
+
+def test_deliberate_differences_exist():
+    assert {(group, name) for group, name, _ in DELIBERATE} <= set(FILES)
+
+
+@ALL
+def test_values_fit_the_annotations(group, name):
+    for path, node in nodes(raw(group, name)):
+        target = get_object(node._target_)
+        hints = typing.get_type_hints(target.__init__) if group != "trainer" else {}
+        for key in set(node) - {"_target_"}:
+            if group == "trainer" or OmegaConf.is_missing(node, key):
+                continue
+            assert accepts(hints[key], node[key]), f"{path}.{key}: {node[key]!r}"
+
+
+def test_annotations_are_told_apart():
+    assert accepts(int | None, None)
+    assert accepts(float, 3)
+    assert not accepts(int, None)
+    assert not accepts(int, True)
+    assert not accepts(float, "abc")
+    assert not accepts(int, 0.5)
+
+
+@ALL
+def test_builds_what_it_names(group, name):
+    node = raw(group, name)
+    if any(OmegaConf.is_missing(node, key) for key in node):
+        with pytest.raises(Exception, match="path"):
+            train.build(node)
+        return
+    family = instantiate(raw("env", "navigation"))
+    offers = {
+        "family": family,
+        "dim_space": 2,
+        "group": instantiate(raw("group", "gl"), dim_space=2) if group == "model" else None,
+    }
+    with_seed = {"seed": 0}
+    if group == "trainer":
+        node.accelerator, node.devices = "cpu", 1
+        with_seed = {"logger": False, "enable_progress_bar": False}
+    offers = {key: value for key, value in offers.items() if value is not None}
+    built = train.build(node, **offers, **with_seed)
+    assert isinstance(built, get_object(node._target_))
+
+
+@pytest.mark.parametrize("name", [name for group, name in FILES if group == "group"])
+def test_groups_act_on_the_plane(name):
+    assert train.build(raw("group", name), dim_space=2).dim_space == 2

@@ -1,0 +1,81 @@
+"""Two processes find what one finds: started as a user starts them, as a script."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hgm import lie
+from hgm.geometry import load_geometry
+
+ROOT = Path(__file__).parents[1]
+FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
+
+pytestmark = pytest.mark.slow
+
+
+def run(run_dir, *overrides, seconds=300):
+    """Output of ``python train.py``; all its processes are gone when this returns."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(FOREIGN) and not key.endswith("RANK")
+    }
+    command = [sys.executable, "train.py", "data.num_transitions=500", f"run_dir={run_dir}"]
+    process = subprocess.Popen(
+        [*command, "trainer.accelerator=cpu", *overrides],
+        cwd=ROOT,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 0, errors
+    return output
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    outputs = {name: run(folder / name, f"trainer={name}") for name in ("default", "ddp")}
+    return folder, outputs
+
+
+@pytest.mark.parametrize("name", ["default", "ddp"])
+def test_group_is_found(runs, name):
+    folder, _ = runs
+    metrics = json.loads((folder / name / "metrics.json").read_text())
+    assert metrics["verdict"] == "found"
+    assert metrics["algebra_type"] == "so(2)"
+    assert metrics["num_transitions"] == 500
+    assert metrics["span_cosine"] > 0.999
+    assert metrics["element_error_deg_max"] < 1
+
+
+def test_both_find_the_same_generators(runs):
+    folder, _ = runs
+    one, two = (load_geometry(folder / name).generators for name in ("default", "ddp"))
+    assert float(lie.span_cosine(one, two)) > 1 - 1e-3
+
+
+@pytest.mark.parametrize("name", ["default", "ddp"])
+def test_results_are_written_and_shown_once(runs, name):
+    folder, outputs = runs
+    assert outputs[name].count("Hereditary symmetry") == 1
+    names = [path.name for path in (folder / name).iterdir()]
+    # Lightning opens a new log for the test: <time>.<host>.<process>.<number>.
+    logs = [entry.split(".") for entry in names if entry.startswith("events.out.tfevents")]
+    assert len({log[-2] for log in logs}) == 1
+    assert {path.name for path in folder.iterdir()} == {"default", "ddp"}
+    assert not list((folder / name).rglob("*_1*"))

@@ -1,0 +1,221 @@
+"""Gauss-Newton against problems whose solutions are known."""
+
+import threading
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hgm.gauss_newton import GaussNewton, Terms
+from hgm.ranks import ALONE, Ranks
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def decay(times, values, variance=0.0):
+    """Residuals ``a exp(-b t) - y`` of unknowns ``(..., 2)``."""
+
+    def objective(unknowns, derive):
+        a, b = unknowns[..., :1], unknowns[..., 1:]
+        wave = torch.exp(-b * times)
+        residual = (a * wave - values)[..., None]
+        spread = torch.zeros_like(residual[..., 0]) + variance
+        jacobian = torch.stack((wave, -a * times * wave), -1)[..., None] if derive else None
+        return Terms(residual, spread, jacobian)
+
+    return objective
+
+
+def run(solver, objective, num, ranks=ALONE):
+    for _ in range(num):
+        loss = solver.step(objective, ranks)
+    return loss
+
+
+TIMES = torch.linspace(0, 3, 25).double()
+TRUTH = torch.tensor([[2.0, 0.7], [-1.0, 1.5], [0.5, 0.1], [3.0, 3.0]]).double()
+VALUES = TRUTH[:, :1] * torch.exp(-TRUTH[:, 1:] * TIMES)
+
+
+def test_solves_a_batch_of_problems():
+    solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+    loss = run(solver, decay(TIMES, VALUES), 60)
+    assert_close(solver.unknowns, TRUTH, atol=1e-8, rtol=0)
+    assert_close(loss, torch.zeros(4).double(), atol=1e-12, rtol=0)
+
+
+def test_solves_one_problem_without_a_batch():
+    solver = GaussNewton(torch.ones(2).double(), floor=0.3)
+    run(solver, decay(TIMES, VALUES[0]), 60)
+    assert_close(solver.unknowns, TRUTH[0], atol=1e-8, rtol=0)
+
+
+def test_solves_the_valley_of_rosenbrock():
+    def objective(unknowns, derive):
+        x, y = unknowns.unbind(-1)
+        residual = torch.stack((10 * (y - x**2), 1 - x), -1)[..., None]
+        zero, one = torch.zeros_like(x), torch.ones_like(x)
+        rows = (torch.stack((-20 * x, 10 * one), -1), torch.stack((-one, zero), -1))
+        return Terms(residual, torch.zeros_like(residual[..., 0]), torch.stack(rows, -2)[..., None])
+
+    solver = GaussNewton(torch.tensor([[-1.2, 1.0], [2.0, -1.0]]).double(), floor=10.0)
+    run(solver, objective, 150)
+    assert_close(solver.unknowns, torch.ones(2, 2).double(), atol=1e-8, rtol=0)
+
+
+def test_several_residuals_of_an_observation_count_together():
+    matrix, truth = randn(6, 3, 2), torch.tensor([0.4, -0.3]).double()
+    values = matrix @ truth
+
+    def objective(unknowns, derive):
+        residual = torch.einsum("kqa,...a->...kq", matrix, unknowns) - values
+        jacobian = matrix.mT.expand(*unknowns.shape[:-1], 6, 2, 3)
+        return Terms(residual, torch.zeros_like(residual[..., 0]), jacobian)
+
+    solver = GaussNewton(torch.zeros(2, 2).double(), floor=1.0)
+    first = solver.step(objective)
+    expected = torch.log1p(values.square().sum(-1)).mean()
+    assert_close(first, expected.expand(2))
+    run(solver, objective, 40)
+    assert_close(solver.unknowns, truth.expand(2, 2), atol=1e-8, rtol=0)
+
+
+def test_ignores_observations_of_huge_variance():
+    values, variance = VALUES.clone(), torch.zeros_like(VALUES)
+    values[:, ::3] += 5 * randn(4, 9)
+    variance[:, ::3] = 1e14
+    solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+    run(solver, decay(TIMES, values, variance), 80)
+    assert_close(solver.unknowns, TRUTH, atol=1e-8, rtol=0)
+
+
+def test_a_few_gross_errors_hardly_pull():
+    values = VALUES.clone()
+    values[:, ::6] += 10.0
+    solver = GaussNewton(TRUTH + 0.1, floor=0.01)
+    run(solver, decay(TIMES, values), 100)
+    assert_close(solver.unknowns, TRUTH, atol=1e-4, rtol=0)
+
+
+def gauge(unknowns, derive):
+    """Only the sum of the first two unknowns matters; the third not at all."""
+    residual = (unknowns[..., :1] + unknowns[..., 1:2] - 1.0)[..., None, :]
+    row = torch.tensor([1.0, 1.0, 0.0]).double()[:, None]
+    jacobian = row.expand(*unknowns.shape[:-1], 1, 3, 1)
+    return Terms(residual, torch.zeros_like(residual[..., 0]), jacobian)
+
+
+def test_gauge_directions_stay_where_they_are():
+    start = torch.tensor([[0.3, -0.4, 5.0], [2.0, 1.0, -7.0]]).double()
+    solver = GaussNewton(start, floor=1.0)
+    run(solver, gauge, 60)
+    assert_close(solver.unknowns[:, :2].sum(1), torch.ones(2).double(), atol=1e-8, rtol=0)
+    assert_close(solver.unknowns[:, 0] - solver.unknowns[:, 1], start[:, 0] - start[:, 1])
+    assert torch.equal(solver.unknowns[:, 2], start[:, 2])
+
+
+def test_covariance_of_gauge_directions_does_not_blow_up():
+    solver = GaussNewton(torch.tensor([0.5, 0.5, 2.0]).double(), floor=0.1)
+    solver.step(gauge)
+    assert_close(solver.covariance()[2], torch.zeros(3).double(), atol=1e-9, rtol=0)
+    # The sum has variance 10 floor^2, on (1, 1) / sqrt 2.
+    one = torch.tensor([1.0, 1.0, 0.0]).double()
+    assert_close(one @ solver.covariance() @ one, torch.tensor(10 * 0.01).double())
+
+
+def test_covariance_counts_ten_observations_as_one():
+    matrix = randn(30, 2)
+
+    def objective(unknowns, derive):
+        residual = (unknowns @ matrix.mT)[..., None]
+        return Terms(residual, torch.full_like(residual[..., 0], 0.03), matrix[..., None])
+
+    solver = GaussNewton(torch.zeros(2).double(), floor=0.1)
+    solver.step(objective)
+    assert_close(solver.covariance(), 10 * 0.04 * torch.linalg.inv(matrix.mT @ matrix))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_never_increases_the_loss_of_frozen_variances(seed):
+    matrix, centre = randn(20, 3, seed=seed), randn(3, seed=seed + 50)
+
+    def objective(unknowns, derive):
+        angle = 4 * unknowns @ matrix.mT
+        residual = (angle.sin() + 0.3 * angle - (4 * centre @ matrix.mT).sin())[..., None]
+        slope = 4 * (angle.cos() + 0.3)[..., None] * matrix
+        return Terms(residual, 0.1 * angle.square(), slope[..., None])
+
+    solver = GaussNewton(2 * randn(6, 3, seed=seed + 9), floor=0.1)
+    for _ in range(25):
+        before, place = objective(solver.unknowns, False), solver.unknowns
+        damping = solver.damping
+        solver.step(objective)
+        after = objective(solver.unknowns, False)
+        spread = before.variance + 0.01
+        old, new = (
+            torch.log1p(terms.residual.square().sum(-1) / spread).sum(-1)
+            for terms in (before, after)
+        )
+        assert (new <= old).all()
+        moved = (solver.unknowns != place).any(-1)
+        assert ((solver.unknowns - place).norm(dim=-1) <= 0.7 + 1e-12).all()
+        changed = torch.where(moved, 0.2 * damping, 5 * damping).clamp(1e-8, 1e8)
+        assert_close(solver.damping, changed)
+
+
+def test_losing_steps_are_undone_and_damped():
+    def lying(unknowns, derive):  # its Jacobian points the wrong way
+        residual = unknowns[..., None]
+        return Terms(residual, torch.zeros_like(unknowns), -torch.ones(2, 1, 1, 1).double())
+
+    start = torch.ones(2, 1).double()
+    solver = GaussNewton(start, floor=1.0, damping=1e-2)
+    solver.step(lying)
+    assert torch.equal(solver.unknowns, start)
+    assert_close(solver.damping, torch.full((2,), 5e-2).double())
+
+
+def test_not_finite_problems_leave_the_others_alone():
+    def objective(unknowns, derive):
+        terms = decay(TIMES, VALUES)(unknowns, derive)
+        broken = torch.tensor([False, True, False, False])[:, None]
+        return terms._replace(residual=terms.residual.where(~broken[..., None], torch.nan))
+
+    solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+    run(solver, objective, 60)
+    good = [0, 2, 3]
+    assert_close(solver.unknowns[good], TRUTH[good], atol=1e-8, rtol=0)
+    assert_close(solver.unknowns[1], torch.ones(2).double())
+
+
+def test_two_ranks_with_half_of_the_data_take_the_steps_of_one():
+    values = VALUES + 0.1 * randn(4, 25)
+    alone = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+    alone_loss = run(alone, decay(TIMES, values), 6)
+    barrier, slots, results = threading.Barrier(2, timeout=60), [None, None], [None, None]
+
+    def work(rank):
+        def total(value):
+            slots[rank] = value
+            barrier.wait()
+            result = slots[0] + slots[1]
+            barrier.wait()
+            return result
+
+        share = slice(0, 9) if rank == 0 else slice(9, 25)
+        solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+        objective = decay(TIMES[share], values[:, share])
+        results[rank] = (run(solver, objective, 6, Ranks(sum=total)), solver)
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for loss, solver in results:
+        assert_close(loss, alone_loss)
+        assert_close(solver.unknowns, alone.unknowns)
+        assert_close(solver.damping, alone.damping)
+        assert_close(solver.covariance(), alone.covariance())

@@ -1,0 +1,167 @@
+"""A saved geometry acts as it did, and loads without running code."""
+
+import os
+import pickle
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.geometry import Geometry, load_geometry
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def plane(dim_action=2):
+    action = torch.zeros(1, dim_action, dim_action).double()
+    action[0, :2, :2] = 2 * lie.so_generators(2)[0]
+    coords = torch.tensor([[0.0], [0.5], [-2.0]]).double()
+    return Geometry(lie.so_generators(2).double(), action, coords, 2, "found", "so(2)")
+
+
+def space():
+    generators = lie.so_generators(3).double()
+    return Geometry(generators, generators, randn(4, 3), 3, "partial", "so(3)")
+
+
+def affine():
+    generators = torch.zeros(2, 3, 3).double()
+    generators[0, :2, :2], generators[1, 0, 2] = lie.so_generators(2)[0], 2**0.5
+    return Geometry(generators, torch.zeros(2, 1, 1).double(), randn(3, 2), 2, "partial", "dim-2")
+
+
+CASES = pytest.mark.parametrize("geometry", [plane(), plane(3), space(), affine()])
+
+
+def assert_equal(one, two):
+    for field in fields(Geometry):
+        first, second = getattr(one, field.name), getattr(two, field.name)
+        if isinstance(first, torch.Tensor):
+            assert_close(first, second, rtol=0, atol=0)
+        else:
+            assert type(first) is type(second)
+            assert first == second
+
+
+@CASES
+def test_load_gives_back_what_was_saved(geometry, tmp_path):
+    geometry.save(tmp_path / "geometry.pt")
+    assert_equal(load_geometry(tmp_path), geometry)
+    assert_equal(load_geometry(str(tmp_path / "geometry.pt")), geometry)
+
+
+def test_trivial_geometry_is_saved_too(tmp_path):
+    geometry = plane().trivial()
+    geometry.save(tmp_path / "geometry.pt")
+    assert_equal(load_geometry(tmp_path), geometry)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (os.mkdir, ("harm",))
+
+
+def test_pickled_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {field.name: getattr(plane(), field.name) for field in fields(Geometry)}
+    torch.save({**names, "verdict": Harmful()}, "geometry.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_geometry("geometry.pt")
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("content", [{"generators": torch.zeros(1)}, [1, 2], torch.zeros(3)])
+def test_other_files_are_refused(content, tmp_path):
+    torch.save(content, tmp_path / "geometry.pt")
+    with pytest.raises(ValueError, match="geometry.pt` to hold a geometry with"):
+        load_geometry(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"geometry\.pt"):
+        load_geometry(tmp_path)
+
+
+@CASES
+@pytest.mark.parametrize("batch", [(), (1,), (3, 1, 2)])
+def test_act_moves_states_and_actions_by_their_own_elements(geometry, batch):
+    n, m = geometry.dim_state, geometry.action_generators.shape[-1]
+    coords = randn(*batch, len(geometry.generators))
+    state, action = randn(*batch, n, seed=1), randn(*batch, m, seed=2)
+    moved, turned = geometry.act(coords, state, action)
+    left = lie.exp(lie.hat(coords, geometry.generators))
+    column = torch.cat((state, torch.ones(*batch, left.shape[-1] - n).double()), -1)
+    assert_close(moved, (left @ column[..., None])[..., :n, 0])
+    right = lie.exp(lie.hat(coords, geometry.action_generators))
+    assert_close(turned, (right @ action[..., None])[..., 0])
+
+
+def test_act_by_hand():
+    state, action = torch.tensor([1.0, 0.0]).double(), torch.tensor([0.0, 1.0]).double()
+    moved, turned = plane().act(torch.tensor([torch.pi / 2]), state, action)
+    assert_close(moved, torch.tensor([0.0, 1.0]).double(), atol=1e-7, rtol=0)
+    assert_close(turned, torch.tensor([0.0, -1.0]).double(), atol=1e-6, rtol=0)
+
+
+def test_homogeneous_act_translates_states():
+    shift = torch.tensor([0.0, 3.0]).double()
+    moved, turned = affine().act(shift, randn(5, 2), randn(5, 1, seed=1))
+    assert_close(moved, randn(5, 2) + torch.tensor([3 * 2**0.5, 0.0]).double())
+    assert_close(turned, randn(5, 1, seed=1))
+
+
+@pytest.mark.parametrize("geometry", [plane(), plane(3)])
+def test_acting_twice_adds_coordinates(geometry):
+    first, second = randn(6, 1), randn(6, 1, seed=1)
+    state, action = randn(6, 2, seed=2), randn(6, geometry.action_generators.shape[-1], seed=3)
+    twice = geometry.act(second, *geometry.act(first, state, action))
+    for one, other in zip(twice, geometry.act(first + second, state, action), strict=True):
+        assert_close(one, other)
+    back = geometry.act(-first, *geometry.act(first, state, action))
+    assert_close(back[0], state)
+
+
+def test_act_keeps_the_dtype_of_what_it_moves():
+    moved, turned = plane().act(torch.tensor([0.3]), torch.ones(2), torch.ones(2).half())
+    assert moved.dtype == torch.float32
+    assert turned.dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "size"),
+    [
+        ("coords", ((2,), (2,), (2,)), 1),
+        ("state", ((1,), (3,), (2,)), 2),
+        ("action", ((1,), (2,), (5,)), 2),
+    ],
+)
+def test_wrong_shapes_are_named(name, shapes, size):
+    with pytest.raises(ValueError, match=rf"Expected `{name}` of shape \(\.\.\., {size}\)"):
+        plane().act(*(torch.zeros(shape) for shape in shapes))
+
+
+@CASES
+def test_left_actions_are_those_of_the_training_tasks(geometry):
+    elements = lie.exp(lie.hat(geometry.coords, geometry.generators))
+    assert_close(geometry.left_actions, elements)
+
+
+@CASES
+def test_trivial_moves_nothing(geometry):
+    trivial = geometry.trivial()
+    state = randn(4, geometry.dim_state)
+    action = randn(4, geometry.action_generators.shape[-1])
+    moved, turned = trivial.act(torch.zeros(4, 0), state, action)
+    assert torch.equal(moved, state)
+    assert torch.equal(turned, action)
+    size = geometry.generators.shape[-1]
+    assert torch.equal(
+        trivial.left_actions, torch.eye(size).double().expand(len(geometry.coords), size, size)
+    )
+    assert trivial.algebra_type == "trivial"
+    assert trivial.verdict == geometry.verdict
+    assert_equal(replace(trivial, verdict="none").trivial(), replace(trivial, verdict="none"))

@@ -1,0 +1,118 @@
+"""What the README tells a reader to type, works."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import train
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def blocks(*languages):
+    assert README.exists(), f"Expected {README}."
+    found = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if language in languages]
+
+
+def commands():
+    """Words of every shell command, without comments and prompts."""
+    words = []
+    for block in blocks("bash", "sh", "shell", "console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            parts = shlex.split(line.removeprefix("$ "), comments=True)
+            if parts:
+                words.append(parts)
+    return words
+
+
+def overrides_of(words):
+    """What follows ``train.py``, or stands in ``ARGS`` of ``make discovery``; None for others."""
+    names = [Path(word).name for word in words]
+    if "train.py" in names:
+        return words[names.index("train.py") + 1 :]
+    if names[:2] == ["make", "discovery"]:
+        given = [word.partition("=")[2] for word in words if word.startswith("ARGS=")]
+        return shlex.split(given[0]) if given else []
+    return None
+
+
+JOBS = [words for words in commands() if overrides_of(words) is not None] if README.exists() else []
+
+
+def make_targets():
+    rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return set(rules)
+
+
+def test_readme_names_the_two_commands():
+    typed = [words[:2] for words in commands()]
+    assert ["make", "discovery"] in typed
+    assert ["make", "test"] in typed
+
+
+def test_every_make_target_exists():
+    wanted = {words[1] for words in commands() if words[0] == "make"}
+    assert wanted
+    assert wanted <= make_targets()
+
+
+def test_makefile_runs_what_the_readme_says():
+    text = (ROOT / "Makefile").read_text()
+    recipes = dict(re.findall(r"^([\w-]+):[^\n]*\n((?:\t[^\n]*\n)+)", text, re.MULTILINE))
+    assert "train.py model=discovery $(ARGS)" in recipes["discovery"]
+    assert "-m pytest $(ARGS)" in recipes["test"]
+    phony = re.search(r"^\.PHONY:(.*)$", text, re.MULTILINE).group(1).split()
+    assert {"discovery", "test"} <= set(phony)
+
+
+def test_ci_runs_the_readme_s_test_command():
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_readme_has_jobs():
+    assert ["python", "train.py", "model=discovery"] in [
+        [Path(words[0]).name, *words[1:3]] for words in JOBS
+    ]
+
+
+@pytest.mark.parametrize("words", JOBS, ids=" ".join)
+def test_jobs_compose(words):
+    train.check_overrides([word for word in overrides_of(words) if not word.startswith("-")])
+
+
+@pytest.mark.parametrize("words", JOBS, ids=" ".join)
+def test_jobs_build(words):
+    """All but the training: data, group, estimator and model accept the values."""
+    overrides = [word for word in overrides_of(words) if not word.startswith("-")]
+    with train.hydra.initialize_config_dir(str(train.CONFIGS), version_base="1.3"):
+        cfg = train.hydra.compose("train", overrides=["run_dir=unused", *overrides])
+    data = train.build(cfg.data, family=train.build(cfg.env), seed=0)
+    group = train.build(cfg.group, dim_space=data.dim_state)
+    train.build(cfg.model, group=group, estimator=train.build(cfg.estimator), seed=0).bind(data)
+
+
+def test_files_that_are_linked_exist():
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README.read_text())
+    inside = [link for link in links if "://" not in link]
+    assert inside
+    for link in inside:
+        assert (ROOT / link).exists(), link
+
+
+def test_nothing_is_left_to_fill_in():
+    assert not re.findall(r"^(?:[A-Z]+_TABLE|MEASURED|TODO)\b.*$", README.read_text(), re.MULTILINE)
+
+
+def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    programs, names = blocks("python"), {}
+    assert programs
+    for program in programs:
+        exec(compile(program, str(README), "exec"), names)
