@@ -30,6 +30,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from hgm.callbacks import DiscoveryReport, PhaseProgress
@@ -44,6 +45,7 @@ USER_MISTAKES = (
     FileNotFoundError,
     InstantiationException,
     MissingMandatoryValue,
+    MisconfigurationException,
 )
 
 
@@ -73,21 +75,26 @@ def run(cfg: DictConfig) -> None:
     model = build(cfg.model, group=group, estimator=build(cfg.estimator), seed=seed)
     model.bind(data)
     run_dir = make_run_dir(cfg)
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    trainer: Trainer = build(
-        cfg.trainer,
-        logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
-        callbacks=[PhaseProgress(), DiscoveryReport(run_dir, STARTED, settings)],
-        default_root_dir=run_dir,
-    )
     try:
+        trainer: Trainer = build(
+            cfg.trainer,
+            logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
+            callbacks=[PhaseProgress(), DiscoveryReport(run_dir, STARTED, settings_of(cfg))],
+            default_root_dir=run_dir,
+        )
         trainer.fit(model, datamodule=data, weights_only=True)
+        trainer.test(model, datamodule=data, verbose=False, weights_only=True)
     except USER_MISTAKES:
-        # The data turned out to be unusable. The folder is this run's own, and holds no result.
-        if trainer.is_global_zero:
+        # The data or the trainer turned out to be unusable. The folder is this run's own, was
+        # empty before, and holds no result.
+        if "LOCAL_RANK" not in os.environ and not (run_dir / "metrics.json").exists():
             shutil.rmtree(run_dir)
         raise
-    trainer.test(model, datamodule=data, verbose=False, weights_only=True)
+
+
+def settings_of(cfg: DictConfig) -> Any:
+    """The configuration as plain data, interpolations resolved."""
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 def make_run_dir(cfg: DictConfig) -> Path:

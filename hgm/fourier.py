@@ -147,7 +147,9 @@ class FourierRegression(nn.Module):
         dim_input: Input dimension ``p``.
         dim_output: Output dimension ``q``.
         num_features: Number ``F`` of waves.
-        lengthscales: Candidates, in standard deviations of the inputs.
+        lengthscales: Candidates, in standard deviations of the inputs; each a number, or one for
+            every block. Infinite: the block enters linearly.
+        blocks: Sizes of blocks of inputs that are whitened each for itself; None: one block.
         seed: Seed of the frequencies.
     """
 
@@ -160,15 +162,19 @@ class FourierRegression(nn.Module):
         dim_input: int,
         dim_output: int = 1,
         num_features: int = 256,
-        lengthscales: Sequence[float] = LENGTHSCALES,
+        lengthscales: Sequence[float] | Sequence[Sequence[float]] = LENGTHSCALES,
+        blocks: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.blocks = [dim_input] if blocks is None else list(blocks)
         self.num_models, self.dim_input, self.dim_output = num_models, dim_input, dim_output
         generator = torch.Generator().manual_seed(seed)
         frequencies, phases = draw_frequencies(dim_input, num_features, generator)
-        scales = torch.tensor(lengthscales, dtype=torch.float64)
-        self.register_buffer("frequencies", frequencies / scales[:, None, None], persistent=False)
+        scales = torch.tensor(lengthscales, dtype=torch.float64).view(len(lengthscales), -1)
+        sizes = torch.tensor(self.blocks if scales.shape[1] > 1 else [dim_input])
+        scales = scales.repeat_interleave(sizes, 1)
+        self.register_buffer("frequencies", frequencies / scales[:, None], persistent=False)
         self.register_buffer("phases", phases, persistent=False)
         self.whitening: Whitening | None = None
         self.statistics: Moments | None = None
@@ -176,7 +182,7 @@ class FourierRegression(nn.Module):
     def accumulate(self, inputs: Tensor, targets: Tensor, ranks: Ranks = ALONE) -> None:
         """Adds inputs ``(N, B, p)`` and targets ``(N, B, q)``; the first call sets the scales."""
         if self.whitening is None:
-            self.whitening = whitening(inputs, ranks)
+            self.whitening = self._whitening(inputs, ranks)
             ones = torch.ones_like(targets[..., :1])
             sums = torch.cat((ones, targets, targets.square()), -1).sum(1)
             count, total, square = ranks.sum(sums).split((1, *2 * (self.dim_output,)), -1)
@@ -213,25 +219,12 @@ class FourierRegression(nn.Module):
         """Standard deviation of the noise of each model, in units of the targets, ``(N, q)``."""
         return self.posterior.noise.sqrt()[:, None] * self.scale
 
-    def draw(self, num: int, seed: int = 0) -> list[Tensor]:
-        """Weights ``(N, M, q)`` of `num` samples of the posterior."""
-        mean, root = self.posterior.weights, self.posterior.root
-        generator = torch.Generator().manual_seed(seed)
-        white = torch.randn((num, *mean.shape), generator=generator, dtype=torch.float64)
-        return [mean + root @ noise for noise in white.to(mean)]
-
-    def predict(self, inputs: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Values ``(N, Q, q)`` and Jacobians ``(N, Q, q, p)`` of all models at ``(N, Q, p)``.
-
-        Args:
-            inputs: Where to predict.
-            weights: From :meth:`draw`; the posterior mean if None.
-        """
+    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Values ``(N, Q, q)`` and Jacobians ``(N, Q, q, p)`` of all models at ``(N, Q, p)``."""
         white = self._white(inputs)
         p = self.dim_input
         angle = white @ self.chosen.mT + self.phases
-        weights = self.posterior.weights if weights is None else weights
-        num = len(self.phases)
+        weights, num = self.posterior.weights, len(self.phases)
         slopes = -math.sqrt(2 / num) * weights[:, :num, :, None] * self.chosen[:, :, None]
         slope = (angle.sin() @ slopes.flatten(-2)).unflatten(-1, (self.dim_output, p))
         slope = (slope + _LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root
@@ -267,6 +260,11 @@ class FourierRegression(nn.Module):
             (table @ samples).square().sum(-1) * scale.square(),
             slope[..., 1:].square().sum((-2, -1)),
         )
+
+    def _whitening(self, inputs: Tensor, ranks: Ranks) -> Whitening:
+        own = [whitening(block, ranks) for block in inputs.split(self.blocks, -1)]
+        root = torch.block_diag(*(block.root for block in own))
+        return Whitening(torch.cat([block.mean for block in own]), root)
 
     @property
     def _root(self) -> Tensor:

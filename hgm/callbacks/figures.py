@@ -50,7 +50,7 @@ def _vector_field(module: Any, points: Tensor, metrics: dict[str, Any]) -> Figur
     for index in range(num):
         axes = figure.add_subplot(1, num, index + 1)
         _level_sets(axes, values.reshape(shape), extent)
-        shown = base[:_MAX_POINTS]
+        shown = base[:_MAX_POINTS].numpy()
         axes.scatter(shown[:, 0], shown[:, 1], s=3, color="0.35", alpha=0.4)
         flow = _move(geometry.generators[index], arrows)
         axes.quiver(*arrows[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.004)
@@ -115,7 +115,7 @@ def _generators(module: Any) -> Figure:
     for row, (name, stack) in enumerate(pairs):
         for index in range(shown):
             axes = figure.add_subplot(2, shown, row * shown + index + 1)
-            image = axes.imshow(stack[index], cmap="RdBu_r", vmin=-top, vmax=top)
+            image = axes.imshow(stack[index].numpy(), cmap="RdBu_r", vmin=-top, vmax=top)
             for (i, j), value in np.ndenumerate(stack[index].numpy()):
                 dark = abs(value) > 0.6 * top
                 colour = "white" if dark else "black"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,8 +29,12 @@ from hgm.symmetry.search import Findings, Search, SearchSteps
 from hgm.symmetry.verdict import Evidence, judge
 
 _COVERED = 0.1
-DYNAMICS_LENGTHSCALES = (1.0, 1.8, 3.2)
-"""Candidates for the model of the dynamics, whose inputs have more dimensions."""
+DYNAMICS_LENGTHSCALES = [
+    (of_state, of_action)
+    for of_state in (math.inf, 3.2, 1.8)
+    for of_action in (0.8, 1.4, 2.5, math.inf)
+]
+"""Candidates for the dynamics. If they do not depend on the state, less data tell their shape."""
 
 
 class Discovery(LightningModule):
@@ -92,7 +97,7 @@ class Discovery(LightningModule):
         self._placeholder = torch.nn.Parameter(torch.zeros(()))
         self.phase: Phase | None = None
         self.geometry: Geometry | None = None
-        self.candidate: Geometry
+        self.candidate: Geometry | None = None
         self.seconds: dict[str, float] = {}
         self.metrics: dict[str, Any] = {}
         self.num_steps = 0
@@ -121,6 +126,7 @@ class Discovery(LightningModule):
             data.dim_state,
             self.num_dynamics_features,
             DYNAMICS_LENGTHSCALES,
+            (data.dim_state, data.dim_action),
         )
         self.search = Search(
             self.group,
@@ -173,7 +179,16 @@ class Discovery(LightningModule):
             self._advance()
 
     def test_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """Measures the findings on held-out transitions ``[N, H]``, and judges them."""
+        """Measures the findings on held-out transitions ``[N, H]``, and judges them.
+
+        Raises:
+            ValueError: If training was ended before the last phase.
+        """
+        if self.candidate is None:
+            raise ValueError(
+                "Expected the trainer to run until the model ends training, as `max_epochs=-1` and "
+                "no other limit do, but it stopped before."
+            )
         findings = self._findings
         data = self._data(batch)
         elements = self.group.exp(_group_coords(findings, self.num_tasks))

@@ -35,7 +35,6 @@ _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of t
 _CONVERGED_LOSS = 1e-4
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _DYNAMICS_BUDGET = 2400
-_POSTERIOR_SAMPLES = 8
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
 _AS_GOOD_AS_OWN = 1.3  # in units of the tasks' own noise
 _COMPARABLE = 5.0  # Wald statistic per unknown, 1 expected; smooth misfit inflates it
@@ -266,26 +265,13 @@ class Equivariance(Phase):
 
 
 def dynamics_form(dynamics: FourierRegression, data: Data, size: int) -> EquivarianceForm:
-    r"""The form of fitted dynamics at states and actions of a batch, without the model's noise.
-
-    A quadratic form ``F`` of an estimate is too large by the estimate's covariance, which shrinks
-    the action generators and makes symmetric dynamics look broken. Posterior samples show by how
-    much: :math:`2 F(\hat T) - \overline{F(T_k)}` is unbiased (docs/method.md eq. 8).
-    """
+    """The form of fitted dynamics at states and actions of a batch."""
     few = max(100, _DYNAMICS_BUDGET // len(data.state))
     state, action = thin(data.state, few).flatten(0, 1), thin(data.action, few).flatten(0, 1)
-    inputs, n = torch.cat((state, action), -1)[None], state.shape[-1]
-
-    def form(weights: Tensor | None) -> EquivarianceForm:
-        step, jacobian = dynamics.predict(inputs, weights)
-        slope = jacobian[0]
-        slope = torch.cat((slope[..., :n] + torch.eye(n).to(slope), slope[..., n:]), -1)
-        return equivariance_form(state, action, state + step[0], slope, size)
-
-    samples = [form(weights) for weights in dynamics.draw(_POSTERIOR_SAMPLES)]
-    means = (torch.stack(terms).mean(0) for terms in zip(*samples, strict=True))
-    pairs = zip(form(None), means, strict=True)
-    return EquivarianceForm(*(2 * estimate - mean for estimate, mean in pairs))
+    step, jacobian = dynamics.predict(torch.cat((state, action), -1)[None])
+    slope, n = jacobian[0], state.shape[-1]
+    slope = torch.cat((slope[..., :n] + torch.eye(n).to(slope), slope[..., n:]), -1)
+    return equivariance_form(state, action, state + step[0], slope, size)
 
 
 def starts_of(group: LieGroup, root: Tensor, num: int, seed: int) -> Tensor:

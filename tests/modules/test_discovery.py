@@ -176,10 +176,12 @@ def test_where_no_group_carries_tasks_into_tasks_none_is_found(family, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("num_transitions", [300, 500, 2000])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_box_of_actions_leaves_the_group_partial(seed):
+def test_a_box_of_actions_leaves_the_group_partial(seed, num_transitions):
     family = Navigation(action_bound="box")
-    model = trained(Transitions(family, num_transitions=2000, seed=seed), steps=SearchSteps())
+    data = Transitions(family, num_transitions=num_transitions, seed=seed)
+    model = trained(data, steps=SearchSteps())
     assert model.metrics["verdict"] == "partial"
     assert len(model.metrics["reasons"]) == 1
     assert "the dynamics break the symmetry" in model.metrics["reasons"][0]

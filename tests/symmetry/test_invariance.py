@@ -103,7 +103,7 @@ def test_symmetries_are_told_at_any_scale():
     assert_close(action_generators(box, ROTATION)[1], action_generators(box, 100 * ROTATION)[1])
 
 
-def test_form_of_a_fitted_model_is_without_the_noise_of_its_estimate():
+def test_form_of_a_fitted_model_is_that_of_the_dynamics():
     num, noise = 150, 0.05
     state, action = randn(2, num, 2), 0.3 * randn(2, num, 2, seed=1)
     following = state + action @ MIX.mT + noise * randn(2, num, 2, seed=2)
@@ -117,30 +117,6 @@ def test_form_of_a_fitted_model_is_without_the_noise_of_its_estimate():
     expected, _ = action_generators(exact, ROTATION)
     assert_close(actions, expected, atol=0.05, rtol=0)
     assert unexplained < 0.05
-
-
-def test_form_of_a_fitted_model_subtracts_the_spread_of_the_posterior():
-    state, action = randn(1, 60, 2), randn(1, 60, 2, seed=1)
-    dynamics = FourierRegression(1, 4, 2, 16)
-    dynamics.accumulate(
-        torch.cat((state, action), -1), action.sin() + 0.1 * randn(1, 60, 2, seed=2)
-    )
-    dynamics.solve()
-    data = Data(state, action, state[..., 0], state)
-    mean, change = dynamics.posterior.weights, 0.3 * randn(*dynamics.posterior.weights.shape)
-
-    def gram(*samples):
-        dynamics.draw = lambda num: list(samples)
-        return dynamics_form(dynamics, data, 2).gram
-
-    plain = gram(mean)  # nothing to correct by
-    assert torch.linalg.eigvalsh(plain)[0] > -1e-9
-    # A quadratic form: the mean over mean +- change is larger by the form of the change alone.
-    spread = plain - gram(mean + change, mean - change)
-    assert torch.linalg.eigvalsh(spread)[0] > -1e-9
-    assert spread.diagonal().min() > 1e-3
-    twice = plain - gram(mean + 2 * change, mean - 2 * change)
-    assert_close(twice, 4 * spread)
 
 
 # One reward.
