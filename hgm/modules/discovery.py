@@ -198,8 +198,10 @@ class Discovery(LightningModule):
         )
         expected = self.search.expected
         spectrum, num = findings.spectrum, findings.num_directions
-        gap = float(spectrum[num - 1] / spectrum[num]) if num < len(spectrum) else None
         generators = self.candidate.generators.to(elements)
+        # Free elements may use the directions that brackets add (about the base goal, say) or not.
+        ranks = [rank for rank in {num, len(generators)} if rank < len(spectrum)]
+        gap = max((float(spectrum[rank - 1] / spectrum[rank]) for rank in ranks), default=None)
         closure = float(lie.closure_residual(generators))
         deviation = torch.rad2deg(findings.deviation)
         _, unexplained = action_generators(findings.form, generators)

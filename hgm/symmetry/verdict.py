@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 ALIGNED = 1.5
 """Held-out robust loss, relative to that of residuals as large as predicted."""
-MIN_GAP = 5.0
+MIN_GAP = 3.0
 MAX_CLOSURE = 0.1
 MAX_DEVIATION_DEG = 3.0
 MIN_COVERAGE = 0.25

@@ -27,7 +27,7 @@ PARTIAL = {
     "span misaligned": ({"misalignment": 1.6}, "misalignment 1.6, at most 1.5"),
     "not closed": ({"closure": 0.2}, "closure residual 0.2, at most 0.1"),
     "imprecise": ({"deviation_deg": 4.0}, "in degrees 4, at most 3"),
-    "no gap": ({"gap": 2.0}, "spectral gap 2, at least 5"),
+    "no gap": ({"gap": 2.0}, "spectral gap 2, at least 3"),
     "not covered": ({"coverage": 0.1}, "coverage 0.10, at least 0.25"),
     "dynamics": ({"dynamics": 0.4}, "40% of the motion is not equivariant, at most 11%"),
 }
@@ -72,7 +72,7 @@ def test_aligned_elements_of_either_kind_are_not_none(key):
     ("key", "limit"),
     [
         ("misalignment", 1.5),
-        ("gap", 5.0),
+        ("gap", 3.0),
         ("closure", 0.1),
         ("deviation_deg", 3.0),
         ("coverage", 0.25),
