@@ -144,7 +144,7 @@ def run_hgm(sample: Sample, loss: str = "differential") -> Answer:
     num_tasks, _, n = sample.data.following.shape
     group, estimator = GL(n).double(), FourierEstimator()
     estimator.begin(num_tasks, n)
-    dynamics = FourierRegression(1, 2 * n, n, lengthscales=DYNAMICS_LENGTHSCALES, blocks=(n, n))
+    dynamics = FourierRegression(1, 2 * n, n, 128, DYNAMICS_LENGTHSCALES, (n, n))
     search = Search(group, estimator, LOSSES[loss], dynamics, num_tasks, SearchSteps())
     actions = discover(search, sample.data).actions
     coords = actions.coords @ actions.directions

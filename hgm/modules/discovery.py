@@ -74,7 +74,7 @@ class Discovery(LightningModule):
         estimator: DifferentialEstimator | None = None,
         loss: str = "differential",
         steps: SearchSteps | None = None,
-        num_dynamics_features: int = 256,
+        num_dynamics_features: int = 128,
         seed: int = 0,
     ) -> None:
         super().__init__()
