@@ -208,7 +208,6 @@ class Discovery(LightningModule):
         verdict, reasons = judge(
             Evidence(
                 num_tasks=self.num_tasks,
-                num_directions=num,
                 dim=len(generators),
                 dim_space=self.dim_state,
                 misalignment=result["loss"] / expected,

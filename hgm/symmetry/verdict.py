@@ -17,7 +17,6 @@ class Evidence:
 
     Attributes:
         num_tasks: Tasks ``N``.
-        num_directions: Directions that the elements need.
         dim: Dimension of their closure under the bracket.
         dim_space: Dimension ``n`` of the states.
         misalignment: Held-out robust loss of the elements in the span, over the loss expected.
@@ -30,7 +29,6 @@ class Evidence:
     """
 
     num_tasks: int
-    num_directions: int
     dim: int
     dim_space: int
     misalignment: float

@@ -8,7 +8,6 @@ from hgm.symmetry.verdict import Evidence, judge
 
 GOOD = Evidence(
     num_tasks=4,
-    num_directions=1,
     dim=1,
     dim_space=2,
     misalignment=0.8,
