@@ -53,3 +53,8 @@ class FourierEstimator(DifferentialEstimator):
     def jet(self, points: Tensor, tasks: Tensor) -> Jet:
         """Posterior means and variances."""
         return self.regression.jet(points, tasks)
+
+    def rough_jet(self, points: Tensor, tasks: Tensor) -> Jet:
+        """The same in float32, in a third of the time."""
+        jet = self.regression.jet(points.float(), tasks)
+        return Jet(*(field.to(points) for field in jet))

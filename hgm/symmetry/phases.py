@@ -35,6 +35,8 @@ _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of t
 _CONVERGED_LOSS = 1e-4
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _DYNAMICS_BUDGET = 2400
+_POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
+_CALIBRATION = 500  # points of every task that start the rewards' calibration
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
 _AS_GOOD_AS_OWN = 1.3  # in units of the tasks' own noise
 _COMPARABLE = 5.0  # Wald statistic per unknown, 1 expected; smooth misfit inflates it
@@ -100,9 +102,10 @@ class FitModels(Phase):
         if self.taken == 1:
             self.root = whitening(data.following, ranks).root
         if self._passes == 0:
-            inputs = torch.cat((data.state, data.action), -1).flatten(0, 1)[None]
-            step = (data.following - data.state).flatten(0, 1)[None]
-            self.dynamics.accumulate(inputs, step, ranks)
+            # Tasks take turns, since the first rows choose the length scales.
+            inputs = torch.cat((data.state, data.action), -1).transpose(0, 1).flatten(0, 1)
+            step = (data.following - data.state).transpose(0, 1).flatten(0, 1)
+            self.dynamics.accumulate(inputs[None], step[None], ranks)
         return self.estimator.update(data.following, data.reward, ranks)
 
     def end_pass(self, ranks: Ranks) -> None:
@@ -211,31 +214,43 @@ class Pool(Phase):
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
         self.num_steps, self.rougher = num_steps, rougher
+        self._converged, self._fine = False, False
 
     def _step(self, data: Data, ranks: Ranks) -> Tensor:
         if self.taken == 1:
             self.model = self._start(data, ranks)
-        return self.model.step(data.following, data.reward, ranks)
+        points, rewards = data.following, data.reward
+        # Every process must come to the same number, or some would wait for ever.
+        every = int(ranks.sum(torch.ones_like(rewards).sum())) // _POOL_BUDGET
+        self._fine = every <= 1 or self._converged or self.taken >= self.num_steps - 1
+        if not self._fine:
+            points, rewards = points[:, ::every], rewards[:, ::every]
+        spread = self.model.step(points, rewards, ranks)
+        self._converged = bool(self.model.moved < _CONVERGED_MOVE)
+        return spread
 
     @property
     def done(self) -> bool:
         """Whether the last step moved next to nothing, or the steps are used up."""
+        if super().done or self.taken == 0:
+            return super().done
         # A first pool only leads to the second one, unless rewards are not comparable.
-        enough = _CONVERGED_MOVE * (10 if self.rougher is None else 1)
-        return super().done or (self.taken > 0 and bool(self.model.moved < enough))
+        leads = bool(self.model.moved < 10 * _CONVERGED_MOVE) and self.comparable
+        return leads or (self._fine and self._converged)
 
     def _start(self, data: Data, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)
         if self.rougher is not None:
             return PooledModel(self.subgroup, self.unknowns, noise, like=self.rougher.model)
-        points = homogeneous(data.following, self.subgroup.group.dim_matrix)
+        few, rewards = thin(data.following, _CALIBRATION), thin(data.reward, _CALIBRATION)
+        points = homogeneous(few, self.subgroup.group.dim_matrix)
         inverse = torch.linalg.inv(self.subgroup.elements(self.unknowns))
-        carried = (inverse @ points.mT).mT[..., : data.following.shape[-1]]
+        carried = (inverse @ points.mT).mT[..., : few.shape[-1]]
         base = self.estimator.jet(
             carried.flatten(0, 1)[None], torch.zeros_like(inverse[:1, 0, 0]).long()
         )
         base = Jet(*(field[0].unflatten(0, carried.shape[:2]) for field in base))
-        calibration = calibrate(base, data.reward, noise, ranks)
+        calibration = calibrate(base, rewards, noise, ranks)
         return PooledModel(self.subgroup, self.unknowns, noise, calibration)
 
     @property
