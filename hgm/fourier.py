@@ -247,6 +247,12 @@ class FourierRegression(nn.Module):
             slope * self.scale[:, None, :, None],
         )
 
+    def variance(self, inputs: Tensor) -> Tensor:
+        """Posterior variance of the values at ``(N, Q, p)``, over all outputs, ``(N, Q)``."""
+        table = features(self._white(inputs), self.chosen, self.phases)
+        samples = self._both[..., self.dim_output :]
+        return (table @ samples).square().sum(-1) * self.scale.square().sum(-1, keepdim=True)
+
     def jet(self, inputs: Tensor, models: Tensor) -> Jet:
         """Jets of scalar models: row ``i`` of ``(P, Q, p)`` by model ``models[i]``.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.reward_model import RewardModel
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Geometry:
         dim_state: State dimension ``n``.
         verdict: ``"found"``, ``"partial"`` or ``"none"``.
         algebra_type: Name of the algebra.
+        calibration: Factor and shift of every training task's rewards,
+            :math:`r_i(L_i p) = a_i R(p) + b_i`, ``(N, 2)``; None where rewards are comparable.
+        reward: The base task's reward ``R``; None if no one model explains the tasks.
     """
 
     generators: Tensor
@@ -32,6 +37,23 @@ class Geometry:
     dim_state: int
     verdict: str
     algebra_type: str
+    calibration: Tensor | None = None
+    reward: RewardModel | None = None
+
+    @property
+    def dim_algebra(self) -> int:
+        """Dimension ``d`` of the group."""
+        return len(self.generators)
+
+    @property
+    def dim_action(self) -> int:
+        """Action dimension ``m``."""
+        return self.action_generators.shape[-1]
+
+    @property
+    def reach(self) -> Tensor:
+        """How far coordinates need to go in each direction, ``(d,)``, see :func:`hgm.lie.reach`."""
+        return lie.reach(self.generators, self.coords)
 
     @property
     def left_actions(self) -> Tensor:
@@ -87,7 +109,18 @@ class Geometry:
 
     def save(self, path: str | Path) -> None:
         """Writes tensors, numbers and strings; read back by :func:`load_geometry`."""
-        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, path)
+        torch.save(self.state(), path)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers and strings in nested dictionaries; :meth:`of_state` reads it back."""
+        reward = None if self.reward is None else dict(vars(self.reward))
+        return {**vars(self), "reward": reward}
+
+    @staticmethod
+    def of_state(state: dict[str, Any]) -> Geometry:
+        """The inverse of :meth:`state`."""
+        reward = state["reward"]
+        return Geometry(**{**state, "reward": None if reward is None else RewardModel(**reward)})
 
 
 def load_geometry(path: str | Path) -> Geometry:
@@ -112,8 +145,10 @@ def load_geometry(path: str | Path) -> Geometry:
     """
     path = Path(path)
     path = path / "geometry.pt" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no geometry at {path}: give the folder of a discovery.")
     content = torch.load(path, map_location="cpu", weights_only=True)
     names = {field.name for field in fields(Geometry)}
     if not isinstance(content, dict) or set(content) != names:
         raise ValueError(f"Expected `{path}` to hold a geometry with {sorted(names)}")
-    return Geometry(**content)
+    return Geometry.of_state(content)

@@ -5,12 +5,15 @@ an algebra, `generators`, has shape ``(d, k, k)``; coordinates in it have shape 
 Everything is differentiable, in float32 and float64.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 _MAX_NEWTON_STEPS = 100  # an eigenvalue 1e-16 off the negative axis needs about 60
 _MAX_ROOTS = 64
+_COMPACT = 0.05  # largest real part of a compact generator's eigenvalues, of the imaginary parts
 _PADE_ORDER = 8
 _PADE_RADIUS = 0.34  # for order 8 in float64: Higham (2008), Table 11.1
 
@@ -215,3 +218,19 @@ def so_generators(n: int) -> Tensor:
 def gl_generators(n: int) -> Tensor:
     """Basis of gl(n), ``(n * n, n, n)``: one unit entry each, so coordinates are the entries."""
     return torch.eye(n * n).reshape(n * n, n, n)
+
+
+def reach(generators: Tensor, coords: Tensor) -> Tensor:
+    r"""How far coordinates need to go along each generator to see its whole group, ``(d,)``.
+
+    Half the period, :math:`\pi / \max |\mathrm{Im}\, \lambda|`, of a compact generator. Nothing
+    bounds any other: twice as far as the given elements went.
+
+    Args:
+        generators: Generators, ``(d, n, n)``.
+        coords: Coordinates of elements that were seen, ``(N, d)``.
+    """
+    values = torch.linalg.eigvals(generators)
+    turn, growth = values.imag.abs().amax(-1), values.real.abs().amax(-1)
+    seen = 2 * coords.abs().amax(0).to(turn)
+    return torch.where(growth < _COMPACT * turn, math.pi / turn.clamp_min(1e-12), seen)

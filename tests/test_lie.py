@@ -247,3 +247,14 @@ def test_named_bases():
         assert_close(lie.hat(torch.arange(n * n) + 0.0, gl), torch.arange(n * n).view(n, n) + 0.0)
     turn = lie.exp(math.pi / 2 * lie.so_generators(3)[0])
     assert_close(turn @ torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+
+
+def test_reach_is_half_a_period_or_twice_what_was_seen():
+    turn = lie.so_generators(2).double()
+    stretch = torch.tensor([[[1.0, 0.0], [0.0, -1.0]]]).double()
+    generators = torch.cat((turn, 0.5 * turn, stretch))
+    coords = torch.tensor([[0.3, 0.1, -0.7], [0.0, 0.0, 0.2]]).double()
+    assert_close(lie.reach(generators, coords), torch.tensor([math.pi, 2 * math.pi, 1.4]).double())
+    chart = torch.tensor([[1.5, 0.4], [0.0, 0.7]]).double()
+    charted = chart @ turn @ torch.linalg.inv(chart)
+    assert_close(lie.reach(charted, coords[:, :1]), torch.tensor([math.pi]).double())

@@ -236,7 +236,7 @@ class Discovery(LightningModule):
             "coverage": result["coverage"],
             "dynamics_residual": float(unexplained),
             "element_deviation_deg": deviation.tolist(),
-            "pooled": findings.pooled,
+            "pooled": findings.pool is not None,
             "num_tasks": self.num_tasks,
             "num_transitions": self.trainer.datamodule.num_transitions,  # type: ignore[attr-defined]
         }
@@ -244,12 +244,12 @@ class Discovery(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the geometry, once there is one."""
         if self.geometry is not None:
-            checkpoint["geometry"] = vars(self.geometry)
+            checkpoint["geometry"] = self.geometry.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Brings the geometry back. The models that led to it are not kept: they take seconds."""
         if "geometry" in checkpoint:
-            self.geometry = Geometry(**checkpoint["geometry"])
+            self.geometry = Geometry.of_state(checkpoint["geometry"])
 
     def _advance(self) -> None:
         with torch.no_grad():
@@ -308,20 +308,25 @@ class Discovery(LightningModule):
 
     def _geometry(self) -> Geometry:
         """The findings on an orthogonal basis of generators of norm sqrt 2, not judged yet."""
-        directions, _ = self._findings.actions
-        generators = lie.normalise(lie.orthonormalise(self.group.hat(directions)))
-        # A rotation should read counter-clockwise: positive below the diagonal.
-        sign = torch.sign(generators.tril(-1).sum((-2, -1)) + 1e-9)
-        generators = generators * sign[:, None, None]
-        matrices = self.group.hat(_group_coords(self._findings, self.num_tasks))
-        actions, _ = action_generators(self._findings.form, generators)
+        findings, scale = self._findings, self.reward_scale
+        assert scale is not None, "the first batch sets it"
+        generators = self.group.hat(findings.actions.directions)
+        coords = findings.actions.coords
+        calibration, reward = None, None
+        if findings.pool is not None:
+            reward = findings.pool.reward_model().scaled(scale).to("cpu")
+            if findings.pool.calibrated:
+                factor, shift = findings.pool.calibration
+                calibration = torch.stack((factor, shift * scale), -1).cpu()
         return Geometry(
             generators.cpu(),
-            actions.cpu(),
-            lie.vee(matrices, generators).cpu(),
+            findings.action_generators.cpu(),
+            torch.cat((torch.zeros_like(coords[:1]), coords)).cpu(),
             self.dim_state,
             "partial",
             name(generators),
+            calibration,
+            reward,
         )
 
 

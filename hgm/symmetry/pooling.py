@@ -19,6 +19,7 @@ from hgm.fourier import (
     whitening,
 )
 from hgm.ranks import ALONE, Ranks
+from hgm.reward_model import RewardModel
 from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.subgroup import Subgroup
 
@@ -26,6 +27,8 @@ _MAX_STEP = 0.3
 _NUM_FEATURES = 256
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _CAUCHY_SCALE = 3.0  # in units of the spread; loses 3% of efficiency on Gaussian noise
+_GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
+_NUM_SAMPLES = 64
 
 
 class PooledModel:
@@ -77,10 +80,15 @@ class PooledModel:
             self._weights, self.spread = like._weights, like.spread
 
     @property
+    def calibrated(self) -> bool:
+        """Whether factors and shifts of the rewards are among the unknowns."""
+        return len(self.unknowns) > self.num_actions
+
+    @property
     def calibration(self) -> tuple[Tensor, Tensor]:
         """The factors ``a`` and shifts ``b`` of all tasks, ``(N,)`` each."""
         calibration = torch.zeros(2, len(self.noise)).to(self.noise)
-        if len(self.unknowns) > self.num_actions:
+        if self.calibrated:
             calibration[:, 1:] = self.unknowns[self.num_actions :].view(2, -1)
         return calibration[0].exp(), calibration[1]
 
@@ -110,6 +118,23 @@ class PooledModel:
         square, total = ranks.sum(torch.stack(((trust * residual.square()).sum(), trust.sum())))
         self.spread = (square / total).sqrt()
         return self.spread
+
+    def reward_model(self) -> RewardModel:
+        """What one model for all tasks knows, as of the last step, in the base task's units."""
+        assert self._white is not None, "the first step sets it"
+        shape = (len(self._weights), _NUM_SAMPLES)
+        normal = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        spread = torch.linalg.solve_triangular(self._root.mT, normal.to(self._root), upper=True)
+        noise = (self.noise / self.calibration[0]).square().mean().sqrt()
+        return RewardModel(
+            mean=self._white.mean,
+            root=self._white.root,
+            frequencies=self._omega,
+            phases=self._phases,
+            weights=self._weights,
+            spread=spread * self.spread / _NUM_SAMPLES**0.5,
+            noise=noise * self.spread / _GAUSSIAN_SPREAD,
+        )
 
     @property
     def actions(self) -> Tensor:
@@ -154,7 +179,7 @@ class PooledModel:
         normal = ranks.sum(weighted.mT @ table.flatten(0, 1))
         root = torch.linalg.cholesky(normal + self._ridge * torch.eye(len(normal)).to(normal))
         cross = ranks.sum(weighted.mT @ target.flatten()[:, None])
-        self._weights = torch.cholesky_solve(cross, root)[:, 0]
+        self._weights, self._root = torch.cholesky_solve(cross, root)[:, 0], root
         return self._weights, root
 
     def _jacobian(

@@ -17,7 +17,7 @@ from hgm.groups import LieGroup
 from hgm.losses import InvarianceLoss, functional_invariance
 from hgm.ranks import ALONE
 from hgm.symmetry.algebra import close
-from hgm.symmetry.invariance import EquivarianceForm
+from hgm.symmetry.invariance import EquivarianceForm, action_generators
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -28,6 +28,8 @@ from hgm.symmetry.phases import (
     Pool,
     starts_of,
 )
+from hgm.symmetry.pooling import PooledModel
+from hgm.symmetry.representation import Represent
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 from hgm.symmetry.verdict import ALIGNED
 
@@ -74,14 +76,16 @@ class Findings(NamedTuple):
     """What the phases leave, in the group's coordinates.
 
     Attributes:
-        actions: Directions ``(d, D)`` of the closed algebra, and coordinates ``(N - 1, d)``.
+        actions: Directions ``(d, D)`` of the closed algebra, an orthogonal basis of generators of
+            norm sqrt 2, and coordinates ``(N - 1, d)``.
         num_directions: How many directions the elements need; brackets add the rest.
         spectrum: Singular values of the freely fitted elements' coordinates, descending.
         pair_loss: Mean robust loss over all pairs of tasks, with elements in the span.
         free_loss: The same with free elements.
         deviation: Predicted standard deviation of the elements, in radians, ``(N - 1,)``.
-        pooled: Whether one reward model explained all tasks, and so refined the elements.
         form: Equivariance form of the dynamics.
+        action_generators: What the directions do to actions, ``(d, m, m)``.
+        pool: The one reward model that explained all tasks and so refined the elements, if any.
     """
 
     actions: LeftActions
@@ -90,8 +94,9 @@ class Findings(NamedTuple):
     pair_loss: float
     free_loss: float
     deviation: Tensor
-    pooled: bool
     form: EquivarianceForm
+    action_generators: Tensor
+    pool: PooledModel | None
 
 
 def expected_loss(dim_residual: int) -> float:
@@ -165,7 +170,7 @@ class Search:
                 break
         if not enough:
             span = free
-        subgroup, unknowns, pooled = span.subgroup, span.solver.unknowns, False
+        subgroup, unknowns, model = span.subgroup, span.solver.unknowns, None
         deviation = deviations(subgroup, unknowns, span.solver.covariance())
         pool: Pool | None = None
         while (enough or self.num_tasks == 2) and (pool is None or pool.comparable):
@@ -173,17 +178,25 @@ class Search:
             yield pool
             if not pool.accepted:
                 break
-            unknowns, pooled = pool.model.actions, True
-            deviation = deviations(subgroup, unknowns, pool.model.covariance())
+            model = pool.model
+            unknowns = model.actions
+            deviation = deviations(subgroup, unknowns, model.covariance())
+        actions = self._closed(subgroup, unknowns)
+        generators = self.group.hat(actions.directions)
+        start, _ = action_generators(dynamics.form, generators)
+        coords = torch.cat((torch.zeros_like(actions.coords[:1]), actions.coords))
+        represent = Represent(self.dynamics, generators, start, coords)
+        yield represent
         self.findings = Findings(
-            actions=self._closed(subgroup, unknowns),
+            actions=actions,
             num_directions=num_directions if enough else self.num_tasks - 1,
             spectrum=torch.linalg.svdvals(_coords(free)),
             pair_loss=span.value,
             free_loss=free.value,
             deviation=deviation,
-            pooled=pooled,
             form=dynamics.form,
+            action_generators=represent.action_generators,
+            pool=model,
         )
 
     def _most_directions(self) -> int:
@@ -216,6 +229,9 @@ class Search:
         if subgroup.fixed:
             directions = torch.linalg.svd(coords, full_matrices=False).Vh
         matrices = lie.normalise(close(self.group.hat(directions), self.group.dim_algebra))
+        # A rotation should read counter-clockwise: positive below the diagonal.
+        sign = torch.sign(matrices.tril(-1).sum((-2, -1)) + 1e-9)
+        matrices = matrices * sign[:, None, None]
         elements = self.group.hat(coords)
         return LeftActions(self.group.vee(matrices), lie.vee(elements, matrices))
 

@@ -189,3 +189,21 @@ def test_calibrate_keeps_rewards_increasing():
     found = calibrate(jet, -base, torch.ones(2).double())
     assert_close(found[1, 0], torch.tensor(math.log(1e-3)).double())
     assert torch.equal(found[0], torch.zeros(2).double())
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_reward_model_is_that_of_the_base_task(scaled):
+    subgroup, _, points, values, noise = problem(GL(2).double(), num=600, scaled=scaled)
+    start = torch.zeros(3, 2).double()
+    start[1:, 0], start[1:, 1] = FACTORS[1:].log() + 0.05, SHIFTS[1:] + 0.1
+    model = PooledModel(subgroup, subgroup.start, noise, start if scaled else None)
+    found = run(model, points, values).reward_model()
+    inner = torch.tanh(randn(200, 2, seed=9))
+    prediction = found(inner)
+    error = prediction.value - reward(inner)
+    # Elements are fitted along, so errors are somewhat larger than the model's own variance.
+    assert error.abs().mean() < NOISE / 2
+    assert error.abs().max() < 3 * NOISE
+    assert (prediction.variance.sqrt() < NOISE).all()
+    assert_close(found.noise, torch.tensor(NOISE).double(), rtol=0.1, atol=0)
+    assert model.calibrated == scaled

@@ -105,7 +105,7 @@ def test_search_learns_the_algebra(name, seed):
     assert lie.span_cosine(result.generators, result.truth.generators) >= 0.9999
     assert result.findings.num_directions == 1
     assert result.findings.spectrum[0] > 20 * result.findings.spectrum[1]
-    assert result.findings.pooled
+    assert result.findings.pool is not None
 
 
 @LEARNT
@@ -155,7 +155,7 @@ def test_phases_come_in_order():
 
 def test_unrelated_tasks_are_not_explained_by_one_direction():
     result = found("shapes")
-    assert not result.findings.pooled
+    assert result.findings.pool is None
     assert result.findings.pair_loss > 1.5 * expected_loss(1)
 
 

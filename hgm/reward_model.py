@@ -1,0 +1,68 @@
+"""The base task's reward, as one model of all tasks' transitions: what adaptation reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hgm.fourier import Whitening, features, slope
+
+
+class Prediction(NamedTuple):
+    """Expected rewards ``(...)``, their gradients ``(..., n)``, and the model's variance ``(...)``.
+
+    The variance is that of the model alone: what the data leave open, without the rewards' noise.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    r"""Reward of the base task at the state reached, :math:`R(s') = \phi(s')^T w`.
+
+    Ridge regression on Fourier features, see :mod:`hgm.fourier`. It was fitted to the transitions
+    of all training tasks, carried into the base task by their left actions.
+
+    Attributes:
+        mean: Centre of the points, ``(n,)``.
+        root: Inverse square root of their covariance, ``(n, n)``.
+        frequencies: Frequencies for whitened points, ``(F, n)``.
+        phases: Phases, ``(F,)``.
+        weights: Weights, ``(F + n + 1,)``, in units of the reward.
+        spread: Columns whose squares sum to the covariance of the weights, ``(F + n + 1, S)``.
+        noise: Standard deviation of the rewards about the model, ``()``.
+    """
+
+    mean: Tensor
+    root: Tensor
+    frequencies: Tensor
+    phases: Tensor
+    weights: Tensor
+    spread: Tensor
+    noise: Tensor
+
+    def __call__(self, points: Tensor) -> Prediction:
+        """Predicts at states ``(..., n)``, in the dtype of the model."""
+        white = Whitening(self.mean, self.root)(points.to(self.mean))
+        table = features(white, self.frequencies, self.phases)
+        gradient = slope(white, self.frequencies, self.phases, self.weights) @ self.root
+        return Prediction(table @ self.weights, gradient, (table @ self.spread).square().sum(-1))
+
+    def scaled(self, factor: Tensor | float) -> RewardModel:
+        """The model of `factor` times the reward."""
+        return replace(
+            self,
+            weights=factor * self.weights,
+            spread=factor * self.spread,
+            noise=factor * self.noise,
+        )
+
+    def to(self, device: torch.device | str) -> RewardModel:
+        """The same on another device."""
+        return RewardModel(**{name: value.to(device) for name, value in vars(self).items()})

@@ -1,0 +1,58 @@
+"""The base task's reward as adaptation reads it."""
+
+import torch
+from torch.testing import assert_close
+
+from hgm.reward_model import RewardModel
+
+torch.manual_seed(0)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def model(dim=2, num=12):
+    root = torch.eye(dim).double() + 0.2 * randn(dim, dim, seed=1)
+    return RewardModel(
+        mean=randn(dim, seed=2),
+        root=root @ root.mT,
+        frequencies=randn(num, dim, seed=3),
+        phases=randn(num, seed=4),
+        weights=randn(num + dim + 1, seed=5),
+        spread=0.1 * randn(num + dim + 1, 7, seed=6),
+        noise=torch.tensor(0.3).double(),
+    )
+
+
+def test_shapes_and_gradient():
+    points = randn(3, 4, 2, seed=7).requires_grad_()
+    value, gradient, variance = model()(points)
+    assert value.shape == variance.shape == (3, 4)
+    assert_close(gradient, torch.autograd.grad(value.sum(), points)[0])
+    assert (variance > 0).all()
+
+
+def test_variance_is_that_of_values_under_random_weights():
+    reward, points = model(), randn(5, 2, seed=8)
+    values = torch.stack(
+        [
+            RewardModel(**{**vars(reward), "weights": reward.weights + column})(points).value
+            for column in reward.spread.mT
+        ]
+    )
+    assert_close((values - reward(points).value).square().sum(0), reward(points).variance)
+
+
+def test_scaled_is_the_model_of_the_scaled_reward():
+    reward, points = model(), randn(5, 2, seed=9)
+    there = reward.scaled(3.0)
+    assert_close(there(points).value, 3 * reward(points).value)
+    assert_close(there(points).gradient, 3 * reward(points).gradient)
+    assert_close(there(points).variance, 9 * reward(points).variance)
+    assert_close(there.noise, 3 * reward.noise)
+
+
+def test_single_precision_points_are_read_in_the_models_precision():
+    points = randn(5, 2, seed=9)
+    assert model()(points.float()).value.dtype == torch.float64
