@@ -195,7 +195,7 @@ def test_calibrate_keeps_rewards_increasing():
 def test_the_reward_model_is_that_of_the_base_task(scaled):
     subgroup, _, points, values, noise = problem(GL(2).double(), num=600, scaled=scaled)
     start = torch.zeros(3, 2).double()
-    start[1:, 0], start[1:, 1] = FACTORS[1:].log() + 0.05, SHIFTS[1:] + 0.1
+    start[1:, 0], start[1:, 1] = FACTORS[1:].log() + 0.005, SHIFTS[1:] + 0.01
     model = PooledModel(subgroup, subgroup.start, noise, start if scaled else None)
     found = run(model, points, values).reward_model()
     inner = torch.tanh(randn(200, 2, seed=9))
