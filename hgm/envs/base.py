@@ -12,6 +12,9 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs import EnvBase
 
+_TEST_TASKS = 1_000_003
+"""Seeds of test tasks are this far from those of training tasks."""
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -99,7 +102,9 @@ class TaskFamily(ABC):
         """
 
     def goal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
-        """Policy that solves the tasks knowing them: optimum and source of goal-directed data.
+        """Policy that is optimal for the tasks, knowing them: regret is measured against it.
+
+        It is also the source of goal-directed data.
 
         Args:
             tasks: Task parameters, ``(N, k)``.
@@ -123,6 +128,22 @@ class TaskFamily(ABC):
     def train_tasks(self, seed: int) -> Tensor:
         """Training tasks of a seed, ``(num_train_tasks, k)``; row 0 is the base task."""
         return self._train_tasks(torch.Generator().manual_seed(seed))
+
+    @final
+    def test_tasks(self, num: int, seed: int) -> Tensor:
+        """Meta-test tasks of a seed, ``(num, k)``, independent of the training tasks."""
+        return self._test_tasks(num, torch.Generator().manual_seed(seed + _TEST_TASKS))
+
+    def separation(self, tasks: Tensor, others: Tensor) -> Tensor:
+        """How far tasks are apart, ``(T, k)`` and ``(N, k)`` to ``(T, N)``, in the family's units.
+
+        Of the parameters themselves, unless the family knows better (angles, in radians).
+        """
+        return torch.cdist(tasks.double(), others.double())
+
+    def _test_tasks(self, num: int, generator: torch.Generator) -> Tensor:
+        """Hook of :meth:`test_tasks` for families that can space them evenly."""
+        return self.sample_tasks(num, generator)
 
     def _train_tasks(self, generator: torch.Generator) -> Tensor:
         """Hook of :meth:`train_tasks` for families whose tasks may be given, not drawn."""

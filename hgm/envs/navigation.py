@@ -13,7 +13,7 @@ from torchrl.envs import EnvBase
 from hgm import lie
 from hgm.checks import check_choice, check_int, check_matrix, check_real
 from hgm.envs.base import TaskFamily, Truth
-from hgm.envs.point import BOUNDS, PointEnv, bound_disc, from_chart, step, to_chart
+from hgm.envs.point import BOUNDS, PointEnv, from_chart, step, to_chart
 from hgm.envs.rewards import RewardTransform
 
 GOAL_TOLERANCE = 0.1 * math.sqrt(2)
@@ -139,12 +139,17 @@ class Navigation(TaskFamily):
         return self.reward_transform(-self.distance(state, tasks), tasks[..., self.dim_state :])
 
     def goal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
-        """Straight to the goal in the chart, at full speed until the goal is within one step."""
+        """As near to the goal as one step can come, in every step.
+
+        With the disc that is straight at full speed. With the box every component makes its own
+        way, so no policy is nearer in any component at any time: both are optimal.
+        """
+        bound = BOUNDS[self.action_bound]
 
         def act(observation: Tensor, task: Tensor) -> Tensor:
             goals = self.goals(tasks.to(observation))[task.squeeze(-1)]
             way = to_chart(goals - observation, self.chart)
-            return from_chart(bound_disc(way, self.max_action), self.chart)
+            return from_chart(bound(way, self.max_action), self.chart)
 
         return TensorDictModule(act, in_keys=["observation", "task"], out_keys=["action"])
 
@@ -184,6 +189,24 @@ class Navigation(TaskFamily):
             reward=lambda state: self.reward(state, tasks[:, None]),
             dynamics=dynamics if self.action_bound == "disc" else None,
         )
+
+    def separation(self, tasks: Tensor, others: Tensor) -> Tensor:
+        """Angles between goals in the chart, ``(T, N)``, in radians."""
+        goals, theirs = (
+            torch.nn.functional.normalize(to_chart(self.goals(rows).double(), self.chart), dim=-1)
+            for rows in (tasks, others)
+        )
+        return 2 * (torch.cdist(goals, theirs) / 2).clamp(max=1.0).asin()
+
+    def _test_tasks(self, num: int, generator: torch.Generator) -> Tensor:
+        """Evenly spaced on the circle, from a random first one; drawn from n = 3 on."""
+        tasks = self.sample_tasks(num, generator)
+        if self.dim_state == 2:
+            first = 2 * math.pi * torch.rand((), generator=generator)
+            angles = first + 2 * math.pi / num * torch.arange(num)
+            circle = self.radius * torch.stack((angles.cos(), angles.sin()), -1)
+            tasks[:, :2] = from_chart(circle, self.chart).to(tasks)
+        return tasks
 
     def _train_tasks(self, generator: torch.Generator) -> Tensor:
         tasks = self.sample_tasks(self.num_train_tasks, generator)

@@ -235,9 +235,12 @@ def test_goal_policy_approaches_at_full_speed(family):
     start = env.reset()
     action = family.goal_policy(tasks)(start)["action"]
     chart = getattr(family, "chart", None)
-    assert_close(to_chart(action, chart).norm(dim=-1), torch.full(env.batch_size, 0.1))
     goal = family.goals(tasks) if isinstance(family, Navigation) else tasks[:, -2:]
     way = to_chart(goal[:, None] - start["observation"], chart)
+    if getattr(family, "action_bound", "disc") == "box":
+        assert_close(action, way.clamp(-0.1, 0.1))
+        return
+    assert_close(to_chart(action, chart).norm(dim=-1), torch.full(env.batch_size, 0.1))
     assert_close(to_chart(action, chart), 0.1 * way / way.norm(dim=-1, keepdim=True))
 
 
@@ -410,3 +413,38 @@ def test_bad_arguments_are_named(kind, name, value):
 def test_reward_transform_must_be_one():
     with pytest.raises(TypeError, match="reward_transform"):
         Navigation(reward_transform=(1, 2))
+
+
+def test_test_tasks_are_evenly_spaced_and_others_than_training_tasks():
+    family = Navigation(chart=[[1.5, 0.4], [0.0, 0.7]])
+    tasks = family.test_tasks(20, 3)
+    assert_close(tasks, family.test_tasks(20, 3))
+    angles = family.separation(tasks, tasks)
+    following = torch.cat((angles.diagonal(1), angles[-1, :1]))
+    assert_close(following, torch.full((20,), math.pi / 10).double(), atol=1e-5, rtol=0)
+    assert family.separation(tasks, family.train_tasks(3)).min() > 1e-4
+    assert not torch.equal(family.test_tasks(20, 4), tasks)
+
+
+def test_separation_of_antipodes_is_half_a_turn():
+    family = Navigation(train_goals=[[1, 0], [-1, 0], [0, 1], [0, -1]])
+    tasks = family.train_tasks(0)
+    expected = torch.tensor([0.0, math.pi, math.pi / 2, math.pi / 2]).double()
+    assert_close(family.separation(tasks[:1], tasks)[0], expected, atol=1e-6, rtol=0)
+
+
+def test_separation_is_of_the_parameters_where_nothing_else_is_known():
+    family = Scattered()
+    tasks, others = family.test_tasks(3, 0), family.train_tasks(0)
+    expected = (tasks[:, None] - others).double().norm(dim=-1)
+    assert_close(family.separation(tasks, others), expected)
+
+
+@pytest.mark.parametrize(("bound", "steps"), [("disc", 14), ("box", 10)])
+def test_goal_policy_makes_the_most_of_the_bound(bound, steps):
+    # A goal on the diagonal: without noise, the box moves sqrt 2 times as far in a step.
+    family = Navigation(action_bound=bound, noise=0.0, train_goals=[[1, 1]] * 4, radius=1.5)
+    tasks = family.train_tasks(0)
+    env = family.make_env(tasks, 1, 0)
+    rollout = env.rollout(100, family.goal_policy(tasks))
+    assert rollout.shape[-1] == steps
