@@ -32,11 +32,13 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from rich.console import Console
 
-from hgm.callbacks import DiscoveryReport, PhaseProgress
+from hgm.callbacks import PhaseProgress, report_experiment
 from hgm.checks import check_int
 
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+for chatty in ("lightning.pytorch", "torchrl"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 
 CONFIGS = Path(__file__).parent / "configs"
 USER_MISTAKES = (
@@ -51,19 +53,28 @@ USER_MISTAKES = (
 
 def build(node: DictConfig, **offers: Any) -> Any:
     """Instantiates a node, with those offers that its constructor takes and the node leaves out."""
+    taken = arguments(node)
+    extra = {key: offers[key] for key in offers if key in taken and key not in node}
+    return instantiate(node, _convert_="all", **extra)
+
+
+def arguments(node: DictConfig) -> set[str]:
+    """Names of the arguments of a node's target.
+
+    Raises:
+        ValueError: If the target cannot be imported.
+    """
     try:
-        taken = inspect.signature(get_object(node._target_)).parameters
+        return set(inspect.signature(get_object(node._target_)).parameters)
     except (ImportError, ValueError) as error:
         key, reason = node._get_full_key("_target_"), str(error).splitlines()[-1]
         raise ValueError(
             f"Expected `{key}` to name a class that can be imported, got {node._target_!r}: "
             f"{reason}"
         ) from None
-    extra = {key: offers[key] for key in offers if key in taken and key not in node}
-    return instantiate(node, _convert_="all", **extra)
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig, started: float = STARTED) -> None:
     """Builds data, model and trainer, checks that they fit, and only then writes anything."""
     seed = cfg.seed
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
@@ -71,18 +82,27 @@ def run(cfg: DictConfig) -> None:
     seed_everything(seed, verbose=False)
     torch.set_num_threads(check_int("num_threads", cfg.num_threads, 1))
     data = build(cfg.data, family=build(cfg.env), seed=seed)
-    group = build(cfg.group, dim_space=data.dim_state)
-    model = build(cfg.model, group=group, estimator=build(cfg.estimator), seed=seed)
+    parts = {
+        name: build(cfg[name], dim_space=data.dim_state)
+        for name in ("group", "estimator")
+        if name in arguments(cfg.model)
+    }
+    model = build(cfg.model, seed=seed, **parts)
     model.bind(data)
+    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
+        raise ValueError(f"Expected `ckpt_path` to be a checkpoint file, got {cfg.ckpt_path!r}.")
+    report = build(cfg.report, run_dir=folder_of(cfg), started=started, seed=seed)
+    report.hyperparameters = settings_of(cfg)  # no offer: Hydra would instantiate what is in it
     run_dir = make_run_dir(cfg)
     try:
         trainer: Trainer = build(
             cfg.trainer,
             logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
-            callbacks=[PhaseProgress(), DiscoveryReport(run_dir, STARTED, settings_of(cfg))],
+            callbacks=[PhaseProgress(), report],
             default_root_dir=run_dir,
         )
-        trainer.fit(model, datamodule=data, weights_only=True)
+        if any(parameter.requires_grad for parameter in model.parameters()):
+            trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
         trainer.test(model, datamodule=data, verbose=False, weights_only=True)
     except USER_MISTAKES:
         # The data or the trainer turned out to be unusable. The folder is this run's own, was
@@ -97,13 +117,18 @@ def settings_of(cfg: DictConfig) -> Any:
     return OmegaConf.to_container(cfg, resolve=True)
 
 
+def folder_of(cfg: DictConfig) -> Path:
+    """The run folder's absolute path."""
+    return Path(cfg.run_dir).expanduser().absolute()
+
+
 def make_run_dir(cfg: DictConfig) -> Path:
     """Makes the run folder and writes the config into it, on the first process only.
 
     Raises:
         ValueError: If the folder holds something already, or cannot be made.
     """
-    path = Path(cfg.run_dir).expanduser().absolute()
+    path = folder_of(cfg)
     if "LOCAL_RANK" in os.environ:  # another process of the same run made it
         return path
     try:
@@ -140,7 +165,7 @@ def check_overrides(overrides: list[str]) -> None:
     Raises:
         ValueError: Naming the key or the choice, and what there is.
     """
-    with hydra.initialize_config_dir(str(CONFIGS.absolute()), version_base="1.3"):
+    with configs():
         try:
             hydra.compose("train", overrides=overrides)
         except HydraException as error:
@@ -150,16 +175,26 @@ def check_overrides(overrides: list[str]) -> None:
             except HydraException:
                 raise ValueError(message) from None
             for item in overrides:
-                key, _, value = item.partition("=")
-                if key.lstrip("+~") in known or key.split(".")[0] == "hydra":
-                    continue
-                close = difflib.get_close_matches(key.lstrip("+~"), known, n=3)
-                close = close or [name for name in known if "." not in name]
-                raise ValueError(
-                    f"There is no key `{key}` (given the value {value!r}). Did you mean "
-                    f"{' or '.join(f'`{name}`' for name in close)}?"
-                ) from None
+                _check_known(item, known)
             raise ValueError(message) from None
+
+
+def configs() -> Any:
+    """A context in which `hydra.compose` finds the configurations."""
+    return hydra.initialize_config_dir(str(CONFIGS.absolute()), version_base="1.3")
+
+
+def _check_known(override: str, known: list[str]) -> None:
+    key, _, value = override.partition("=")
+    key = key.lstrip("+~")
+    if key in known or key.split(".")[0] == "hydra":
+        return
+    close = difflib.get_close_matches(key, known, n=3)
+    close = close or [name for name in known if "." not in name]
+    raise ValueError(
+        f"There is no key `{key}` (given the value {value!r}). Did you mean "
+        f"{' or '.join(f'`{name}`' for name in close)}?"
+    )
 
 
 def _choices(overrides: list[str]) -> list[str]:
@@ -177,6 +212,48 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
     return found
 
 
+def run_experiment(overrides: list[str]) -> None:
+    """Runs the stages of an experiment for every seed, and sums up what their last ones scored.
+
+    An override goes to every stage that has its key. Every stage is composed before the first one
+    runs.
+
+    Raises:
+        ValueError: If no stage has a key, or the run folder is in use.
+    """
+    own = [item for item in overrides if _key(item) in ("experiment", "run_dir", "seed")]
+    own += [item for item in overrides if item.startswith("experiment.")]
+    others = [item for item in overrides if item not in own]
+    with configs():
+        name = next(item.partition("=")[2] for item in own if _key(item) == "experiment")
+        if not any(_key(item) == "run_dir" for item in own):
+            own.append(f"run_dir=runs/{name}/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+        cfg = hydra.compose("train", overrides=own)
+        known: list[str] = []
+        plan = []
+        for index in range(check_int("experiment.num_seeds", cfg.experiment.num_seeds, 1)):
+            folder = folder_of(cfg) / f"seed_{cfg.seed + index}"
+            for stage, fixed in cfg.experiment.stages.items():
+                start = [item.format(seed_dir=folder) for item in fixed]
+                keys = _keys(hydra.compose("train", overrides=start + _choices(others)))
+                known += keys
+                mine = [item for item in others if _key(item) in keys]
+                place = [f"run_dir={folder / stage}", f"seed={cfg.seed + index}"]
+                plan.append(hydra.compose("train", overrides=start + mine + place))
+        for item in others:
+            _check_known(item, known)
+    make_run_dir(cfg)
+    for number, stage_cfg in enumerate(plan, 1):
+        where = folder_of(stage_cfg).relative_to(folder_of(cfg))
+        Console().rule(f"[bold]{number} of {len(plan)}: {where}", align="left")
+        run(stage_cfg, STARTED if number == 1 else time.perf_counter())
+    report_experiment(folder_of(cfg), time.perf_counter() - STARTED)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Runs one job; a user's mistake ends it with one message and exit code 1."""
@@ -189,8 +266,14 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    given = [item for item in sys.argv[1:] if not item.startswith("-")]
     try:
-        check_overrides([item for item in sys.argv[1:] if not item.startswith("-")])
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+        if any(_key(item) == "experiment" for item in given):
+            run_experiment(given)
+            sys.exit()
+        check_overrides(given)
+    except (*USER_MISTAKES, HydraException) as error:
+        if os.environ.get("HGM_TRACEBACK"):
+            raise
+        sys.exit(f"error: {explain(error)}")
     main()

@@ -16,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import train
 
-GROUPS = ("env", "data", "group", "estimator", "model", "trainer")
-FILES = sorted((path.parent.name, path.stem) for path in train.CONFIGS.glob("*/*.yaml"))
+GROUPS = ("env", "data", "group", "estimator", "model", "report", "trainer")
+ALL_FILES = sorted((path.parent.name, path.stem) for path in train.CONFIGS.glob("*/*.yaml"))
+FILES = [file for file in ALL_FILES if file[0] != "experiment"]
+EXPERIMENTS = [name for group, name in ALL_FILES if group == "experiment"]
 
 DELIBERATE = {  # (group, name, key): values that differ from the constructor's default on purpose
     ("env", "sphere", "dim_state"): 3,
@@ -27,6 +29,7 @@ OFFERED = {  # arguments without a default that train.py fills in
     "data": {"family", "seed"},
     "group": {"dim_space"},
     "model": {"group", "estimator", "seed"},
+    "report": {"run_dir", "started", "seed"},
 }
 
 
@@ -78,13 +81,14 @@ OWN = pytest.mark.parametrize(("group", "name"), [f for f in FILES if f[0] != "t
 
 def test_there_is_a_file_of_every_group():
     assert {group for group, _ in FILES} == set(GROUPS)
-    assert {path.name for path in train.CONFIGS.iterdir() if path.is_dir()} == set(GROUPS)
+    folders = {path.name for path in train.CONFIGS.iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "experiment"}
 
 
 @ALL
 def test_composes_with_the_rest(group, name):
     cfg = compose(group, name)
-    assert set(cfg) == {*GROUPS, "run_dir", "seed", "num_threads"}
+    assert set(cfg) == {*GROUPS, "run_dir", "seed", "num_threads", "ckpt_path"}
     assert cfg.seed == 0
 
 
@@ -163,10 +167,11 @@ def test_annotations_are_told_apart():
 
 
 @ALL
-def test_builds_what_it_names(group, name):
+def test_builds_what_it_names(group, name, tmp_path):
     node = raw(group, name)
     if any(OmegaConf.is_missing(node, key) for key in node):
-        with pytest.raises(Exception, match="path"):
+        missing = next(key for key in node if OmegaConf.is_missing(node, key))
+        with pytest.raises(Exception, match=missing):
             train.build(node)
         return
     family = instantiate(raw("env", "navigation"))
@@ -176,6 +181,8 @@ def test_builds_what_it_names(group, name):
         "group": instantiate(raw("group", "gl"), dim_space=2) if group == "model" else None,
     }
     with_seed = {"seed": 0}
+    if group == "report":
+        offers["run_dir"] = tmp_path
     if group == "trainer":
         node.accelerator, node.devices = "cpu", 1
         with_seed = {"logger": False, "enable_progress_bar": False}
@@ -187,3 +194,15 @@ def test_builds_what_it_names(group, name):
 @pytest.mark.parametrize("name", [name for group, name in FILES if group == "group"])
 def test_groups_act_on_the_plane(name):
     assert train.build(raw("group", name), dim_space=2).dim_space == 2
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_stage_of_an_experiment_composes(name):
+    with train.configs():
+        cfg = hydra.compose("train", overrides=[f"experiment={name}"])
+        assert cfg.experiment.num_seeds == 1
+        for stage in cfg.experiment.stages.values():
+            given = [item.format(seed_dir="/x") for item in stage]
+            found = hydra.compose("train", overrides=[*given, "run_dir=/x"])
+            missing = OmegaConf.missing_keys(found)
+            assert not missing

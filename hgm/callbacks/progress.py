@@ -1,5 +1,6 @@
 """A progress bar that names the phase."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -17,8 +18,17 @@ from rich.progress import (
 _REFRESH_PER_SECOND = 4
 
 
+@dataclass
+class _Whole:
+    """All of a training that has no phases."""
+
+    name: str
+    num_steps: int
+    taken: int = 0
+
+
 class PhaseProgress(ProgressBar):
-    """One line per phase of a module with a ``phase``: its name, steps, loss and time."""
+    """One line per phase of a module with a ``phase``, or one for the whole training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,17 +59,19 @@ class PhaseProgress(ProgressBar):
             refresh_per_second=_REFRESH_PER_SECOND,
         )
         self._progress.start()
-        self._show(pl_module.phase)
+        name = type(pl_module).__name__.lower()
+        self._whole = _Whole(name, int(trainer.num_training_batches))
+        self._show(self._phase_of(trainer, pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the bar on."""
-        self._show(pl_module.phase)
+        self._show(self._phase_of(trainer, pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Moves the bar on: some phases end with a pass over the data."""
-        self._show(pl_module.phase)
+        self._show(self._phase_of(trainer, pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the display."""
@@ -75,6 +87,12 @@ class PhaseProgress(ProgressBar):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _phase_of(self, trainer: Trainer, pl_module: LightningModule) -> Any:
+        if hasattr(pl_module, "phase") or self._progress is None:
+            return getattr(pl_module, "phase", None)
+        self._whole.taken = trainer.global_step
+        return self._whole
 
     def _show(self, phase: Any) -> None:
         if self._progress is None:

@@ -102,9 +102,7 @@ class TaskFamily(ABC):
         """
 
     def goal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
-        """Policy that is optimal for the tasks, knowing them: regret is measured against it.
-
-        It is also the source of goal-directed data.
+        """Policy that solves the tasks, knowing them: the source of goal-directed data.
 
         Args:
             tasks: Task parameters, ``(N, k)``.
@@ -119,6 +117,13 @@ class TaskFamily(ABC):
             f"{type(self).__name__} has no goal policy: use behaviour='random', or write its "
             "`goal_policy`."
         )
+
+    def optimal_policy(self, tasks: Tensor) -> TensorDictModuleBase | None:
+        """Policy of largest return, knowing the tasks: regret is measured against it.
+
+        None where it is not written down; then only returns are reported. As :meth:`goal_policy`.
+        """
+        return None
 
     def truth(self, tasks: Tensor) -> Truth | None:
         """The hereditary group where it is known, for evaluation only; None otherwise."""

@@ -153,6 +153,10 @@ class Navigation(TaskFamily):
 
         return TensorDictModule(act, in_keys=["observation", "task"], out_keys=["action"])
 
+    def optimal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
+        """The goal policy: nothing comes nearer to the goal, in any step."""
+        return self.goal_policy(tasks)
+
     def truth(self, tasks: Tensor) -> Truth:
         r"""The group :math:`C\,SO(n)\,C^{-1}`, in the dtype of ``tasks``.
 

@@ -1,0 +1,127 @@
+"""One policy for every task: transform the state, ask the base policy, transform the action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from hgm.adaptation import OnlineAdaptation
+from hgm.agents.base import Agent
+from hgm.geometry import Geometry
+
+
+class HereditaryActor(TensorDictModuleBase):
+    r"""The policy :math:`\pi_g(s) = K_g\, \pi(L_g^{-1} s)` around any actor.
+
+    Source: P. Nitschke and S. Talebi, *Hereditary Geometric Meta-RL*, arXiv 2603.00396. It is
+    equivariant: :math:`\pi_{hg}(L_h s) = K_h \pi_g(s)`.
+
+    Args:
+        actor: Maps ``observation`` to ``action`` for the base task.
+        geometry: The group; a trivial one leaves the actor as it is.
+        coords: Group coordinates, broadcast against the batch: ``(d,)`` for one task,
+            ``(T, 1, d)`` for ``T`` tasks in copies.
+
+    Raises:
+        ValueError: If the last dimension of `coords` is not that of the group.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> from tensordict.nn import TensorDictModule
+        >>> turn = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
+        >>> geometry = Geometry(turn, turn, torch.zeros(1, 1), 2, "found", "so(2)")
+        >>> east = lambda state: torch.tensor([1.0, 0.0]).expand_as(state)
+        >>> actor = TensorDictModule(east, in_keys=["observation"], out_keys=["action"])
+        >>> agent = HereditaryActor(actor, geometry, torch.tensor([torch.pi / 2]))
+        >>> agent(TensorDict(observation=torch.zeros(2)))["action"].abs()
+        tensor([0., 1.])
+    """
+
+    def __init__(self, actor: TensorDictModuleBase, geometry: Geometry, coords: Tensor) -> None:
+        super().__init__()
+        if coords.shape[-1] != geometry.dim_algebra:
+            raise ValueError(
+                f"Expected `coords` of shape (..., {geometry.dim_algebra}), but got "
+                f"{tuple(coords.shape)}."
+            )
+        self.in_keys, self.out_keys = ["observation"], ["action"]
+        self.actor, self.geometry = actor, geometry
+        self.register_buffer("coords", coords.detach())
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``action``."""
+        state = tensordict["observation"]
+        none = state.new_zeros(*state.shape[:-1], self.geometry.dim_action)
+        base = tensordict.select("observation")
+        base["observation"] = self.geometry.act(-self.coords, state, none)[0]
+        action = self.actor(base)["action"]
+        tensordict["action"] = self.geometry.act(self.coords, state, action)[1]
+        return tensordict
+
+
+class HereditaryAgent(Agent):
+    """Finds a task's place in the group from its transitions, and acts with the base policy there.
+
+    Where the geometry is trivial, or no reward model tells a task's place, it is the base policy
+    everywhere, and :attr:`adapts` says so.
+
+    Args:
+        geometry: The group, with the base task's reward.
+        actor: The base task's policy, from ``observation`` to ``action``.
+        calibrate: Whether a new task's rewards may be scaled and shifted; None: if those of the
+            training tasks were.
+        sample: Whether to act by a sample of the posterior, drawn at every step, and not by its
+            mode.
+        seed: Seed of the samples.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        actor: TensorDictModuleBase,
+        calibrate: bool | None = None,
+        sample: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.geometry, self.actor = geometry, actor
+        self.calibrate, self.sample = calibrate, sample
+        self.adapts = geometry.dim_algebra > 0 and geometry.reward is not None
+        if not self.adapts:
+            self.geometry = geometry.trivial()
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def begin(self, num_tasks: int) -> None:
+        """Knows nothing: the coordinates are those of the base task."""
+        self.coords = torch.zeros(num_tasks, self.geometry.dim_algebra, dtype=torch.float64)
+        if self.adapts:
+            self._adaptation = OnlineAdaptation(self.geometry, num_tasks, calibrate=self.calibrate)
+
+    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+        """Updates the posterior of every task's coordinates."""
+        if not self.adapts:
+            return
+        given = ~reward.isnan()
+        self._adaptation.observe(following, reward.nan_to_num(), mask=given)
+        posterior = self._adaptation.posterior
+        self.coords = posterior.sample(self._generator) if self.sample else posterior.coords
+
+    def act(self, state: Tensor) -> Tensor:
+        """Deterministic actions of the carried policy."""
+        return self._carried(self.geometry, self.coords, state)
+
+    def told(self, geometry: Geometry, coords: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """The same base policy in the true places; None where the agent adapts to nothing."""
+        return partial(self._carried, geometry, coords) if self.adapts else None
+
+    @torch.no_grad()
+    def _carried(self, geometry: Geometry, coords: Tensor, state: Tensor) -> Tensor:
+        coords = coords.view(len(coords), *(1,) * (state.dim() - 2), coords.shape[-1])
+        actor = HereditaryActor(self.actor, geometry, coords)
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            return actor(TensorDict(observation=state, batch_size=state.shape[:-1]))["action"]

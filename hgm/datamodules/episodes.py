@@ -1,0 +1,49 @@
+"""Episodes of the base task, scored beside those of the optimum."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+
+from hgm.envs.base import TaskFamily
+from hgm.rollouts import Rollouts, returns
+
+
+class Episodes:
+    """Scores policies on the same episodes of one task: the same starts, the same noise.
+
+    Args:
+        family: The family of the task.
+        task: Its row, ``(1, k)``.
+        num: Number ``E`` of episodes.
+        seed: Seed of starts and noise.
+    """
+
+    def __init__(self, family: TaskFamily, task: Tensor, num: int, seed: int) -> None:
+        self._family, self._task, self._num, self._seed = family, task, num, seed
+        self._optimum: Tensor | None = None
+
+    def score(self, policy: TensorDictModuleBase, device: torch.device) -> TensorDictBase:
+        """Runs a policy deterministically, and once the optimum.
+
+        Args:
+            policy: From ``observation`` to ``action``.
+            device: Where policy and environment run.
+
+        Returns:
+            Per episode, ``[E]``: ``return``, ``success`` (0 or 1), and ``optimal_return`` if the
+            family has a goal policy.
+        """
+        own = self._run(policy, device)
+        entries = {"return": own.returns[0], "success": own.success[0].float()}
+        if type(self._family).goal_policy is not TaskFamily.goal_policy:
+            if self._optimum is None:
+                self._optimum = self._run(self._family.goal_policy(self._task), device).returns[0]
+            entries["optimal_return"] = self._optimum
+        return TensorDict(entries, [self._num])
+
+    def _run(self, policy: TensorDictModuleBase, device: torch.device) -> Rollouts:
+        env = self._family.make_env(self._task, self._num, self._seed, device)
+        return returns(env, policy, self._family.max_steps)

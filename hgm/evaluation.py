@@ -1,0 +1,306 @@
+"""The meta-test protocol: any agent, any family, scored on each test task's own reward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchrl.envs import EnvBase
+from torchrl.envs.utils import step_mdp
+
+from hgm import lie
+from hgm.agents.base import Agent
+from hgm.checks import check_int
+from hgm.envs.base import TaskFamily
+from hgm.geometry import Geometry
+
+Act = Callable[[Tensor], Tensor]
+Observe = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+
+CONFIDENCE = 0.95
+_NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class MetaTest:
+    """How agents are tested.
+
+    Args:
+        num_test_tasks: Test tasks, evenly spaced where the family can; training tasks join them.
+        num_exploration: Transitions of every task that the agent may explore first.
+        num_episodes: Episodes per task that are scored afterwards.
+        num_first_episodes: Learners per task that start from nothing, and are scored on their very
+            first episode, in which they infer and act at once.
+
+    Raises:
+        ValueError: If an argument is no positive int (0 exploration is allowed).
+    """
+
+    num_test_tasks: int = 20
+    num_exploration: int = 25
+    num_episodes: int = 50
+    num_first_episodes: int = 20
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        for name, least in (
+            ("num_test_tasks", 3),
+            ("num_exploration", 0),
+            ("num_episodes", 1),
+            ("num_first_episodes", 1),
+        ):
+            check_int(name, getattr(self, name), least)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Scores of a batch of episodes, each ``(T, E)``: undiscounted returns, and success."""
+
+    returns: Tensor
+    success: Tensor
+
+
+def run_episodes(
+    env: EnvBase, act: Act, observe: Observe | None = None, num_steps: int | None = None
+) -> Episodes:
+    """Runs every copy of a batched environment for one episode.
+
+    Copies whose episode is over run on unseen, so that two policies in environments of one seed
+    meet the same starts and the same noise, however long they take.
+
+    Args:
+        env: Batch size ``(T, E)``.
+        act: States ``(T, E, n)`` to actions ``(T, E, m)``.
+        observe: Told of every step: state, action, reward and next state, ``(T, E, ...)``; the
+            reward is NaN where the episode was over.
+        num_steps: Most steps; None: until all episodes are over.
+    """
+    tensordict = env.reset()
+    running = torch.ones(env.batch_size, dtype=torch.bool)
+    returns = torch.zeros(env.batch_size, dtype=torch.float64)
+    success = torch.zeros(env.batch_size, dtype=torch.bool)
+    taken = 0
+    while running.any() and (num_steps is None or taken < num_steps):
+        state = tensordict["observation"]
+        tensordict["action"] = act(state)
+        tensordict = env.step(tensordict)
+        following = tensordict["next"]
+        reward = following["reward"][..., 0].double()
+        returns += torch.where(running, reward, 0.0)
+        if observe is not None:
+            seen = torch.where(running, reward, math.nan)
+            observe(state, tensordict["action"], seen, following["observation"])
+        success |= running & following["terminated"][..., 0]
+        running = running & ~following["done"][..., 0]
+        tensordict = step_mdp(tensordict)
+        taken += 1
+    return Episodes(returns, success)
+
+
+def meta_test(
+    agent: Agent,
+    family: TaskFamily,
+    protocol: MetaTest | None = None,
+    seed: int = 0,
+    advance: Callable[[str], None] = lambda part: None,
+) -> dict[str, Any]:
+    """Scores an agent on test tasks and training tasks of a seed.
+
+    Regret of an episode is the optimum's return (:meth:`TaskFamily.optimal_policy`) from the same
+    start under the same noise, minus the agent's. With a true group, ``regret_told`` is that of the
+    same agent when it is told every task's place: what is left is the policy's own regret, that on
+    the base task, and what the group does not carry. What the agent observes comes from the task
+    that it is tested on, and from nowhere else.
+
+    Args:
+        agent: Any agent.
+        family: Any family; without an optimal policy only returns are scored.
+        protocol: Budgets.
+        seed: Seed of tasks (those that training with this seed saw), environments, exploration.
+        advance: Told the name of every part before it runs.
+
+    Returns:
+        Numbers and lists per task, ready for JSON: see :func:`regret_metrics`.
+    """
+    protocol = MetaTest() if protocol is None else protocol
+    train = family.train_tasks(seed)
+    tasks = torch.cat((family.test_tasks(protocol.num_test_tasks, seed), train))
+    seeds = iter(np.random.SeedSequence([seed, 7]).generate_state(4).tolist())
+
+    advance("exploration")
+    agent.begin(len(tasks))
+    explored = explore(
+        agent, family.make_env(tasks, 1, next(seeds)), protocol.num_exploration, next(seeds)
+    )
+
+    def scored(copies: int, seed: int, act: Act, observe: Observe | None = None) -> Episodes:
+        return run_episodes(family.make_env(tasks, copies, seed), act, observe)
+
+    scores: dict[str, Any] = {
+        "num_test_tasks": protocol.num_test_tasks,
+        "num_train_tasks": len(train),
+        "separation": family.separation(tasks, train).amin(1).tolist(),
+        "exploration_transitions": explored,
+    }
+    optimum, place = _optimum(family, tasks), _place(family, tasks, len(tasks) - len(train))
+
+    advance("episodes after exploration")
+    copies, episode_seed = protocol.num_episodes, next(seeds)
+    own = scored(copies, episode_seed, agent.act)
+    scores["return"] = own.returns.mean(1).tolist()
+    scores["success"] = own.success.double().mean(1).tolist()
+    told = None if place is None else agent.told(*place)
+    if optimum is not None:
+        best = scored(copies, episode_seed, optimum).returns
+        scores["optimal_return"] = best.mean(1).tolist()
+        scores["regret"] = (best - own.returns).mean(1).tolist()
+        if told is not None:
+            informed = scored(copies, episode_seed, told).returns
+            scores["regret_told"] = (best - informed).mean(1).tolist()
+
+    advance("first episodes")
+    copies, episode_seed = protocol.num_first_episodes, next(seeds)
+    agent.begin(len(tasks) * copies)
+    first = scored(copies, episode_seed, *_flattened(agent, len(tasks), copies)).returns
+    scores["return_first_episodes"] = first.mean(1).tolist()
+    if optimum is not None:
+        best = scored(copies, episode_seed, optimum).returns
+        scores["regret_first_episodes"] = (best - first).mean(1).tolist()
+    return scores
+
+
+def explore(agent: Agent, env: EnvBase, num_transitions: int, seed: int) -> float:
+    """Lets an agent explore for a budget; returns the mean number of transitions it observed."""
+    low, high = env.action_spec.space.low[:, 0], env.action_spec.space.high[:, 0]
+    generator = torch.Generator(low.device).manual_seed(seed)
+    count, left = 0, num_transitions
+
+    def act(state: Tensor) -> Tensor:
+        return agent.explore(state[:, 0], low, high, generator)[:, None]
+
+    def observe(*transition: Tensor) -> None:
+        nonlocal count, left
+        count, left = count + int((~transition[2].isnan()).sum()), left - 1
+        agent.observe(*(part[:, 0] for part in transition))
+
+    while left > 0:
+        run_episodes(env, act, observe, left)
+    return count / env.batch_size[0]
+
+
+def _flattened(agent: Agent, num_tasks: int, copies: int) -> tuple[Act, Observe]:
+    """Every copy of every task as a task of its own."""
+
+    def act(state: Tensor) -> Tensor:
+        return agent.act(state.flatten(0, 1)).unflatten(0, (num_tasks, copies))
+
+    def observe(*transition: Tensor) -> None:
+        agent.observe(*(part.flatten(0, 1) for part in transition))
+
+    return act, observe
+
+
+def _optimum(family: TaskFamily, tasks: Tensor) -> Act | None:
+    policy = family.optimal_policy(tasks)
+    if policy is None:
+        return None
+
+    def act(state: Tensor) -> Tensor:
+        index = torch.arange(len(tasks))[:, None].expand(state.shape[:-1])
+        return policy(observation=state, task=index[..., None])
+
+    return act
+
+
+def _place(family: TaskFamily, tasks: Tensor, base: int) -> tuple[Geometry, Tensor] | None:
+    """The true group and the tasks' coordinates in it; None where they are not known."""
+    rows = torch.cat((tasks[base : base + 1], tasks)).double()
+    truth = family.truth(rows)
+    if truth is None:
+        return None
+    coords = lie.vee(lie.log(truth.elements), truth.generators)
+    if coords.isnan().any():  # exactly opposite tasks: no real logarithm
+        return None
+    geometry = Geometry(
+        truth.generators, truth.action_generators, coords, family.dim_state, "found", "true"
+    )
+    return geometry, coords[1:]
+
+
+def regret_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    r"""Summary of meta-tests of one agent, one run a seed, docs/method.md section 11.
+
+    Lists are per test task, over all runs. Intervals ``*_interval`` are 95% bootstrap intervals
+    over seeds, or over test tasks if there is one seed only (``intervals_over`` says which). What
+    needs the optimum or the true group is absent where they are not known.
+    """
+
+    def per_run(key: str, train: bool = False) -> list[np.ndarray]:
+        found = []
+        for run in runs:
+            values, num = np.asarray(run[key]), run["num_test_tasks"]
+            found.append(values[num:] if train else values[:num])
+        return found
+
+    metrics: dict[str, Any] = {
+        "num_seeds": len(runs),
+        "intervals_over": "seeds" if len(runs) > 1 else "tasks",
+        "exploration_transitions": float(np.mean([run["exploration_transitions"] for run in runs])),
+        "separation": np.concatenate(per_run("separation")).tolist(),
+        "success": float(np.concatenate(per_run("success")).mean()),
+    }
+
+    def add(name: str, values: list[np.ndarray]) -> None:
+        metrics[name] = float(np.mean([run.mean() for run in values]))
+        metrics[f"{name}_interval"] = bootstrap(values, np.mean)
+
+    add("return", per_run("return"))
+    if not all("regret" in run for run in runs):
+        return metrics
+    regret = per_run("regret")
+    metrics["regret"] = np.concatenate(regret).tolist()
+    metrics["regret_max"] = max(metrics["regret"])
+    add("optimal_return", per_run("optimal_return"))
+    add("regret_mean", regret)
+    add("regret_train_tasks", per_run("regret", train=True))
+    add("regret_first_episode", per_run("regret_first_episodes"))
+    both = [np.stack(pair) for pair in zip(per_run("separation"), regret, strict=True)]
+    metrics["regret_slope"] = slope(np.concatenate(both, 1))
+    metrics["regret_slope_interval"] = bootstrap(both, slope)
+    if all("regret_told" in run for run in runs):
+        told, base = per_run("regret_told"), per_run("regret_told", train=True)
+        add("regret_of_policy", [run[:1] for run in base])
+        add("regret_of_broken_symmetry", [a - b[0] for a, b in zip(told, base, strict=True)])
+        add("regret_of_inference", [a - b for a, b in zip(regret, told, strict=True)])
+    return metrics
+
+
+def slope(pairs: np.ndarray) -> float:
+    """Least-squares slope of the second row against the first, ``(2, T)``; 0 without spread."""
+    x, y = pairs
+    x = x - x.mean()
+    return float(x @ y / max(x @ x, 1e-300))
+
+
+def bootstrap(runs: Sequence[np.ndarray], statistic: Callable[[np.ndarray], Any]) -> list[float]:
+    """95% percentile interval of a statistic of tasks (last axis) over runs (Efron, 1979).
+
+    Whole runs are drawn with replacement; of a single run, its tasks are.
+    """
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(_NUM_RESAMPLES):
+        if len(runs) > 1:
+            picked = np.concatenate(
+                [runs[i] for i in generator.integers(len(runs), size=len(runs))], -1
+            )
+        else:
+            picked = runs[0][..., generator.integers(runs[0].shape[-1], size=runs[0].shape[-1])]
+        found.append(float(statistic(picked)))
+    tail = 50 * (1 - CONFIDENCE)
+    return np.percentile(found, [tail, 100 - tail]).tolist()

@@ -1,0 +1,62 @@
+"""A geometry and a base policy from their run folders, as one agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+
+from hgm.agents import HereditaryAgent
+from hgm.geometry import load_geometry
+from hgm.networks import load_policy
+
+
+class Hereditary(LightningModule):
+    """The hereditary agent as a module that has nothing to learn, and is only tested.
+
+    Args:
+        geometry: Run folder of a discovery, or its ``geometry.pt``.
+        policy: Run folder of a policy, or its ``policy.pt``.
+        calibrate: Whether new tasks' rewards may be scaled and shifted; None: if those of the
+            training tasks were.
+        sample: Whether to act by a sample of the posterior, and not by its mode.
+        seed: Seed of the samples.
+
+    Attributes:
+        agent: What :func:`hgm.evaluation.meta_test` tests.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If geometry, policy and data do not have the same dimensions.
+    """
+
+    def __init__(
+        self,
+        geometry: str,
+        policy: str,
+        calibrate: bool | None = None,
+        sample: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        found, actor = load_geometry(geometry), load_policy(policy)
+        self.agent = HereditaryAgent(found, actor, calibrate, sample, seed)
+        self.dims = {"geometry": (found.dim_state, found.dim_action)}
+        self.dims["policy"] = (actor.dim_state, actor.dim_action)
+
+    def bind(self, data: Any) -> None:
+        """Checks dimensions against a DataModule's ``dim_state`` and ``dim_action``."""
+        expected = (data.dim_state, data.dim_action)
+        for name, dims in self.dims.items():
+            if dims != expected:
+                raise ValueError(
+                    f"Expected `{name}` for states and actions of dimensions {expected}, but it "
+                    f"is for {dims}."
+                )
+
+    def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        """Nothing: the meta-test runs the agent itself."""
+
+    def configure_optimizers(self) -> None:
+        """None: nothing is learned."""

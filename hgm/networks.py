@@ -1,0 +1,161 @@
+"""Actors and critics: plain perceptrons with TorchRL's keys, for boxes of actions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tensordict.nn import NormalParamExtractor, TensorDictModule
+from torch import Tensor, nn
+from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
+
+from hgm.checks import check_int, check_real
+from hgm.distributions import BoxTanhNormal
+
+
+class _FixedSpread(nn.Module):
+    """Adds a constant standard deviation to means."""
+
+    def __init__(self, spread: float) -> None:
+        super().__init__()
+        self.spread = spread
+
+    def forward(self, loc: Tensor) -> tuple[Tensor, Tensor]:
+        return loc, torch.full_like(loc, self.spread)
+
+
+class _StateAction(nn.Module):
+    """A perceptron of state and action, with actions in units of half their range."""
+
+    _centre: Tensor
+    _half: Tensor
+
+    def __init__(self, net: nn.Module, low: Tensor, high: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("_centre", (high + low) / 2)
+        self.register_buffer("_half", (high - low) / 2)
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        return self.net(torch.cat((observation, (action - self._centre) / self._half), -1))
+
+
+def make_actor(
+    dim_state: int,
+    dim_action: int,
+    low: Tensor,
+    high: Tensor,
+    width: int = 64,
+    depth: int = 2,
+    spread: float | None = None,
+) -> ProbabilisticActor:
+    """A stochastic policy from ``observation (n,)`` to ``action (m,)`` in the box [low, high].
+
+    It samples, unless TorchRL's exploration type is deterministic: then it returns the median. Its
+    attributes ``dim_state``, ``dim_action`` and ``sizes``, the arguments, say how it was made.
+
+    Args:
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        low: Least actions, ``(m,)``.
+        high: Largest actions, ``(m,)``.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
+        spread: Standard deviation before squashing; None: a function of the state, learned.
+
+    Raises:
+        ValueError: If a size is below 1, or the bounds are not ``m`` finite, ordered pairs.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> actor = make_actor(3, 2, torch.zeros(2), torch.ones(2))
+        >>> actor(TensorDict(observation=torch.zeros(5, 3), batch_size=[5]))["action"].shape
+        torch.Size([5, 2])
+    """
+    _check_sizes(dim_state, dim_action, low, high)
+    if spread is not None:
+        check_real("spread", spread, 0.0, strict=True)
+    outputs = 2 * dim_action if spread is None else dim_action
+    head = NormalParamExtractor() if spread is None else _FixedSpread(spread)
+    net = nn.Sequential(_perceptron(dim_state, outputs, width, depth), head)
+    actor = ProbabilisticActor(
+        TensorDictModule(net, in_keys=["observation"], out_keys=["loc", "scale"]),
+        in_keys=["loc", "scale"],
+        out_keys=["action"],
+        distribution_class=BoxTanhNormal,
+        distribution_kwargs={"low": low.clone(), "high": high.clone()},
+    )
+    actor.dim_state, actor.dim_action = dim_state, dim_action
+    actor.sizes = {
+        "dim_state": dim_state,
+        "dim_action": dim_action,
+        "low": low.clone(),
+        "high": high.clone(),
+        "width": width,
+        "depth": depth,
+        "spread": spread,
+    }
+    return actor
+
+
+def make_critic(
+    dim_state: int, dim_action: int, low: Tensor, high: Tensor, width: int = 64, depth: int = 2
+) -> ValueOperator:
+    """A value of ``observation (n,)`` and ``action (m,)``; arguments as in :func:`make_actor`."""
+    _check_sizes(dim_state, dim_action, low, high)
+    net = _perceptron(dim_state + dim_action, 1, width, depth)
+    return ValueOperator(_StateAction(net, low, high), in_keys=["observation", "action"])
+
+
+def save_policy(path: str | Path, actor: ProbabilisticActor) -> None:
+    """Writes an actor of :func:`make_actor`: its sizes and weights, no code."""
+    weights = {key: value.detach().cpu() for key, value in actor.state_dict().items()}
+    torch.save({"sizes": actor.sizes, "weights": weights}, path)
+
+
+def load_policy(path: str | Path) -> ProbabilisticActor:
+    """Reads the actor of a policy run, as :func:`make_actor` made it; unpickles no code.
+
+    Args:
+        path: The file ``policy.pt``, or the run folder that holds it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a policy.
+
+    Example:
+        >>> import tempfile
+        >>> actor = make_actor(3, 2, torch.zeros(2), torch.ones(2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_policy(f"{folder}/policy.pt", actor)
+        ...     same = load_policy(folder)
+        >>> same.dim_state, same.dim_action
+        (3, 2)
+    """
+    path = Path(path)
+    path = path / "policy.pt" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no policy at {path}: give the folder of a policy run.")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or set(content) != {"sizes", "weights"}:
+        raise ValueError(f"Expected `{path}` to hold a policy with its sizes and weights.")
+    actor = make_actor(**content["sizes"])
+    actor.load_state_dict(content["weights"])
+    return actor.requires_grad_(False)
+
+
+def _perceptron(inputs: int, outputs: int, width: int, depth: int) -> MLP:
+    check_int("width", width, 1)
+    check_int("depth", depth, 1)
+    return MLP(inputs, outputs, num_cells=[width] * depth, activation_class=nn.ReLU)
+
+
+def _check_sizes(dim_state: int, dim_action: int, low: Tensor, high: Tensor) -> None:
+    check_int("dim_state", dim_state, 1)
+    check_int("dim_action", dim_action, 1)
+    shaped = low.shape == high.shape == (dim_action,)
+    if not shaped or not (low.isfinite() & high.isfinite() & (low < high)).all():
+        raise ValueError(
+            f"Expected `low` and `high` to be {dim_action} finite numbers each, low < high, got "
+            f"{low.tolist()} and {high.tolist()}."
+        )

@@ -1,0 +1,188 @@
+"""One policy for every task: equivariance, inference, and what happens without a symmetry."""
+
+import math
+
+import pytest
+import torch
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.agents import HereditaryActor, HereditaryAgent
+from hgm.envs import Navigation
+from hgm.fourier import draw_frequencies, features, fit, moments, whitening
+from hgm.geometry import Geometry
+from hgm.reward_model import RewardModel
+
+GOAL = torch.tensor([0.6, 0.8]).double()
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def reward_model():
+    """Of ``-|s' - GOAL|``, fitted to exact values."""
+    points = randn(1500, 2)
+    white = whitening(points)
+    omega, phases = draw_frequencies(2, 200, torch.Generator().manual_seed(0))
+    target = -(points - GOAL).norm(dim=-1, keepdim=True)
+    posterior = fit(moments(features(white(points), omega, phases), target))
+    return RewardModel(
+        white.mean,
+        white.root,
+        omega,
+        phases,
+        posterior.weights[:, 0],
+        posterior.root[:, :8],
+        torch.tensor(0.01).double(),
+    )
+
+
+def circle(reward=None, verdict="found"):
+    turn = lie.so_generators(2).double()
+    # Actions are seen through a lens, so that K and L are not the same matrices.
+    lens = torch.tensor([[1.0, 0.5], [0.0, 0.8]]).double()
+    there = torch.linalg.inv(lens) @ turn @ lens
+    return Geometry(turn, there, torch.zeros(1, 1), 2, verdict, "so(2)", reward=reward)
+
+
+def sphere():
+    spin = lie.so_generators(3).double()
+    return Geometry(spin, spin, torch.zeros(1, 3), 3, "found", "so(3)")
+
+
+def swirl(state):
+    """No symmetric policy: what is to be equivariant is the family of carried ones."""
+    return torch.stack([state.sin().sum(-1), *(state[..., 1:] ** 2 - 0.3).unbind(-1)], -1)
+
+
+ACTOR = TensorDictModule(swirl, in_keys=["observation"], out_keys=["action"])
+
+
+def act(actor, state):
+    return actor(TensorDict(observation=state, batch_size=state.shape[:-1]))["action"]
+
+
+@pytest.mark.parametrize("geometry", [circle(), sphere()], ids=["circle", "sphere"])
+@pytest.mark.parametrize("seed", range(3))
+def test_carried_policies_are_equivariant(geometry, seed):
+    d, n = geometry.dim_algebra, geometry.dim_state
+    g, h = randn(d, seed=seed), randn(d, seed=seed + 10)
+    both = lie.vee(lie.log(geometry.element(h) @ geometry.element(g)), geometry.generators)
+    state = randn(7, n, seed=seed + 20)
+    here = act(HereditaryActor(ACTOR, geometry, g), state)
+    moved, turned = geometry.act(h, state, here)
+    assert_close(act(HereditaryActor(ACTOR, geometry, both), moved), turned)
+
+
+def test_the_identity_leaves_the_actor_as_it_is():
+    state = randn(4, 5, 2)
+    assert_close(act(HereditaryActor(ACTOR, circle(), torch.zeros(1)), state), swirl(state))
+
+
+def test_every_task_has_its_own_place():
+    coords, state = randn(3, 1, 1), randn(3, 5, 2)
+    together = act(HereditaryActor(ACTOR, circle(), coords), state)
+    for index in range(3):
+        alone = act(HereditaryActor(ACTOR, circle(), coords[index, 0]), state[index])
+        assert_close(together[index], alone)
+
+
+def test_the_observation_stays_what_it_was():
+    data = TensorDict(observation=randn(4, 2), batch_size=4)
+    before = data["observation"].clone()
+    HereditaryActor(ACTOR, circle(), torch.ones(1))(data)
+    assert torch.equal(data["observation"], before)
+    assert set(data.keys()) == {"observation", "action"}
+
+
+def test_it_walks_in_a_rollout_of_torchrl():
+    family = Navigation(train_goals=[[1, 0], [0, 1], [-1, 0], [0, -1]])
+    tasks = family.train_tasks(0)
+    east = TensorDictModule(
+        lambda state: 0.1 * torch.nn.functional.normalize(torch.tensor([1.0, 0]) - state, dim=-1),
+        in_keys=["observation"],
+        out_keys=["action"],
+    )
+    turn = lie.so_generators(2).double()
+    geometry = Geometry(turn, turn, torch.zeros(1, 1), 2, "found", "so(2)")
+    coords = torch.tensor([0, 0.5, 1, -0.5])[:, None, None] * math.pi
+    sign = torch.sign(turn[0, 1, 0])
+    env = family.make_env(tasks, 3, 0)
+    rollout = env.rollout(
+        40, HereditaryActor(east, geometry, sign * coords), break_when_any_done=False
+    )
+    assert rollout["next", "terminated"].any(2).all()
+
+
+def test_wrong_coordinates_are_named():
+    with pytest.raises(ValueError, match=r"coords.*\(\.\.\., 1\).*\(3, 2\)"):
+        HereditaryActor(ACTOR, circle(), torch.zeros(3, 2))
+
+
+def test_the_agent_finds_its_tasks_and_acts_there():
+    geometry = circle(reward_model())
+    agent = HereditaryAgent(geometry, ACTOR)
+    agent.begin(5)
+    assert_close(agent.act(randn(5, 4, 2)), swirl(randn(5, 4, 2)))
+    truth = torch.linspace(-2.5, 2.5, 5).double()[:, None]
+    goals = geometry.act(truth, GOAL.expand(5, 2), torch.zeros(5, 2))[0]
+    for step in range(6):
+        following = 0.6 * randn(5, 2, seed=step)
+        reward = -(following - goals).norm(dim=-1)
+        agent.observe(randn(5, 2), randn(5, 2), reward, following)
+    assert_close(agent.coords, truth, atol=0.03, rtol=0)
+    state = randn(5, 4, 2, seed=9)
+    expected = act(HereditaryActor(ACTOR, geometry, agent.coords[:, None]), state)
+    assert_close(agent.act(state), expected)
+
+
+def test_transitions_that_are_none_teach_nothing():
+    geometry = circle(reward_model())
+    agents = [HereditaryAgent(geometry, ACTOR) for _ in range(2)]
+    for agent in agents:
+        agent.begin(2)
+    following = 0.5 * randn(2, 2)
+    reward = -(following - GOAL).norm(dim=-1)
+    for agent in agents:
+        agent.observe(following, following, reward, following)
+    agents[1].observe(following, following, torch.full((2,), math.nan).double(), 1e3 * following)
+    assert_close(agents[0].coords, agents[1].coords)
+
+
+def test_begin_forgets():
+    agent = HereditaryAgent(circle(reward_model()), ACTOR)
+    agent.begin(2)
+    following = 0.5 * randn(2, 2)
+    agent.observe(following, following, torch.tensor([-1.0, -0.3]).double(), following)
+    assert agent.coords.abs().max() > 0
+    agent.begin(3)
+    assert_close(agent.coords, torch.zeros(3, 1).double())
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [circle(reward_model(), "none").trivial(), circle(None, "partial")],
+    ids=["trivial", "no reward model"],
+)
+def test_without_a_symmetry_it_is_the_base_policy(geometry):
+    agent = HereditaryAgent(geometry, ACTOR)
+    assert not agent.adapts
+    agent.begin(3)
+    following = randn(3, 2)
+    agent.observe(following, following, randn(3), following)
+    assert_close(agent.act(randn(3, 4, 2)), swirl(randn(3, 4, 2)))
+
+
+def test_sampling_acts_by_the_posterior_and_repeats_with_its_seed():
+    def coords(seed):
+        agent = HereditaryAgent(circle(reward_model()), ACTOR, sample=True, seed=seed)
+        agent.begin(2)
+        following = 0.2 * randn(2, 2)
+        agent.observe(following, following, torch.tensor([-1.0, -1.0]).double(), following)
+        return agent.coords
+
+    assert torch.equal(coords(1), coords(1))
+    assert not torch.equal(coords(1), coords(2))

@@ -1,0 +1,365 @@
+"""Training of a policy: it learns, repeats, resumes exactly, and leaves a file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from torch.testing import assert_close
+
+import hgm
+from hgm.datamodules import Replay, Transitions
+from hgm.envs import Navigation, Scattered
+from hgm.modules import Policy
+from hgm.objectives import SAC, TD3
+
+FAMILY = Navigation(max_steps=5, radius=0.4)
+SMALL = dict(num_frames=640, frames_per_batch=128, updates_per_batch=4, batch_size=32)
+FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec:FutureWarning", "ignore:.*does not have many workers"
+)
+
+
+def make(objective=None, seed=0, family=FAMILY, trace=True, sizes=(16, 1), **options):
+    data = Replay(family, **{**SMALL, "num_eval_episodes": 20, "random_frames": 128, **options})
+    model = Policy(objective, *sizes, trace, seed)
+    model.bind(data)
+    return model, data
+
+
+def trainer(folder, **options):
+    options = {"max_epochs": -1, "logger": False, **options}
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        **options,
+    )
+
+
+def fit(folder, model, data, ckpt_path=None, **options):
+    run = trainer(folder, **options)
+    run.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    run.test(model, datamodule=data, verbose=False)
+    return run
+
+
+def weights(model):
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+class Record(Callback):
+    """Total losses, and a checkpoint after one update."""
+
+    def __init__(self, save_after=None, path=None):
+        self.losses, self.save_after, self.path = [], save_after, path
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
+        if trainer.global_step == self.save_after:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
+# --- learning -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", [SAC(), TD3()], ids=["sac", "td3"])
+def test_learns_to_walk_to_the_goal(objective, tmp_path):
+    learn = dict(num_frames=8192, frames_per_batch=512, updates_per_batch=25, batch_size=128)
+    model, data = make(objective, sizes=(32, 2), num_eval_episodes=100, **learn)
+    run = trainer(tmp_path)
+    run.test(model, datamodule=data, verbose=False)
+    untrained = model.metrics["regret"]
+    run = fit(tmp_path, model, data)
+    assert run.global_step == data.num_updates == 400
+    assert untrained > 0.5
+    assert model.metrics["regret"] < 0.2 * abs(model.metrics["optimal_return"])
+    assert model.metrics["success"] > 0.7
+
+
+@pytest.mark.parametrize("objective", [SAC(), TD3()], ids=["sac", "td3"])
+def test_every_parameter_moves_and_the_targets_follow(objective, tmp_path):
+    model, data = make(objective)
+    before = weights(model)
+    fit(tmp_path, model, data)
+    for key, value in weights(model).items():
+        if "params" in key and not key.split(".")[-1].startswith("_"):  # no constants
+            assert (value != before[key]).any(), key
+
+
+def test_a_policy_acts_better_when_all_tasks_teach_it(tmp_path):
+    """At least it runs on them, and its metrics are those of the base task."""
+    from tests.datamodules.test_replay import geometry_of
+
+    model, data = make(geometry=geometry_of(FAMILY))
+    fit(tmp_path, model, data)
+    alone, _ = make()
+    _, base = make()
+    fit(tmp_path, alone, base)
+    assert data.num_tasks == 4
+    assert_close(model.metrics["optimal_return"], alone.metrics["optimal_return"])
+
+
+def test_rates_fall_linearly_to_zero(tmp_path):
+    model, data = make(SAC(actor_lr=1.0, critic_lr=0.1))
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer, *_):
+            seen.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+    seen = []
+    fit(tmp_path, model, data, callbacks=[Rates()])
+    factor = 1 - torch.arange(20) / 20
+    assert_close(torch.tensor(seen), factor[:, None] * torch.tensor([1.0, 0.1, 0.003]))
+
+
+# --- the module tree ----------------------------------------------------------------------------
+
+
+def test_only_the_loss_is_registered():
+    model, _ = make()
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"loss"}
+    assert set(model._modules) == {"loss"}
+    # Actor 2-16-4; two critics 4-16-1; the temperature.
+    assert sum(p.numel() for p in model.parameters()) == 116 + 2 * 97 + 1
+
+
+def test_actor_shares_its_parameters_with_the_loss(tmp_path):
+    model, data = make()
+    fit(tmp_path, model, data)
+    owned = {p.data_ptr() for p in model.parameters()}
+    assert {p.data_ptr() for p in model.actor.parameters()} <= owned
+
+
+def test_initial_weights_depend_on_the_seed_only():
+    torch.manual_seed(0)
+    one, _ = make(seed=3)
+    before = torch.get_rng_state()
+    two, _ = make(seed=3)
+    assert (torch.get_rng_state() == before).all()
+    assert_close(weights(one), weights(two), rtol=0, atol=0)
+    key = "loss.qvalue_network_params.module.net.0.weight"
+    other, _ = make(seed=4)
+    assert (weights(one)[key] != weights(other)[key]).all()
+    assert (weights(one)[key][0] != weights(one)[key][1]).all()
+
+
+def test_binds_to_the_trainers_data(tmp_path):
+    _, data = make()
+    model = Policy(width=16, depth=1)
+    fit(tmp_path, model, data)
+    assert "return" in model.metrics
+
+
+# --- repeating and resuming ---------------------------------------------------------------------
+
+
+def run_whole(folder, objective=None, trace=True, seed=0):
+    model, data = make(objective, trace=trace, seed=seed)
+    record = Record()
+    fit(folder, model, data, callbacks=[record])
+    return model, record
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_whole(tmp_path_factory.mktemp("whole"))
+
+
+def test_same_seed_same_result(whole, tmp_path):
+    torch.manual_seed(1)
+    model, record = run_whole(tmp_path)
+    assert_close(weights(model), weights(whole[0]), rtol=0, atol=0)
+    assert record.losses == whole[1].losses
+    assert model.metrics == whole[0].metrics
+    assert run_whole(tmp_path, seed=1)[1].losses != record.losses
+
+
+def test_recording_the_loss_changes_nothing(whole, tmp_path):
+    model, record = run_whole(tmp_path, trace=False)
+    assert record.losses == whole[1].losses
+    assert_close(weights(model), weights(whole[0]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stop", [3, 8, 10])
+def test_resuming_is_exact(whole, stop, tmp_path):
+    model, data = make()
+    path = tmp_path / "last.ckpt"
+    first = Record(stop, path)
+    trainer(tmp_path, callbacks=[first]).fit(model, datamodule=data)
+    assert len(first.losses) == stop
+
+    torch.manual_seed(99)
+    model, data = make()
+    rest = Record()
+    fit(tmp_path, model, data, path, callbacks=[rest])
+    assert first.losses + rest.losses == whole[1].losses
+    assert_close(weights(model), weights(whole[0]), rtol=0, atol=0)
+    assert model.metrics == whole[0].metrics
+
+
+def test_a_checkpoint_without_data_is_refused(tmp_path):
+    model, data = make()
+    path = tmp_path / "last.ckpt"
+    trainer(tmp_path, callbacks=[Record(3, path)]).fit(model, datamodule=data)
+    content = torch.load(path, weights_only=True)
+    torch.save({key: content[key] for key in content if key != "Replay"}, path)
+    with pytest.raises(ValueError, match="state of Replay, but it has none"):
+        trainer(tmp_path).fit(*make(), ckpt_path=path, weights_only=True)
+
+
+# --- metrics and files --------------------------------------------------------------------------
+
+
+def test_metrics_say_what_they_say(whole):
+    metrics = whole[0].metrics
+    assert set(metrics) == {"return", "optimal_return", "regret", "success"}
+    assert_close(metrics["regret"], metrics["optimal_return"] - metrics["return"])
+    assert 0 <= metrics["success"] <= 1
+
+
+def test_validation_is_logged_on_the_way(tmp_path):
+    model, data = make()
+    logger = CSVLogger(tmp_path, name="", version="")
+    run = trainer(tmp_path, logger=logger, val_check_interval=10, log_every_n_steps=1)
+    run.fit(model, datamodule=data)
+    assert {"val/return", "val/optimal_return", "val/regret"} <= set(run.callback_metrics)
+    logger.save()
+    lines = (tmp_path / "metrics.csv").read_text()
+    for key in ("train/loss_actor", "train/loss_qvalue", "train/alpha", "val/return"):
+        assert key in lines
+
+
+def test_no_regret_without_a_known_optimum(tmp_path):
+    class Aimless(Scattered):
+        def goal_policy(self, tasks):
+            raise AssertionError("nobody should ask")
+
+    Aimless.goal_policy = hgm.envs.TaskFamily.goal_policy
+    model, data = make(family=Aimless(max_steps=5))
+    fit(tmp_path, model, data)
+    assert set(model.metrics) == {"return", "success"}
+
+
+def test_saved_policy_scores_the_same(whole, tmp_path):
+    model = whole[0]
+    model.save(tmp_path / "policy.pt")
+    actor = hgm.load_policy(tmp_path)
+    _, data = make()
+    model.trainer.datamodule.trainer = None  # so that nothing of the run is used
+    scores = data._test.score(actor, torch.device("cpu"))
+    assert_close(float(scores["return"].mean()), model.metrics["return"])
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", 0), ("depth", 1.5), ("seed", -1), ("trace", 1), ("trace", None)],
+)
+def test_bad_arguments(name, value):
+    with pytest.raises(ValueError, match=f"Expected `{name}`"):
+        Policy(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["sac", SAC])
+def test_objective_must_be_one(value):
+    with pytest.raises(TypeError, match="Expected `objective`"):
+        Policy(value)
+
+
+def test_data_must_be_replayed():
+    with pytest.raises(ValueError, match="Transitions: choose data=replay"):
+        Policy().bind(Transitions(FAMILY, num_transitions=40))
+
+
+# --- two processes ------------------------------------------------------------------------------
+
+SCRIPT = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from hgm.datamodules import Replay
+from hgm.envs import Navigation
+from hgm.modules import Policy
+
+out, stop, ckpt = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None
+
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == stop:
+            trainer.save_checkpoint(out + "/last.ckpt")
+            trainer.should_stop = True
+
+data = Replay(Navigation(max_steps=5, radius=0.4), num_frames=640, frames_per_batch=128,
+              updates_per_batch=4, batch_size=32, random_frames=128, num_eval_episodes=20)
+model = Policy(width=16, depth=1)
+model.bind(data)
+trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=-1, logger=False,
+                  use_distributed_sampler=False, enable_checkpointing=False,
+                  enable_progress_bar=False, enable_model_summary=False, callbacks=[Stop()])
+trainer.fit(model, datamodule=data, ckpt_path=ckpt, weights_only=True)
+result = {key: value.double().sum().item() for key, value in model.state_dict().items()}
+result["buffer"] = data._rounds._buffer[:]["observation"].double().sum().item()
+result["step"] = trainer.global_step
+with open(f"{out}/{trainer.global_rank}_{stop}_{bool(ckpt)}.json", "w") as file:
+    json.dump(result, file)
+"""
+
+
+def run_script(folder, stop=0, ckpt=""):
+    """What both ranks report; all processes are gone when this returns."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(FOREIGN) and not key.endswith("RANK")
+    }
+    process = subprocess.Popen(
+        [sys.executable, script, folder, str(stop), str(ckpt)],
+        cwd=Path(__file__).parents[2],
+        env={**environment, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, errors = process.communicate(timeout=180)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 0, errors
+    return [
+        json.loads((folder / f"{rank}_{stop}_{bool(ckpt)}.json").read_text()) for rank in range(2)
+    ]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_weights_and_resume_exactly(tmp_path):
+    whole = run_script(tmp_path)
+    run_script(tmp_path, stop=7)
+    rest = run_script(tmp_path, ckpt=tmp_path / "last.ckpt")
+    assert whole == rest
+    assert whole[0]["step"] == 20
+    assert whole[0].pop("buffer") != whole[1].pop("buffer")
+    assert whole[0] == whole[1]

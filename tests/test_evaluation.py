@@ -1,0 +1,233 @@
+"""The meta-test scores agents on the tasks' own rewards, and lets nothing leak."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hgm.agents import Agent
+from hgm.envs import Navigation, Scattered
+from hgm.evaluation import (
+    MetaTest,
+    bootstrap,
+    explore,
+    meta_test,
+    regret_metrics,
+    run_episodes,
+    slope,
+)
+
+SMALL = MetaTest(num_test_tasks=6, num_exploration=5, num_episodes=4, num_first_episodes=2)
+
+
+class Still(Agent):
+    """Never moves; notes what it is told."""
+
+    def begin(self, num_tasks):
+        self.num_tasks, self.seen = num_tasks, []
+        self.log = [*getattr(self, "log", []), (num_tasks, self.seen)]
+
+    def observe(self, state, action, reward, following):
+        self.seen.append((state, action, reward, following))
+
+    def act(self, state):
+        return torch.zeros_like(state)
+
+
+class Cheat(Still):
+    """Knows the goals: what an optimal agent scores."""
+
+    def __init__(self, family, seed, protocol):
+        tasks = torch.cat(
+            (family.test_tasks(protocol.num_test_tasks, seed), family.train_tasks(seed))
+        )
+        self.family, self.tasks = family, tasks
+
+    def act(self, state):
+        copies = self.num_tasks // len(self.tasks)
+        tasks = self.tasks.repeat_interleave(copies, 0)
+        index = torch.arange(self.num_tasks).view(-1, *(1,) * (state.dim() - 1))
+        index = index.expand(*state.shape[:-1], 1)
+        return self.family.goal_policy(tasks)(observation=state, task=index)
+
+
+def test_the_optimum_has_no_regret():
+    family = Navigation()
+    scores = meta_test(Cheat(family, 0, SMALL), family, SMALL)
+    assert_close(torch.tensor(scores["regret"]), torch.zeros(10), atol=1e-5, rtol=0)
+    assert_close(torch.tensor(scores["regret_first_episodes"]), torch.zeros(10), atol=1e-5, rtol=0)
+    assert scores["success"] == [1.0] * 10
+
+
+def test_regret_is_what_standing_still_costs():
+    family = Navigation(noise=0.0)
+    scores = meta_test(Still(), family, SMALL)
+    # 100 steps at distance 1; the optimum needs nine: 0.9, 0.8, ... 0.1.
+    assert_close(torch.tensor(scores["return"]), torch.full((10,), -100.0), atol=1e-3, rtol=0)
+    optimum = torch.tensor(scores["optimal_return"])
+    assert_close(optimum, torch.full((10,), -4.5), atol=1e-3, rtol=0)
+    expected = optimum - torch.tensor(scores["return"])
+    assert_close(torch.tensor(scores["regret"]), expected)
+    assert scores["success"] == [0.0] * 10
+
+
+def test_the_budget_is_kept_and_first_episodes_start_from_nothing():
+    agent = Still()
+    scores = meta_test(agent, Navigation(), SMALL)
+    (explored, seen), (learners, _) = agent.log
+    assert (explored, learners) == (10, 20)
+    assert len(seen) == 5
+    assert scores["exploration_transitions"] == 5.0
+    states, actions, rewards, following = (torch.stack(part) for part in zip(*seen, strict=True))
+    assert states.shape == actions.shape == following.shape == (5, 10, 2)
+    assert rewards.shape == (5, 10)
+    assert_close(states[1:], following[:-1])
+
+
+def test_context_is_the_test_tasks_own():
+    family = Navigation()
+    agent = Still()
+    meta_test(agent, family, SMALL, seed=3)
+    tasks = torch.cat((family.test_tasks(6, 3), family.train_tasks(3)))
+    for _, _, reward, following in agent.log[0][1]:
+        assert_close(reward.float(), family.reward(following, tasks))
+
+
+def test_more_exploration_than_an_episode_goes_on_in_the_next():
+    agent = Still()
+    agent.begin(4)
+    family = Navigation(max_steps=3)
+    count = explore(agent, family.make_env(family.train_tasks(0), 1, 0), 8, 0)
+    assert count == 8.0
+    states, following = agent.seen[3][0], agent.seen[2][3]
+    assert not torch.equal(states, following)
+
+
+def test_no_exploration_is_allowed():
+    protocol = MetaTest(6, 0, 2, 1)
+    assert meta_test(Still(), Navigation(), protocol)["exploration_transitions"] == 0.0
+
+
+def test_policies_meet_the_same_starts_and_noise_whatever_they_do():
+    family = Navigation()
+    tasks = family.train_tasks(0)
+    starts, drifts = [], []
+
+    def note(act):
+        seen = []
+        run_episodes(family.make_env(tasks, 3, 5), act, lambda *step: seen.append(step))
+        starts.append(seen[0][0])
+        drifts.append([(following - state - act(state)) for state, _, _, following in seen])
+
+    policy = family.goal_policy(tasks)
+    index = torch.arange(4)[:, None, None].expand(4, 3, 1)
+    note(lambda state: policy(observation=state, task=index))
+    note(torch.zeros_like)
+    assert torch.equal(*starts)
+    for here, there in zip(*drifts, strict=False):
+        assert_close(here, there, atol=1e-6, rtol=0)
+
+
+def test_what_comes_after_the_end_does_not_count():
+    family = Navigation(noise=0.0, radius=0.25)
+    tasks = family.train_tasks(0)
+    policy = family.goal_policy(tasks)
+    index = torch.arange(4)[:, None, None].expand(4, 2, 1)
+    env = family.make_env(tasks, 2, 0)
+    episodes = run_episodes(env, lambda state: policy(observation=state, task=index))
+    # A quarter away: one step leads to 0.15, the second one within the tolerance.
+    assert_close(episodes.returns, torch.full((4, 2), -0.2).double(), atol=1e-5, rtol=0)
+    assert episodes.success.all()
+
+
+class Told(Cheat):
+    """Walks at full speed to where the base goal is carried, whatever the bound."""
+
+    def told(self, geometry, coords):
+        base = self.family.goals(self.family.train_tasks(0))[0]
+
+        def act(state):
+            place = coords.view(len(coords), *(1,) * (state.dim() - 2), 1)
+            home, _ = geometry.act(-place, state, state)
+            way = torch.nn.functional.normalize(base - home, dim=-1)
+            return geometry.act(place, state, 0.1 * way)[1]
+
+        return act
+
+
+def test_the_parts_of_the_regret_are_named():
+    parts = {}
+    for bound in ("disc", "box"):
+        family = Navigation(action_bound=bound)
+        scores = meta_test(Told(family, 0, SMALL), family, SMALL)
+        parts[bound] = metrics = regret_metrics([scores])
+        total = sum(metrics[f"regret_of_{part}"] for part in ("policy", "broken_symmetry"))
+        assert math.isclose(
+            total + metrics["regret_of_inference"], metrics["regret_mean"], abs_tol=1e-9
+        )
+    assert abs(parts["disc"]["regret_of_policy"]) < 0.05
+    assert abs(parts["disc"]["regret_of_broken_symmetry"]) < 0.05
+    # What is optimal on an axis takes up to 1.4 times as long on a diagonal.
+    told = np.asarray(scores["regret_told"])
+    assert told.max() - told.min() > 0.8
+    # The agent knows its goal and the box, and so does better than the group.
+    assert parts["box"]["regret_of_inference"] < -0.3
+    assert abs(parts["box"]["regret_mean"]) < 1e-5
+
+
+def test_a_family_without_optimum_is_scored_by_return():
+    scores = meta_test(Still(), Scattered(), SMALL)
+    metrics = regret_metrics([scores])
+    assert math.isclose(metrics["return"], np.mean(scores["return"][:6]))
+    assert not any("regret" in key or "optim" in key for key in {**scores, **metrics})
+
+
+def test_the_same_seed_gives_the_same_scores():
+    scores = [meta_test(Still(), Navigation(), SMALL, seed=4) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert meta_test(Still(), Navigation(), SMALL, seed=5) != scores[0]
+
+
+def test_slope_is_that_of_least_squares():
+    x = np.array([0.0, 0.2, 0.5, 0.9])
+    y = 0.3 * x + np.array([0.1, -0.1, 0.05, 0.0])
+    assert math.isclose(slope(np.stack((x, y))), np.polyfit(x, y, 1)[0], rel_tol=1e-9)
+    assert slope(np.stack((np.ones(4), y))) == 0.0
+
+
+def test_bootstrap_covers_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = []
+    for _ in range(60):
+        runs = [generator.normal(size=4) + generator.normal() for _ in range(12)]
+        low, high = bootstrap(runs, np.mean)
+        hits.append(low <= 0 <= high)
+    # 95% asked for; twelve seeds are few, so percentile intervals are somewhat short.
+    assert 0.8 <= np.mean(hits) <= 1.0
+
+
+def test_metrics_sum_up_seeds():
+    runs = [meta_test(Still(), Navigation(), SMALL, seed=seed) for seed in range(3)]
+    metrics = regret_metrics(runs)
+    json.dumps(metrics)
+    assert len(metrics["regret"]) == len(metrics["separation"]) == 18
+    assert metrics["regret_max"] == max(metrics["regret"])
+    assert metrics["intervals_over"] == "seeds"
+    assert metrics["num_seeds"] == 3
+    mean = np.mean([np.mean(run["regret"][:6]) for run in runs])
+    assert math.isclose(metrics["regret_mean"], mean)
+    assert metrics["regret_mean_interval"][0] <= mean <= metrics["regret_mean_interval"][1]
+    train = np.mean([np.mean(run["regret"][6:]) for run in runs])
+    assert math.isclose(metrics["regret_train_tasks"], train)
+    assert regret_metrics(runs[:1])["intervals_over"] == "tasks"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_test_tasks", 2), ("num_exploration", -1), ("num_episodes", 0)]
+)
+def test_absurd_budgets_are_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}.*{value}"):
+        MetaTest(**{name: value})

@@ -1,0 +1,158 @@
+"""Stages from discovery to meta-test, on the real configuration, shrunk."""
+
+import json
+import sys
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import train
+from hgm import load_geometry, load_policy
+from hgm.evaluation import regret_metrics
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:.*{noise}")
+    for noise in (
+        "does not have many workers",
+        "returned `None`, this fit will run with no optimizer",
+        "You passed in a `val_dataloader` but have no `validation_step`",
+    )
+]
+
+SMALL = [
+    "experiment=navigation",
+    "data.num_transitions=300",
+    "data.num_frames=4096",
+    "data.random_frames=1024",
+    "data.num_eval_episodes=8",
+    "report.protocol.num_test_tasks=4",
+    "report.protocol.num_exploration=8",
+    "report.protocol.num_episodes=3",
+    "report.protocol.num_first_episodes=2",
+    "trainer.accelerator=cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "navigation"
+    train.run_experiment([*SMALL, "experiment.num_seeds=2", "seed=3", f"run_dir={path}"])
+    return path
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_every_stage_of_every_seed_leaves_its_folder(experiment):
+    for seed in (3, 4):
+        folder = experiment / f"seed_{seed}"
+        assert {path.name for path in folder.iterdir()} == {"discovery", "policy", "meta_test"}
+        assert load_geometry(folder / "discovery").dim_algebra == 1
+        actor = load_policy(folder / "policy")
+        assert actor.dim_state == actor.dim_action == 2
+        for figure in ("policy/return.png", "policy/rollouts.png", "meta_test/regret.png"):
+            assert (folder / figure).stat().st_size > 5000
+        assert (folder / "policy" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_the_policy_learns_from_all_training_tasks(experiment):
+    found = read(experiment / "seed_3" / "policy" / "metrics.json")
+    assert found["num_tasks"] == 4
+    assert {"return", "optimal_return", "wall_seconds"} <= set(found)
+
+
+def test_metrics_sum_up_both_seeds(experiment):
+    metrics = read(experiment / "metrics.json")
+    scores = [read(experiment / f"seed_{seed}" / "meta_test" / "scores.json") for seed in (3, 4)]
+    for key, value in regret_metrics(scores).items():
+        assert metrics[key] == value, key
+    assert {"regret", "regret_max", "regret_slope", "regret_first_episode"} <= set(metrics)
+    assert metrics["exploration_transitions"] == 8.0
+    assert len(metrics["verdict"]) == len(metrics["policy_return"]) == 2
+    assert metrics["num_seeds"] == 2
+    assert (experiment / "regret.png").stat().st_size > 5000
+
+
+def test_seeds_are_different_experiments(experiment):
+    scores = [read(experiment / f"seed_{seed}" / "meta_test" / "scores.json") for seed in (3, 4)]
+    assert scores[0]["separation"] != scores[1]["separation"]
+
+
+def test_a_stage_runs_again_by_itself(experiment, tmp_path):
+    folder = experiment / "seed_3"
+    with train.configs():
+        cfg = hydra.compose(
+            "train",
+            overrides=[
+                "model=hereditary",
+                f"model.geometry={folder}/discovery",
+                f"model.policy={folder}/policy",
+                "seed=3",
+                f"run_dir={tmp_path / 'again'}",
+                *SMALL[5:],
+            ],
+        )
+    train.run(cfg)
+    assert read(tmp_path / "again" / "scores.json") == read(folder / "meta_test" / "scores.json")
+
+
+def test_a_policy_resumes_from_its_checkpoint(experiment, tmp_path):
+    checkpoint = experiment / "seed_3" / "policy" / "checkpoints" / "last.ckpt"
+    with train.configs():
+        cfg = hydra.compose(
+            "train",
+            overrides=[
+                "model=policy",
+                f"data.geometry={experiment}/seed_3/discovery",
+                f"ckpt_path={checkpoint}",
+                "seed=3",
+                f"run_dir={tmp_path / 'more'}",
+                *SMALL[2:5],
+                "trainer.accelerator=cpu",
+            ],
+        )
+    train.run(cfg)
+    # The training was over, so nothing is left to learn.
+    old = load_policy(experiment / "seed_3" / "policy").state_dict()
+    new = load_policy(tmp_path / "more").state_dict()
+    assert all(torch.equal(old[key], new[key]) for key in old)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.num_frmes=5"], "data.num_frmes.*data.num_frames"),
+        (["experiment.num_seeds=0"], "num_seeds"),
+        (["experiment=navigaton"], "navigation"),
+        (["data.num_frames=0"], "num_frames"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, overrides, message):
+    given = [item for item in SMALL if item.partition("=")[0] not in str(overrides)]
+    if not any(item.startswith("experiment=") for item in overrides):
+        given = [SMALL[0], *given[1:]] if given[0] != SMALL[0] else given
+    with pytest.raises(Exception, match=f"(?s){message}"):
+        train.run_experiment([*given, *overrides, f"run_dir={tmp_path / 'x'}"])
+
+
+def test_a_used_folder_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(ValueError, match="new or empty"):
+        train.run_experiment([*SMALL, f"run_dir={tmp_path}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_trivial_group_leaves_the_base_policy(tmp_path):
+    path = tmp_path / "none"
+    train.run_experiment([*SMALL, "env=scattered", f"run_dir={path}"])
+    metrics = read(path / "metrics.json")
+    assert metrics["verdict"] == "none"
+    assert metrics["adapts"] is False
+    assert read(path / "seed_0" / "policy" / "metrics.json")["num_tasks"] == 1
+    assert "regret" not in metrics
+    assert "return" in metrics
