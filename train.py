@@ -74,8 +74,8 @@ def arguments(node: DictConfig) -> set[str]:
         ) from None
 
 
-def run(cfg: DictConfig, started: float = STARTED) -> None:
-    """Builds data, model and trainer, checks that they fit, and only then writes anything."""
+def assemble(cfg: DictConfig, started: float = STARTED) -> tuple[Any, Any, Any]:
+    """Data, model and report of a configuration, checked against each other; writes nothing."""
     seed = cfg.seed
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Expected `seed` to be an int from 0 to 2^32 - 1, got {seed!r}.")
@@ -89,10 +89,16 @@ def run(cfg: DictConfig, started: float = STARTED) -> None:
     }
     model = build(cfg.model, seed=seed, **parts)
     model.bind(data)
-    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
-        raise ValueError(f"Expected `ckpt_path` to be a checkpoint file, got {cfg.ckpt_path!r}.")
     report = build(cfg.report, run_dir=folder_of(cfg), started=started, seed=seed)
     report.hyperparameters = settings_of(cfg)  # no offer: Hydra would instantiate what is in it
+    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
+        raise ValueError(f"Expected `ckpt_path` to be a checkpoint file, got {cfg.ckpt_path!r}.")
+    return data, model, report
+
+
+def run(cfg: DictConfig, started: float = STARTED) -> None:
+    """Assembles a run, and only then writes anything: trains what can learn, and tests."""
+    data, model, report = assemble(cfg, started)
     run_dir = make_run_dir(cfg)
     try:
         trainer: Trainer = build(
@@ -212,14 +218,13 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
     return found
 
 
-def run_experiment(overrides: list[str]) -> None:
-    """Runs the stages of an experiment for every seed, and sums up what their last ones scored.
+def plan_experiment(overrides: list[str]) -> tuple[DictConfig, list[DictConfig]]:
+    """The configuration of an experiment, and those of its stages for every seed.
 
-    An override goes to every stage that has its key. Every stage is composed before the first one
-    runs.
+    An override goes to every stage that has its key.
 
     Raises:
-        ValueError: If no stage has a key, or the run folder is in use.
+        ValueError: If no stage has a key.
     """
     own = [item for item in overrides if _key(item) in ("experiment", "run_dir", "seed")]
     own += [item for item in overrides if item.startswith("experiment.")]
@@ -240,13 +245,23 @@ def run_experiment(overrides: list[str]) -> None:
                 mine = [item for item in others if _key(item) in keys]
                 place = [f"run_dir={folder / stage}", f"seed={cfg.seed + index}"]
                 plan.append(hydra.compose("train", overrides=start + mine + place))
-        for item in others:
-            _check_known(item, known)
+    for item in others:
+        _check_known(item, known)
+    return cfg, plan
+
+
+def run_experiment(overrides: list[str]) -> None:
+    """Runs the stages of an experiment for every seed, and sums up what their last ones scored.
+
+    Raises:
+        ValueError: If no stage has a key, or the run folder is in use.
+    """
+    cfg, plan = plan_experiment(overrides)
     make_run_dir(cfg)
-    for number, stage_cfg in enumerate(plan, 1):
-        where = folder_of(stage_cfg).relative_to(folder_of(cfg))
+    for number, stage in enumerate(plan, 1):
+        where = folder_of(stage).relative_to(folder_of(cfg))
         Console().rule(f"[bold]{number} of {len(plan)}: {where}", align="left")
-        run(stage_cfg, STARTED if number == 1 else time.perf_counter())
+        run(stage, STARTED if number == 1 else time.perf_counter())
     report_experiment(folder_of(cfg), time.perf_counter() - STARTED)
 
 

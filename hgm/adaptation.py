@@ -40,6 +40,7 @@ _CONVERGED = 1e-4  # square of a step in standard deviations
 _STALE = 0.05  # the same, from which sums are taken anew
 _FAR = 9.0  # the same, from which modes are fitted roughly first
 _MAX_STEP = 0.3  # relative to the reach
+_SAME = 4.0  # the same, below which two modes are one
 _HOPELESS = 10.0  # log-likelihood below the best
 _NUM_ERRORS = 32  # samples of the errors of R: they tell variances to 25%
 _NUM_LANDMARKS = 48
@@ -60,7 +61,8 @@ class Posterior:
 
     Attributes:
         geometry: The group.
-        modes: Coordinates, likeliest first, ``(T, M, d)``; modes of weight 0 repeat the first.
+        modes: Coordinates, likeliest first, ``(T, M, d)``; modes of weight 0 repeat the first. In
+            one compact dimension they are within the reach.
         mode_covariances: The :math:`\Sigma_m`, ``(T, M, d, d)``.
         weights: Probabilities of the modes, descending, ``(T, M)``.
         calibration: Factor `a` and shift `b` of the rewards, ``(T, 2)``.
@@ -219,8 +221,8 @@ class OnlineAdaptation:
         seed: Seed of the candidates.
 
     Raises:
-        ValueError: If the geometry has no reward model or no dimension, or a number is out of
-            range.
+        ValueError: If the geometry has no reward model or no dimension or reaches nowhere, or a
+            number is out of range.
     """
 
     def __init__(
@@ -245,6 +247,12 @@ class OnlineAdaptation:
                 "explained the training tasks."
             )
         self.geometry, self._d = geometry, geometry.dim_algebra
+        self._reach = geometry.reach.double()
+        if not (self._reach > 0).all():
+            raise ValueError(
+                "Expected `geometry` to reach out in every direction, but the training tasks' "
+                f"coordinates bound those that are not compact to {self._reach.tolist()}."
+            )
         self.calibrate = geometry.calibration is not None if calibrate is None else calibrate
         self.num_modes = check_int("num_modes", num_modes, 1)
         self.num_steps = check_int("num_steps", num_steps, 1)
@@ -262,7 +270,7 @@ class OnlineAdaptation:
         values, vectors = torch.linalg.eigh(effect.mT @ effect)
         self._symmetries = vectors[:, values < _INSENSITIVE * values[-1]]
         # That of the uniform distribution; of a factor e^3 and of 10 spans for the calibration.
-        self._prior = 3 / geometry.reach.double().square()
+        self._prior = 3 / self._reach.square()
         if self.calibrate:
             more = torch.stack((torch.full_like(span, 1 / 9), 0.01 / span.square()))
             self._prior = torch.cat((self._prior, more))
@@ -319,9 +327,9 @@ class OnlineAdaptation:
         d = self._d
         move, spread, _, loss = self._solve(self._modes)
         coords, extra = self._moved(self._modes, move)
-        if d == 1:
-            reach = self.geometry.reach.double()
-            coords = (coords + reach).remainder(2 * reach) - reach
+        if d == 1:  # more than half a turn is less the other way
+            far = (coords.abs() > self._reach)[:, 0]
+            coords[far] = _log(self._inverse(-coords[far]), self._generators)
         table, _ = _tabulate(self._modes.row, len(self._mask), self.num_modes)
         index = table.where(table >= 0, table[:, :1])
         factor, shift = extra[table[:, 0], 0].neg().exp(), extra[table[:, 0], 1]
@@ -458,7 +466,7 @@ class OnlineAdaptation:
         error = torch.cholesky_solve(modes.pull, root)
         volume = root.diagonal(dim1=1, dim2=2).log().sum(-1)
         loss = modes.loss - power * modes.extra[:, 0] - asked / 2 + volume
-        length = (move[:, :d] / self.geometry.reach).norm(dim=-1, keepdim=True)
+        length = (move[:, :d] / self._reach).norm(dim=-1, keepdim=True)
         move = move * (_MAX_STEP / length.clamp_min(_MAX_STEP))
         return move, torch.cholesky_inverse(root) + error @ error.mT, asked, loss
 
@@ -495,7 +503,7 @@ class OnlineAdaptation:
         relative = self._inverse(coords[better]) @ self._inverse(-coords[worse])
         step = _difference(relative, self._generators, self._symmetries)
         normal = modes.normal[better][:, : self._d, : self._d]
-        same = ((step[:, None] @ normal)[:, 0] * step).sum(-1) < 1
+        same = ((step[:, None] @ normal)[:, 0] * step).sum(-1) < _SAME
         kept = torch.ones_like(order, dtype=torch.bool)
         kept[worse[same]] = False
         modes = modes.at(kept)
@@ -568,18 +576,16 @@ class _Reward:
 
     def _predict(self, points: Tensor, slope: bool) -> tuple[Tensor, ...]:
         angle = torch.addmm(self._phases, points, self._omega)
-        gradient = (
-            (angle.sin().mul_(self._waves[:, 0]) @ -self._omega.mT).add_(self._linear[:, 0])
-            if slope
-            else None
-        )
+        waves = angle.sin().mul_(-self._waves[:, 0]) if slope else None
         found = torch.addmm(self._constant, angle.cos_(), self._waves).addmm_(points, self._linear)
         radius = ((points - self._mean) @ self._root).norm(dim=-1)
         beyond = self.span * (radius - len(self._mean) ** 0.5 - _MARGIN).clamp_min(0.0)
         error = found[:, 1:]
         variance = self.noise + beyond.square() + error.square().sum(-1)
         known = (found[:, 0], error, variance)
-        return known if gradient is None else (*known, gradient)
+        if waves is None:
+            return known
+        return (*known, torch.addmm(self._linear[:, 0], waves, self._omega.mT))
 
 
 class _Candidates:
@@ -652,30 +658,6 @@ def _along(generators: Tensor, points: Tensor, gradient: Tensor) -> Tensor:
     if generators.shape[-1] > n:
         field = field + generators[:, :n, n]
     return (field @ gradient[..., None])[..., 0]
-
-
-def _fold(model: RewardModel, dtype: torch.dtype, num_columns: int) -> _Reward:
-    """The model with all constants multiplied out."""
-    waves, spread = len(model.phases), model.spread
-    if spread.shape[1] > num_columns:
-        white = torch.randn(
-            spread.shape[1], num_columns, generator=torch.Generator().manual_seed(0)
-        )
-        spread = spread @ white.to(spread) / num_columns**0.5
-    weights = torch.cat((model.weights[:, None], spread), 1).double()
-    root, mean = model.root.double(), model.mean.double()
-    frequencies = root @ model.frequencies.double().mT
-    linear, amplitude = _LINEAR_SCALE * root @ weights[waves:-1], math.sqrt(2 / waves)
-    parts = (
-        frequencies,
-        model.phases.double() - mean @ frequencies,
-        amplitude * weights[:waves],
-        linear,
-        _LINEAR_SCALE * weights[-1] - mean @ linear,
-        mean,
-        root,
-    )
-    return _Reward(*(part.to(dtype) for part in parts))
 
 
 def _misfit(residual: Tensor, variance: Tensor) -> Tensor:

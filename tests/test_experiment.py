@@ -23,26 +23,6 @@ pytestmark = [
     )
 ]
 
-SMALL = [
-    "experiment=navigation",
-    "data.num_transitions=300",
-    "data.num_frames=4096",
-    "data.random_frames=1024",
-    "data.num_eval_episodes=8",
-    "report.protocol.num_test_tasks=4",
-    "report.protocol.num_exploration=8",
-    "report.protocol.num_episodes=3",
-    "report.protocol.num_first_episodes=2",
-    "trainer.accelerator=cpu",
-]
-
-
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "navigation"
-    train.run_experiment([*SMALL, "experiment.num_seeds=2", "seed=3", f"run_dir={path}"])
-    return path
-
 
 def read(path):
     return json.loads(path.read_text())
@@ -83,7 +63,7 @@ def test_seeds_are_different_experiments(experiment):
     assert scores[0]["separation"] != scores[1]["separation"]
 
 
-def test_a_stage_runs_again_by_itself(experiment, tmp_path):
+def test_a_stage_runs_again_by_itself(experiment, small, tmp_path):
     folder = experiment / "seed_3"
     with train.configs():
         cfg = hydra.compose(
@@ -94,14 +74,14 @@ def test_a_stage_runs_again_by_itself(experiment, tmp_path):
                 f"model.policy={folder}/policy",
                 "seed=3",
                 f"run_dir={tmp_path / 'again'}",
-                *SMALL[5:],
+                *small[5:],
             ],
         )
     train.run(cfg)
     assert read(tmp_path / "again" / "scores.json") == read(folder / "meta_test" / "scores.json")
 
 
-def test_a_policy_resumes_from_its_checkpoint(experiment, tmp_path):
+def test_a_policy_resumes_from_its_checkpoint(experiment, small, tmp_path):
     checkpoint = experiment / "seed_3" / "policy" / "checkpoints" / "last.ckpt"
     with train.configs():
         cfg = hydra.compose(
@@ -112,7 +92,7 @@ def test_a_policy_resumes_from_its_checkpoint(experiment, tmp_path):
                 f"ckpt_path={checkpoint}",
                 "seed=3",
                 f"run_dir={tmp_path / 'more'}",
-                *SMALL[2:5],
+                *small[2:5],
                 "trainer.accelerator=cpu",
             ],
         )
@@ -132,24 +112,23 @@ def test_a_policy_resumes_from_its_checkpoint(experiment, tmp_path):
         (["data.num_frames=0"], "num_frames"),
     ],
 )
-def test_mistakes_are_named(tmp_path, overrides, message):
-    given = [item for item in SMALL if item.partition("=")[0] not in str(overrides)]
-    if not any(item.startswith("experiment=") for item in overrides):
-        given = [SMALL[0], *given[1:]] if given[0] != SMALL[0] else given
+def test_mistakes_are_named(small, tmp_path, overrides, message):
+    keys = [item.partition("=")[0] for item in overrides]
+    given = [item for item in small if item.partition("=")[0] not in keys]
     with pytest.raises(Exception, match=f"(?s){message}"):
         train.run_experiment([*given, *overrides, f"run_dir={tmp_path / 'x'}"])
 
 
-def test_a_used_folder_is_left_alone(tmp_path):
+def test_a_used_folder_is_left_alone(small, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(ValueError, match="new or empty"):
-        train.run_experiment([*SMALL, f"run_dir={tmp_path}"])
+        train.run_experiment([*small, f"run_dir={tmp_path}"])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_the_trivial_group_leaves_the_base_policy(tmp_path):
+def test_the_trivial_group_leaves_the_base_policy(small, tmp_path):
     path = tmp_path / "none"
-    train.run_experiment([*SMALL, "env=scattered", f"run_dir={path}"])
+    train.run_experiment([*small, "env=scattered", f"run_dir={path}"])
     metrics = read(path / "metrics.json")
     assert metrics["verdict"] == "none"
     assert metrics["adapts"] is False

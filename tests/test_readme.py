@@ -83,19 +83,17 @@ def test_readme_has_jobs():
 
 
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
-def test_jobs_compose(words):
-    train.check_overrides([word for word in overrides_of(words) if not word.startswith("-")])
-
-
-@pytest.mark.parametrize("words", JOBS, ids=" ".join)
-def test_jobs_build(words):
-    """All but the training: data, group, estimator and model accept the values."""
+def test_jobs_build(words, experiment, monkeypatch):
+    """All but the training: everything that a job is made of accepts the values."""
+    monkeypatch.chdir(experiment.parents[1])
     overrides = [word for word in overrides_of(words) if not word.startswith("-")]
-    with train.hydra.initialize_config_dir(str(train.CONFIGS), version_base="1.3"):
-        cfg = train.hydra.compose("train", overrides=["run_dir=unused", *overrides])
-    data = train.build(cfg.data, family=train.build(cfg.env), seed=0)
-    group = train.build(cfg.group, dim_space=data.dim_state)
-    train.build(cfg.model, group=group, estimator=train.build(cfg.estimator), seed=0).bind(data)
+    if any(word.startswith("experiment=") for word in overrides):
+        assert train.plan_experiment(overrides)[1]
+        return
+    train.check_overrides(overrides)
+    with train.configs():
+        cfg = train.hydra.compose("train", overrides=[*overrides, "run_dir=unused"])
+    train.assemble(cfg)
 
 
 def test_files_that_are_linked_exist():
@@ -110,8 +108,8 @@ def test_nothing_is_left_to_fill_in():
     assert not re.findall(r"^(?:[A-Z]+_TABLE|MEASURED|TODO)\b.*$", README.read_text(), re.MULTILINE)
 
 
-def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_python_blocks_run_one_after_the_other(experiment, monkeypatch):
+    monkeypatch.chdir(experiment.parents[1])
     programs, names = blocks("python"), {}
     assert programs
     for program in programs:
