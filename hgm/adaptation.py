@@ -37,7 +37,7 @@ _TAIL = 9.0  # square of the deviations beyond which tails begin; loses 3% on Ga
 _MARGIN = 1.6  # 99% of normal points are within sqrt(n) + 1.6 deviations
 _INSENSITIVE = 0.01  # squared effect on rewards, relative to that of the strongest direction
 _CONVERGED = 1e-4  # square of a step in standard deviations
-_STALE = 0.05  # the same, from which sums are taken anew
+_STALE = 0.01  # the same, from which sums are taken anew
 _FAR = 9.0  # the same, from which modes are fitted roughly first
 _MAX_STEP = 0.3  # relative to the reach
 _SAME = 4.0  # the same, below which two modes are one
@@ -200,8 +200,8 @@ class OnlineAdaptation:
     r"""The same for transitions that arrive one by one.
 
     Every observation is compared with all candidates once, and added to sums at the modes. A mode
-    is fitted to all observations again when they ask it to move by more than 0.2 standard
-    deviations; what is less, the Newton step of its sums does. Computed in float64 on the device of
+    is fitted to all observations again when they ask it to move by more than a tenth of a standard
+    deviation; what is less, the Newton step of its sums does. Computed in float64 on the device of
     the geometry, without gradients.
 
     Covariances are :math:`H^{-1} + H^{-1} J^T V^{-1} C V^{-1} J H^{-1}`, :math:`H = J^T V^{-1} J`,
@@ -214,7 +214,7 @@ class OnlineAdaptation:
         num_tasks: Number of tasks ``T``.
         calibrate: Whether `a` and `b` are unknown, with flat priors on ``log a`` and `b`; None: if
             they were for the training tasks.
-        num_candidates: Candidates beside 0 and the training tasks' coordinates; None: 64 in one
+        num_candidates: Candidates beside 0 and the training tasks' coordinates; None: 48 in one
             dimension, 512 in two, 1024 in more.
         num_modes: Most modes per task.
         num_steps: Most Gauss-Newton steps at a time.
@@ -256,7 +256,7 @@ class OnlineAdaptation:
         self.calibrate = geometry.calibration is not None if calibrate is None else calibrate
         self.num_modes = check_int("num_modes", num_modes, 1)
         self.num_steps = check_int("num_steps", num_steps, 1)
-        default = {1: 64, 2: 512}.get(self._d, 1024)
+        default = {1: 48, 2: 512}.get(self._d, 1024)
         num = default if num_candidates is None else check_int("num_candidates", num_candidates, 2)
         model = RewardModel(
             **{name: value.double() for name, value in vars(geometry.reward).items()}
@@ -361,8 +361,8 @@ class OnlineAdaptation:
         _check_shape("mask", mask, shape)
         if mask.dtype != torch.bool:
             raise ValueError(f"Expected `mask` of dtype torch.bool, but got {mask.dtype}.")
-        for name, value in (("points", points), ("rewards", rewards)):
-            wrong = mask & ~value.reshape(*shape, -1).isfinite().all(-1)
+        for name, value in (("points", points), ("rewards", rewards[..., None])):
+            wrong = mask & ~value.isfinite().all(-1)
             if wrong.any():
                 raise ValueError(
                     f"Expected `{name}` to be finite where `mask` is true, but "
@@ -389,8 +389,7 @@ class OnlineAdaptation:
         row, slot = (best.values > -torch.inf).nonzero(as_tuple=True)
         index = best.indices[row, slot]
         num, u, new = len(row), len(self._prior), extra.new_zeros
-        pull = new(num, u, _NUM_ERRORS)
-        sums = (new(num), new(num, u), new(num, u, u), pull)
+        sums = (new(num), new(num, u), new(num, u, u), new(num, u, self._model.num_errors))
         return _Modes(row, places.coords[index], extra[row, index], *sums)
 
     def _score(self) -> tuple[Tensor, Tensor]:
@@ -539,21 +538,24 @@ class _Reward:
         base: Points like those that it was fitted to, ``(P, n)``.
         span: Standard deviation of its values there, ``()``.
         noise: Variance of an observation where the model is sure, ``()``.
+        num_errors: Number ``S`` of columns whose squares sum to the variance of the model.
     """
 
-    def __init__(self, model: RewardModel, dtype: torch.dtype, num_errors: int) -> None:
+    def __init__(self, model: RewardModel, dtype: torch.dtype, most_errors: int) -> None:
         generator = torch.Generator().manual_seed(0)
 
         def randn(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(model.mean)
 
         spread, num, root = model.spread, len(model.phases), model.root
-        if spread.shape[1] > num_errors:  # random mixtures have the same sum of squares, on average
-            spread = spread @ randn(spread.shape[1], num_errors) / num_errors**0.5
+        if spread.shape[1] > most_errors:  # mixtures have the same sum of squares, on average
+            spread = spread @ randn(spread.shape[1], most_errors) / most_errors**0.5
+        self.num_errors = spread.shape[1]
         weights = torch.cat((model.weights[:, None], spread), 1)
         linear, omega = _LINEAR_SCALE * root @ weights[num:-1], root @ model.frequencies.mT
         self.base = randn(_NUM_LANDMARKS, len(root)).to(root) @ torch.linalg.inv(root) + model.mean
-        self.span = model(self.base).value.std()
+        rewards = model(self.base).value
+        self.span, self._centre = rewards.std(), rewards.mean()
         self.noise = model.noise.square() + (_FLOOR * self.span).square()
         self._mean, self._root = model.mean.to(dtype), root.to(dtype)
         self._omega, self._linear = omega.to(dtype), linear.to(dtype)
@@ -564,9 +566,9 @@ class _Reward:
     def __call__(self, points: Tensor, slope: bool = True) -> tuple[Tensor, ...]:
         """Values ``(...)``, errors ``(..., S)``, variances ``(...)`` and gradients ``(..., n)``.
 
-        The squares of the errors sum to the variance of the model. That of an observation is added,
-        and what the model does not know of itself: beyond the data it errs by about its span per
-        standard deviation. Gradients only if asked for.
+        Variances are those of observations, and count what the model does not know of itself:
+        per standard deviation beyond the data it errs by about its span, or by what it claims there.
+        Gradients only if asked for.
         """
         rows = points.to(self._mean).flatten(0, -2).split(_CHUNK)
         fields = zip(*(self._predict(some, slope) for some in rows), strict=True)
@@ -579,9 +581,10 @@ class _Reward:
         waves = angle.sin().mul_(-self._waves[:, 0]) if slope else None
         found = torch.addmm(self._constant, angle.cos_(), self._waves).addmm_(points, self._linear)
         radius = ((points - self._mean) @ self._root).norm(dim=-1)
-        beyond = self.span * (radius - len(self._mean) ** 0.5 - _MARGIN).clamp_min(0.0)
+        beyond = (radius - len(self._mean) ** 0.5 - _MARGIN).clamp_min(0.0)
+        doubt = beyond * (self.span + (found[:, 0] - self._centre).abs())
         error = found[:, 1:]
-        variance = self.noise + beyond.square() + error.square().sum(-1)
+        variance = self.noise + doubt.square() + error.square().sum(-1)
         known = (found[:, 0], error, variance)
         if waves is None:
             return known

@@ -126,7 +126,6 @@ def curve_figure(curve: list[tuple[int, float]], optimum: float | None) -> Figur
         axes.legend(frameon=False)
     axes.set_xlabel("updates")
     axes.set_ylabel("return on the base task")
-    axes.set_yscale("symlog", linthresh=10)
     return figure
 
 

@@ -1,0 +1,532 @@
+"""Adaptation against posteriors known in closed form, and against its own symmetries."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.adaptation import OnlineAdaptation, Posterior, adapt
+from hgm.fourier import draw_frequencies, features, fit, moments
+from hgm.geometry import Geometry
+from hgm.reward_model import RewardModel
+
+NOISE = 0.05
+PLANE = lie.so_generators(2).double()
+SPACE = lie.so_generators(3).double()
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def linear_model(slope, noise=NOISE, error=0.0, width=4.0):
+    """The reward ``slope . p`` of points as wide as `width`, but for a shift of about `error`."""
+    slope = torch.as_tensor(slope, dtype=torch.float64)
+    n = len(slope)
+    weights, spread = torch.zeros(n + 2, 2).double().unbind(1)
+    weights[1 : n + 1], spread[-1] = width * slope / 3, error / 3
+    zero = torch.zeros(n).double()
+    noise = torch.tensor(noise).double()
+    return RewardModel(
+        zero, torch.eye(n).double() / width, zero[None], zero[:1], weights, spread[:, None], noise
+    )
+
+
+def bowl_model(noise=NOISE, seed=0):
+    """A regression on the smooth reward ``-log(1 + |p - (1, 0)|^2)``."""
+    points = randn(1500, 2, seed=seed)
+    rewards = -torch.log1p((points - torch.tensor([1.0, 0.0])).square().sum(-1, keepdim=True))
+    frequencies, phases = draw_frequencies(2, 128, torch.Generator().manual_seed(seed))
+    found = fit(moments(features(points, frequencies, phases), rewards))
+    eye, zero = torch.eye(2).double(), torch.zeros(2).double()
+    spread, noise = found.root[:, -40:], torch.tensor(noise).double()
+    return RewardModel(zero, eye, frequencies, phases, found.weights[:, 0], spread, noise)
+
+
+def geometry_of(generators, model, coords=None, **more):
+    d = len(generators)
+    coords = torch.zeros(1, d).double() if coords is None else coords
+    return Geometry(
+        generators, generators, coords, len(model.mean), "found", "", None, model, **more
+    )
+
+
+def circle(model=None, **more):
+    return geometry_of(PLANE, linear_model([1.0, 0.0]) if model is None else model, **more)
+
+
+def translations(*directions, model, far=1.0):
+    """Shifts of the plane along `directions`, of at most twice `far`."""
+    generators = torch.zeros(len(directions), 3, 3).double()
+    for generator, direction in zip(generators, directions, strict=True):
+        generator[:2, 2] = torch.tensor(direction)
+    coords = far * torch.eye(len(directions)).double()
+    return geometry_of(generators, model, coords)
+
+
+def transitions(geometry, coords, num, noise=0.0, seed=0, radius=1.0):
+    """Points and rewards of tasks at `coords`."""
+    n = geometry.dim_state
+    points = radius * randn(len(coords), num, n, seed=seed)
+    points = points / points.norm(dim=-1, keepdim=True).clamp_min(2.5) * 2.5
+    none = torch.zeros(len(coords), num, geometry.dim_action).double()
+    carried, _ = geometry.act(
+        -coords[:, None].expand(-1, num, -1),
+        points,
+        none[..., :0].expand(-1, -1, 0) if geometry.dim_action == 0 else none,
+    )
+    rewards = geometry.reward(carried).value
+    return points, rewards + noise * randn(*rewards.shape, seed=seed + 1000)
+
+
+def wrapped(angles):
+    return torch.atan2(angles.sin(), angles.cos())
+
+
+def variance_of(geometry):
+    """Variance that adaptation gives an observation where the model is sure."""
+    return float(OnlineAdaptation(geometry, 1)._model.noise)
+
+
+@pytest.mark.parametrize("miss", [0.0, 0.04])
+def test_mean_and_variance_of_a_linear_gaussian_task_are_exact(miss):
+    geometry = translations((1.0, 0.5), model=linear_model([2.0, -1.0]))
+    points, shift = randn(3, 8, 2), torch.tensor([0.7, -1.1, 2.6]).double()[:, None]
+    slope = 2.0 * 1.0 - 1.0 * 0.5
+    miss = miss * torch.tensor([1.0, -1.0]).double().repeat(4)
+    rewards = 2 * points[..., 0] - points[..., 1] - slope * shift + miss
+    posterior = adapt(geometry, points, rewards)
+    assert_close(posterior.coords, shift, atol=1e-4, rtol=0)
+    # Residuals of equal size all have the same weight in a likelihood with tails.
+    variance = variance_of(geometry) + float(miss.square().mean()) / 9
+    expected = 1 / (8 * slope**2 / variance + 3 / geometry.reach.square())
+    assert_close(posterior.covariance, expected.expand(3, 1, 1), rtol=1e-6, atol=0)
+    assert_close(posterior.deviation, expected.sqrt().expand(3), rtol=1e-6, atol=0)
+    assert (posterior.num_modes == 1).all()
+    assert_close(posterior.calibration, torch.tensor([[1.0, 0.0]] * 3).double())
+
+
+def test_errors_of_the_model_do_not_average_out():
+    model = linear_model([1.0, 0.0], error=0.1)
+    geometry = translations((1.0, 0.0), model=model)
+    for num in (1, 100):
+        points = 0.5 * randn(2, num, 2)
+        found = adapt(geometry, points, points[..., 0]).covariance
+        variance, prior = variance_of(geometry) + 0.1**2, 3 / geometry.reach.square()
+        inverse = 1 / (num / variance + prior)
+        expected = inverse + (inverse * num / variance * 0.1).square()
+        assert_close(found, expected.expand(2, 1, 1), rtol=1e-6, atol=0)
+    assert (found > 0.1**2).all()
+
+
+def test_estimate_maximises_the_likelihood_of_the_docstring():
+    geometry = circle(bowl_model())
+    truth = torch.tensor([[0.4], [-2.0], [3.0], [1.5]]).double()
+    points, rewards = transitions(geometry, truth, 12, NOISE)
+    rewards[:, 3] += 1.0
+    posterior = adapt(geometry, points, rewards)
+    angles = torch.linspace(-math.pi, math.pi, 20001).double()[:, None]
+    inverse = geometry.element(-angles)
+    online = OnlineAdaptation(geometry, 1)
+    for row in range(4):
+        value, _, variance, _ = online._model(points[row] @ inverse.mT)
+        square = (rewards[row] - value).square() / variance
+        loss = 4.5 * torch.log1p(square / 9) + variance.log() / 2
+        best = angles[loss.sum(-1).argmin()]
+        # What is left is the variance's own slope, which a step freezes.
+        assert wrapped(best - posterior.coords[row]).abs() < 0.1 * posterior.deviation[row]
+
+
+@pytest.mark.parametrize("case", ["circle", "sphere", "shifts", "calibrated"])
+@pytest.mark.parametrize("at_identity", [True, False])
+def test_jacobian_is_the_derivative_along_the_group(case, at_identity):
+    geometry = {
+        "circle": lambda: circle(bowl_model()),
+        "calibrated": lambda: circle(bowl_model()),
+        "shifts": lambda: translations((1.0, 0.3), (0.2, 1.0), model=bowl_model()),
+        "sphere": lambda: geometry_of(SPACE, linear_model([0.3, -0.5, 1.0])),
+    }[case]()
+    d = geometry.dim_algebra
+    online = OnlineAdaptation(geometry, 1, calibrate=case == "calibrated")
+    coords = torch.zeros(1, d).double() if at_identity else 0.8 * randn(1, d, seed=5)
+    extra = torch.tensor([[0.2, -0.3]]).double() * (case == "calibrated")
+    points, rewards = 0.7 * randn(1, 1, geometry.dim_state), randn(1, 1)
+    data = (points, rewards, torch.ones(1, 1, dtype=torch.bool))
+    modes, residual, variance = online._sum(torch.zeros(1, dtype=torch.int64), coords, extra, data)
+    pull = modes.slope[0] * (variance + residual.square() / 9)[0] / residual[0]
+
+    def moved(step):
+        some = online._sum(modes.row, *online._moved(modes, step[None]), data)
+        return some[1][0, 0]
+
+    step = 1e-5 * torch.eye(len(pull)).double()
+    numeric = torch.stack([(moved(row) - moved(-row)) / 2e-5 for row in step])
+    assert_close(pull, numeric, atol=1e-7, rtol=0)
+    assert pull.abs().max() > 0.1
+
+
+def test_steps_are_right_perturbations_to_first_order():
+    geometry = geometry_of(SPACE, linear_model([0.3, -0.5, 1.0]))
+    online = OnlineAdaptation(geometry, 20)
+    modes = online._modes._replace(coords=randn(20, 3))
+    step = 1e-4 * randn(20, 3, seed=1)
+    moved, _ = online._moved(modes, step)
+    expected = geometry.element(modes.coords) @ geometry.element(step)
+    assert_close(geometry.element(moved), expected, atol=1e-7, rtol=0)
+
+
+def test_turning_the_context_turns_the_answer():
+    geometry = circle(bowl_model())
+    truth, turn = torch.tensor([[0.3], [2.9], [-1.0]]).double(), torch.tensor([1.234]).double()
+    points, rewards = transitions(geometry, truth, 9, NOISE)
+    plain = adapt(geometry, points, rewards)
+    turned = adapt(geometry, points @ geometry.element(turn).mT, rewards)
+    assert_close(
+        wrapped(turned.coords - plain.coords - turn), torch.zeros(3, 1).double(), atol=1e-4, rtol=0
+    )
+    assert_close(turned.covariance, plain.covariance, rtol=1e-3, atol=0)
+    assert (turned.coords.abs() <= math.pi).all()
+
+
+def test_points_on_a_line_leave_a_task_and_its_mirror_image():
+    geometry = circle()
+    along, truth = torch.tensor([0.3, -2.0]).double(), torch.tensor([[1.5], [-1.2]]).double()
+    lengths = torch.linspace(-1.5, 1.5, 7).double()[:, None]
+    points = torch.stack((along.cos(), along.sin()), -1)[:, None] * lengths
+    rewards = lengths[:, 0] * torch.cos(truth - along[:, None])
+    posterior = adapt(geometry, points, rewards)
+    assert (posterior.num_modes == 2).all()
+    assert_close(posterior.weights[:, :2], torch.full((2, 2), 0.5).double(), atol=1e-4, rtol=0)
+    mirror = 2 * along[:, None] - truth
+    for image in (truth, mirror):
+        gap = wrapped(posterior.modes[:, :2, 0] - image).abs().amin(1)
+        assert_close(gap, torch.zeros(2).double(), atol=1e-4, rtol=0)
+        assert posterior.contains(image).all()
+    assert not posterior.contains(along[:, None]).any()
+
+
+def test_an_outlier_does_not_move_the_estimate():
+    geometry, truth = circle(), torch.tensor([[0.8]]).double()
+    points, rewards = transitions(geometry, truth, 20, NOISE)
+    plain = adapt(geometry, points, rewards)
+    rewards[0, 4] += 30
+    spoilt = adapt(geometry, points, rewards)
+    assert ((spoilt.coords - plain.coords).abs() < plain.deviation).all()
+
+
+def test_points_far_from_the_training_data_tell_little():
+    geometry, truth = circle(bowl_model()), torch.tensor([[0.5], [1.5]]).double()
+    points, rewards = transitions(geometry, truth, 12)
+    near = adapt(geometry, points, rewards).deviation
+    far = 5 * points / points.norm(dim=-1, keepdim=True)
+    carried = far @ geometry.element(truth)
+    theirs = -torch.log1p((carried - torch.tensor([1.0, 0.0])).square().sum(-1))
+    assert (geometry.reward(carried).value - theirs).abs().max() > 10 * NOISE
+    posterior = adapt(geometry, torch.cat((points, far), 1), torch.cat((rewards, theirs), 1))
+    assert (wrapped(posterior.coords - truth).abs()[:, 0] < 3 * near).all()
+    assert (posterior.deviation > 0.5 * near).all()
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 50.0])
+def test_calibration_is_recovered_and_does_not_move_the_answer(factor):
+    geometry = circle(bowl_model())
+    truth = 2 * math.pi * uniform(20, 1) - math.pi
+    points, rewards = transitions(geometry, truth, 25, NOISE)
+    base = adapt(geometry, points, rewards, calibrate=True)
+    assert_close(base.calibration, torch.tensor([[1.0, 0.0]] * 20).double(), atol=0.15, rtol=0)
+    scaled = adapt(geometry, points, factor * (rewards - 20), calibrate=True)
+    assert_close(
+        wrapped(scaled.coords - base.coords), torch.zeros(20, 1).double(), atol=2e-3, rtol=0
+    )
+    expected = factor * torch.stack((base.calibration[:, 0], base.calibration[:, 1] - 20), -1)
+    assert_close(scaled.calibration, expected, rtol=2e-3, atol=0)
+    assert_close(scaled.covariance, base.covariance, rtol=2e-2, atol=0)
+    assert (wrapped(base.coords - truth).abs()[:, 0] < 4 * base.deviation).all()
+
+
+def test_calibration_is_exact_without_noise():
+    geometry = circle(bowl_model(noise=1e-4))
+    truth = torch.tensor([[0.5], [2.0], [-2.5]]).double()
+    points, rewards = transitions(geometry, truth, 15)
+    posterior = adapt(geometry, points, 3 * rewards - 7, calibrate=True)
+    assert_close(posterior.coords, truth, atol=1e-3, rtol=0)
+    assert_close(posterior.calibration, torch.tensor([[3.0, -7.0]] * 3).double(), atol=5e-3, rtol=0)
+    wrong = adapt(geometry, points, 3 * rewards - 7, calibrate=False)
+    assert (wrapped(wrong.coords - truth).abs() > 0.01).any()
+
+
+def test_one_rescaled_reward_tells_nothing():
+    geometry = circle(bowl_model())
+    points, rewards = transitions(geometry, torch.tensor([[2.0]]).double(), 1)
+    posterior = adapt(geometry, points, rewards, calibrate=True)
+    assert (posterior.deviation > 1.5).all()
+    assert_close(posterior.calibration[:, 0], torch.ones(1).double(), atol=1e-4, rtol=0)
+
+
+def test_calibrates_by_default_if_the_training_tasks_needed_it():
+    calibration = torch.ones(1, 2).double()
+    plain = circle(bowl_model())
+    rescaled = Geometry(**{**vars(plain), "calibration": calibration})
+    assert not OnlineAdaptation(plain, 1).calibrate
+    assert OnlineAdaptation(rescaled, 1).calibrate
+    assert not OnlineAdaptation(rescaled, 1, calibrate=False).calibrate
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_mask_drops_entries(calibrate):
+    geometry = circle(bowl_model())
+    truth = torch.tensor([[0.5], [2.0], [-2.5], [1.0]]).double()
+    points, rewards = transitions(geometry, truth, 9, NOISE)
+    lengths = torch.tensor([9, 6, 4, 0])
+    mask = torch.arange(9) < lengths[:, None]
+    points[~mask], rewards[~mask] = math.nan, math.inf
+    masked = adapt(geometry, points, rewards, mask=mask, calibrate=calibrate)
+    for row, num in enumerate(lengths.tolist()):
+        some = adapt(
+            geometry, points[row : row + 1, :num], rewards[row : row + 1, :num], calibrate=calibrate
+        )
+        for name in ("modes", "mode_covariances", "weights", "calibration"):
+            assert_close(
+                getattr(masked, name)[row : row + 1], getattr(some, name), atol=1e-7, rtol=1e-6
+            )
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+@pytest.mark.parametrize("kind", ["circle", "sphere", "shifts"])
+def test_without_transitions_the_answer_is_uniform(kind, calibrate):
+    geometry = {
+        "circle": circle(bowl_model()),
+        "sphere": geometry_of(SPACE, linear_model([0.3, -0.5, 1.0])),
+        "shifts": translations((1.0, 0.3), (0.2, 1.0), model=bowl_model()),
+    }[kind]
+    n, d = geometry.dim_state, geometry.dim_algebra
+    nothing = torch.zeros(2, 3, dtype=torch.bool)
+    for posterior in (
+        adapt(geometry, torch.zeros(2, 0, n), torch.zeros(2, 0), calibrate=calibrate),
+        adapt(geometry, torch.zeros(2, 3, n), torch.zeros(2, 3), mask=nothing, calibrate=calibrate),
+        OnlineAdaptation(geometry, 2, calibrate).posterior,
+    ):
+        assert_close(posterior.coords, torch.zeros(2, d).double())
+        uniform = torch.diag(geometry.reach.square() / 3).expand(2, d, d)
+        assert_close(posterior.covariance, uniform, atol=1e-9, rtol=1e-9)
+        assert_close(posterior.weights, torch.tensor([[1.0, 0.0, 0.0, 0.0]] * 2).double())
+        assert_close(posterior.calibration, torch.tensor([[1.0, 0.0]] * 2).double())
+        assert posterior.contains(geometry.reach.expand(2, d) * 0.9).all()
+
+
+def sphere_tasks(num=12, seed=0):
+    pole = torch.tensor([0.6, 0.0, 0.8]).double()
+    geometry = geometry_of(SPACE, linear_model(pole))
+    turns = randn(num, 3, seed=seed)
+    coords = turns / turns.norm(dim=-1, keepdim=True) * (math.pi * uniform(num, 1, seed=seed + 1))
+    return geometry, pole, coords
+
+
+def test_symmetries_of_the_base_task_are_not_told_and_do_no_harm():
+    geometry, pole, truth = sphere_tasks()
+    points, rewards = transitions(geometry, truth, 8, NOISE)
+    posterior = adapt(geometry, points, rewards)
+    goals, found = geometry.element(truth) @ pole, geometry.element(posterior.coords) @ pole
+    angle = 2 * ((goals - found).norm(dim=-1) / 2).asin()
+    assert (angle < 4 * posterior.deviation).all()
+    assert (posterior.deviation < 0.2).all()
+    assert (posterior.num_modes == 1).all()
+    # Rotations about the pole, and their variance is that of the uniform distribution.
+    about_pole = lie.vee(
+        lie.log(lie.exp(torch.linalg.cross(pole.expand(3, 3), torch.eye(3).double()).mT)),
+        geometry.generators,
+    )
+    assert_close((posterior.symmetries[:, 0] @ about_pole).abs(), torch.tensor(1.0).double())
+    along = posterior.symmetries.mT @ posterior.covariance @ posterior.symmetries
+    assert_close(along, torch.full((12, 1, 1), math.pi**2 / 3).double(), rtol=1e-3, atol=0)
+    for turn in (0.0, 1.0, 2.5, -3.0):
+        same = geometry.element(truth) @ geometry.element(turn * about_pole)
+        coords = lie.vee(lie.log(same), geometry.generators)
+        assert posterior.contains(coords, 0.99).double().mean() > 0.9
+
+
+def test_samples_are_in_the_region_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(0)
+    modes = torch.tensor([[3.0], [1.0]]).double().expand(4000, 2, 1)
+    covariances = torch.tensor([0.2, 0.01]).double()[:, None, None].expand(4000, 2, 1, 1)
+    weights = torch.tensor([0.7, 0.3]).double().expand(4000, 2)
+    calibration, none = torch.ones(4000, 2).double(), torch.zeros(1, 0).double()
+    flat = Posterior(circle(), modes, covariances, weights, calibration, none)
+    geometry, _, truth = sphere_tasks(1)
+    curved = adapt(geometry, *transitions(geometry, truth, 5))
+    many = (
+        field.expand(4000, *field.shape[1:])
+        for field in (curved.modes, curved.mode_covariances, curved.weights, curved.calibration)
+    )
+    for posterior in (flat, Posterior(geometry, *many, curved.symmetries)):
+        draws = posterior.sample(generator)
+        for level in (0.5, 0.95):
+            share = float(posterior.contains(draws, level).double().mean())
+            # Coordinates are periodic: what is beyond half a turn comes back inside.
+            assert level - 0.02 < share < level + 0.04
+        again = posterior.sample(torch.Generator().manual_seed(1))
+        assert_close(again, posterior.sample(torch.Generator().manual_seed(1)))
+
+
+def test_regions_wrap_around():
+    none = torch.zeros(1, 0).double()
+    modes, covariances = torch.tensor([[[3.1]]]).double(), torch.tensor([[[[0.01]]]]).double()
+    ones = torch.ones(1, 1).double()
+    posterior = Posterior(circle(), modes, covariances, ones, torch.ones(1, 2).double(), none)
+    for inside in (3.1, -3.1, 2.95, -3.0, 3.1 + 2 * math.pi):
+        assert posterior.contains(torch.tensor([[inside]]).double()).all()
+    for outside in (2.8, -2.9, 0.0, 3.1 - math.pi):
+        assert not posterior.contains(torch.tensor([[outside]]).double()).any()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_regions_of_gaussian_tasks_cover(level):
+    geometry = translations((1.0, 0.0), model=linear_model([1.0, 0.3]))
+    truth = 2 * uniform(2000, 1) - 1
+    points, rewards = transitions(geometry, truth, 10, NOISE)
+    posterior = adapt(geometry, points, rewards)
+    share = float(posterior.contains(truth, level).double().mean())
+    assert abs(share - level) < 0.03
+    efficiency = (posterior.coords - truth).square().mean() / (NOISE**2 / 10)
+    assert efficiency < 1.15
+
+
+def test_tasks_beyond_the_reach_of_a_group_that_is_not_compact_are_reached():
+    geometry = translations((1.0, 0.0), model=linear_model([1.0, 0.3]))
+    assert geometry.reach == 2
+    truth = torch.tensor([[2.5], [-3.0]]).double()
+    posterior = adapt(geometry, *transitions(geometry, truth, 6))
+    assert_close(posterior.coords, truth, atol=1e-6, rtol=0)
+
+
+def test_half_a_turn_is_found():
+    geometry = circle()
+    truth = torch.tensor([[math.pi], [-math.pi], [0.0]]).double()
+    posterior = adapt(geometry, *transitions(geometry, truth, 6))
+    assert_close(wrapped(posterior.coords - truth), torch.zeros(3, 1).double(), atol=1e-6, rtol=0)
+    assert posterior.contains(truth).all()
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_online_equals_batch(calibrate):
+    geometry = circle(bowl_model())
+    truth = 2 * math.pi * uniform(60, 1) - math.pi
+    points, rewards = transitions(geometry, truth, 24, NOISE, radius=0.6)
+    mask = torch.arange(24) < 30 * uniform(60, 1, seed=4)
+    online = OnlineAdaptation(geometry, 60, calibrate)
+    for step in range(24):
+        online.observe(points[:, step], rewards[:, step], mask[:, step])
+        if step in (11, 23):
+            batch = adapt(
+                geometry,
+                points[:, : step + 1],
+                rewards[:, : step + 1],
+                mask=mask[:, : step + 1],
+                calibrate=calibrate,
+            )
+            told = (batch.num_modes == 1) & (mask[:, : step + 1].sum(1) > 5)
+            assert told.sum() > 20
+            gap = wrapped(online.posterior.coords - batch.coords)[:, 0].abs() / batch.deviation
+            assert (gap[told] < 0.1).all()
+            ratio = online.posterior.deviation / batch.deviation
+            assert_close(ratio[told], torch.ones_like(ratio[told]), atol=0.1, rtol=0)
+            assert_close(
+                online.posterior.calibration[told], batch.calibration[told], atol=0.02, rtol=0.02
+            )
+
+
+def test_online_in_pieces_equals_online_at_once():
+    geometry = circle(bowl_model())
+    points, rewards = transitions(geometry, torch.tensor([[0.4], [2.0]]).double(), 12, NOISE)
+    online = OnlineAdaptation(geometry, 2)
+    online.observe(points[:, :8], rewards[:, :8])
+    online.observe(points[:, 8:].float(), rewards[:, 8:].float())
+    batch = adapt(geometry, points, rewards)
+    assert ((online.posterior.coords - batch.coords).abs()[:, 0] < 0.05 * batch.deviation).all()
+
+
+def test_modes_that_lose_are_kept_in_reach_of_a_comeback():
+    geometry = circle()
+    lengths = torch.linspace(-1.0, 1.0, 4).double()
+    online = OnlineAdaptation(geometry, 1)
+    for length in lengths:  # all on one line: 1.0 and -1.0 are alike
+        online.observe(torch.tensor([[length, 0.0]]), (length * math.cos(1.0)).view(1))
+    assert online.posterior.num_modes == 2
+    online.observe(torch.tensor([[0.0, 1.0]]), torch.tensor([math.sin(-1.0)]))
+    assert online.posterior.num_modes == 1
+    assert_close(online.posterior.coords, torch.tensor([[-1.0]]).double(), atol=1e-3, rtol=0)
+
+
+def test_options_change_the_effort_and_seeds_do_not_change_the_answer():
+    geometry, _, truth = sphere_tasks(3)
+    points, rewards = transitions(geometry, truth, 8, NOISE)
+    plain = adapt(geometry, points, rewards)
+    other = adapt(geometry, points, rewards, seed=7, num_candidates=300, num_modes=2, num_steps=30)
+    assert other.modes.shape == (3, 2, 3)
+    pole = torch.tensor([0.6, 0.0, 0.8]).double()
+    assert_close(
+        geometry.element(plain.coords) @ pole,
+        geometry.element(other.coords) @ pole,
+        atol=2e-2 * NOISE,
+        rtol=0,
+    )
+    for name, value in vars(adapt(geometry, points, rewards)).items():
+        if name != "geometry":
+            assert_close(value, getattr(plain, name), msg=name)
+
+
+def spoil(tensor, value):
+    spoilt = tensor.clone()
+    spoilt.view(-1)[0] = value
+    return spoilt
+
+
+POINTS, REWARDS = torch.zeros(2, 3, 2), torch.zeros(2, 3)
+MISTAKES = {
+    r"`points` of shape \(T, K, 2\), but got \(2, 2\)": {"points": POINTS[:, 0]},
+    r"`points` of shape \(2, 2\) or \(2, B, 2\), but got \(2, 3, 1\)": {"points": POINTS[..., :1]},
+    r"`rewards` of shape \(2, 3\), but got \(2, 2\)": {"rewards": REWARDS[:, :2]},
+    r"`mask` of shape \(2, 3\), but got \(2,\)": {"mask": torch.ones(2, dtype=torch.bool)},
+    r"`mask` of dtype torch.bool, but got torch.float32": {"mask": torch.ones(2, 3)},
+    "`points` to be finite where `mask` is true, but 1 of 6": {"points": spoil(POINTS, math.nan)},
+    "`rewards` to be finite where": {"rewards": spoil(REWARDS, math.inf)},
+    "`num_modes` to be an int, at least 1": {"num_modes": 0},
+    "`num_steps` to be an int, at least 1": {"num_steps": 0},
+    "`num_candidates` to be an int, at least 2": {"num_candidates": 1},
+    "`seed` to be an int, at least 0": {"seed": -1},
+    "`num_tasks` to be an int, at least 1": {"points": POINTS[:0], "rewards": REWARDS[:0]},
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_are_named(message):
+    arguments = {"points": POINTS, "rewards": REWARDS, **MISTAKES[message]}
+    with pytest.raises(ValueError, match=message):
+        adapt(circle(), **arguments)
+
+
+def test_geometries_that_cannot_adapt_are_named():
+    good = circle()
+    for change, message in (
+        ({"reward": None}, "`reward` is None"),
+        ({"generators": PLANE[:0], "coords": torch.zeros(1, 0)}, "trivial"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            adapt(Geometry(**{**vars(good), **change}), POINTS, REWARDS)
+    with pytest.raises(ValueError, match="reach out in every direction"):
+        adapt(translations((1.0, 0.0), model=bowl_model(), far=0.0), POINTS, REWARDS)
+
+
+def test_regions_check_their_arguments():
+    posterior = adapt(circle(), POINTS, REWARDS)
+    with pytest.raises(ValueError, match=r"`coords` of shape \(2, 1\)"):
+        posterior.contains(torch.zeros(2, 2))
+    for level in (0.0, 1.0, math.nan):
+        with pytest.raises(ValueError, match="`level`"):
+            posterior.contains(torch.zeros(2, 1), level)
