@@ -3,10 +3,11 @@
     pip install stable-baselines3
     python benchmarks/policy.py --out benchmarks/results/policy.json   # about five minutes
 
-Both train on the base task of point navigation, in 64 copies of the same batched environment, with the
-same networks, batch size, discount, rates, target entropy, and the same schedule: so many frames, then so
-many updates. A run is solved when the deterministic policy's return over 100 episodes is within 2% of the
-optimum's, from the same starts under the same noise. Evaluation is not timed, imports neither.
+Both train on the base task of point navigation, in 64 copies of the same batched environment, with
+the same networks, batch size, discount, rates, target entropy, and the same schedule: so many
+frames, then so many updates. A run is solved when the deterministic policy's return over 100
+episodes is within 2% of the optimum's, from the same starts under the same noise. Evaluation and
+imports are not timed.
 """
 
 import argparse

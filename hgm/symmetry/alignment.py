@@ -79,7 +79,7 @@ def base_objective(
     """
     dim = group.dim_space
     tasks = torch.arange(len(points), device=points.device)
-    own = Jet(*(field[:, None] for field in estimator.jet(points, tasks)))
+    own = Jet(*(field[:, None] for field in estimator.rough_jet(points, tasks)))
     columns = homogeneous(points, group.dim_matrix)[:, None]
 
     def one_way(element: Tensor, derivative: Tensor | None, forth: bool) -> Terms:
@@ -88,9 +88,9 @@ def base_objective(
         here = slice(0, 1) if forth else slice(1, None)
         moved = (element @ columns[here].mT).mT
         if forth:
-            target = _grouped(estimator.rough_jet, moved, tasks[1:])
+            target = _grouped(estimator, moved, tasks[1:])
         else:
-            jet = _grouped(estimator.rough_jet, moved.flatten(0, 1)[None], tasks[:1])
+            jet = _grouped(estimator, moved.flatten(0, 1)[None], tasks[:1])
             target = Jet(*(field[0].unflatten(0, moved.shape[:2]) for field in jet))
         source = Jet(*(field[here] for field in own))
         return loss(element, derivative, columns[here], target, source)
@@ -134,7 +134,7 @@ def pair_objective(
     """
     num, dim = points.shape[0], points.shape[-1]
     tasks = torch.arange(num, device=points.device)
-    source = estimator.jet(points, tasks)
+    source = estimator.rough_jet(points, tasks)
 
     def pairs(unknowns: Tensor) -> Tensor:
         element = elements(unknowns)
@@ -144,7 +144,7 @@ def pair_objective(
         element = pairs(unknowns)
         columns = homogeneous(points, element.shape[-1])
         moved = torch.einsum("tsij,skj->tski", element[..., :dim, :], columns)
-        target = _grouped(estimator.jet, moved, tasks)
+        target = _grouped(estimator, moved, tasks)
         derivative = jacfwd(pairs)(unknowns).movedim(-1, 2)[..., :dim, :] if derive else None
         terms = loss(element[..., :dim, :], derivative, columns, target, source)
         flat = (None if field is None else field.flatten(0, 2) for field in terms)
@@ -163,7 +163,7 @@ def score(terms: Terms, floor: float) -> Tensor:
     return torch.log(spread + terms.residual.square().sum(-1)).mean(-1)
 
 
-def _grouped(jet_of: Callable[[Tensor, Tensor], Jet], moved: Tensor, tasks: Tensor) -> Jet:
+def _grouped(estimator: DifferentialEstimator, moved: Tensor, tasks: Tensor) -> Jet:
     """Jets at points ``(T, S, K, n)``, those of row ``t`` under task ``tasks[t]``."""
-    jet = jet_of(moved.flatten(1, 2), tasks)
+    jet = estimator.rough_jet(moved.flatten(1, 2), tasks)
     return Jet(*(field.unflatten(1, moved.shape[1:3]) for field in jet))

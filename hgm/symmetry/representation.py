@@ -14,7 +14,7 @@ from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.phases import Data, Phase, thin
 
 _NUM_ELEMENTS = 12  # per dimension of the algebra
-_BUDGET = 600  # states, over all tasks, that every element carries
+_BUDGET = 300  # states, over all tasks, that every element carries
 _MISFIT = 0.1  # of a typical displacement; what misses by more, the dynamics do not share
 _CONVERGED_LOSS = 1e-6
 
