@@ -20,7 +20,8 @@ _COLLECT, _REPLAY, _GLOBAL = range(3)
 
 def derive_seed(*numbers: int) -> int:
     """A seed for these numbers, independent of the seeds for others."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    # NumPy fills up with zeros, so that (1,) and (1, 0) would be the same without their length.
+    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1)[0])
 
 
 class Rounds:

@@ -54,5 +54,5 @@ class DifferentialEstimator(nn.Module, ABC):
         """
 
     def rough_jet(self, points: Tensor, tasks: Tensor) -> Jet:
-        """As :meth:`jet`, for alignment: relative errors of 1e-5 do no harm; override if cheaper."""
+        """As :meth:`jet`, for alignment: errors of 1e-5 do no harm. Override it if cheaper."""
         return self.jet(points, tasks)

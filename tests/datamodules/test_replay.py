@@ -11,6 +11,7 @@ from torchrl.data import Unbounded
 
 from hgm import lie
 from hgm.datamodules import Replay
+from hgm.datamodules.rounds import derive_seed
 from hgm.envs import Navigation, RewardTransform, Scattered, TaskFamily
 from hgm.geometry import Geometry
 
@@ -221,6 +222,11 @@ def test_ranks_share_the_task_and_nothing_else():
     one, two = (stream(data) for data in ranks)
     assert len(one) == len(two)
     assert not torch.isin(one["observation"], two["observation"]).any()
+
+
+def test_derived_seeds_all_differ():
+    numbers = [(1,), (1, 0), (1, 0, 0), (0, 1), (0, 1, 0), (0, 1, 0, 0), (0, 1, 0, 0, 0)]
+    assert len({derive_seed(*entry) for entry in numbers}) == len(numbers)
 
 
 class Sampling(torch.nn.Module):
