@@ -5,8 +5,8 @@
 
 Both train on the base task of point navigation, in 64 copies of the same batched environment, with
 the same networks, batch size, discount, rates, target entropy, and the same schedule: so many
-frames, then so many updates. A third run is Stable-Baselines3 as it comes: one copy, an update after
-every frame, its own rates; it ends when it has solved the task. A run has solved it when the
+frames, then so many updates. A third run is Stable-Baselines3 as it comes: one copy, an update
+after every frame, its own rates; it ends when it has solved the task. A run has solved it when the
 deterministic policy's return over 100 episodes is within 2% of the optimum's, from the same starts
 under the same noise. Evaluation and imports are not timed.
 """

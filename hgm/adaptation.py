@@ -566,8 +566,8 @@ class _Reward:
     def __call__(self, points: Tensor, slope: bool = True) -> tuple[Tensor, ...]:
         """Values ``(...)``, errors ``(..., S)``, variances ``(...)`` and gradients ``(..., n)``.
 
-        Variances are those of observations, and count what the model does not know of itself:
-        per standard deviation beyond the data it errs by about its span, or by what it claims there.
+        Variances are those of observations, and count what the model does not know of itself: with
+        every standard deviation beyond the data it errs by its span, or by as much as it claims.
         Gradients only if asked for.
         """
         rows = points.to(self._mean).flatten(0, -2).split(_CHUNK)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.envs import EnvBase
-from torchrl.envs.utils import step_mdp
 
 from hgm import lie
 from hgm.agents.base import Agent
 from hgm.checks import check_int
 from hgm.envs.base import TaskFamily
 from hgm.geometry import Geometry
+from hgm.rollouts import Rollouts, returns
 
 Act = Callable[[Tensor], Tensor]
 Observe = Callable[[Tensor, Tensor, Tensor, Tensor], None]
@@ -57,49 +58,19 @@ class MetaTest:
             check_int(name, getattr(self, name), least)
 
 
-@dataclass(frozen=True)
-class Episodes:
-    """Scores of a batch of episodes, each ``(T, E)``: undiscounted returns, and success."""
-
-    returns: Tensor
-    success: Tensor
-
-
 def run_episodes(
-    env: EnvBase, act: Act, observe: Observe | None = None, num_steps: int | None = None
-) -> Episodes:
-    """Runs every copy of a batched environment for one episode.
-
-    Copies whose episode is over run on unseen, so that two policies in environments of one seed
-    meet the same starts and the same noise, however long they take.
+    env: EnvBase, act: Act, observe: Observe | None = None, num_steps: int = sys.maxsize
+) -> Rollouts:
+    """Runs every copy of a batched environment for one episode, see :func:`hgm.rollouts.returns`.
 
     Args:
         env: Batch size ``(T, E)``.
         act: States ``(T, E, n)`` to actions ``(T, E, m)``.
-        observe: Told of every step: state, action, reward and next state, ``(T, E, ...)``; the
-            reward is NaN where the episode was over.
-        num_steps: Most steps; None: until all episodes are over.
+        observe: Told of every step.
+        num_steps: Most steps.
     """
-    tensordict = env.reset()
-    running = torch.ones(env.batch_size, dtype=torch.bool)
-    returns = torch.zeros(env.batch_size, dtype=torch.float64)
-    success = torch.zeros(env.batch_size, dtype=torch.bool)
-    taken = 0
-    while running.any() and (num_steps is None or taken < num_steps):
-        state = tensordict["observation"]
-        tensordict["action"] = act(state)
-        tensordict = env.step(tensordict)
-        following = tensordict["next"]
-        reward = following["reward"][..., 0].double()
-        returns += torch.where(running, reward, 0.0)
-        if observe is not None:
-            seen = torch.where(running, reward, math.nan)
-            observe(state, tensordict["action"], seen, following["observation"])
-        success |= running & following["terminated"][..., 0]
-        running = running & ~following["done"][..., 0]
-        tensordict = step_mdp(tensordict)
-        taken += 1
-    return Episodes(returns, success)
+    policy = TensorDictModule(act, in_keys=["observation"], out_keys=["action"])
+    return returns(env, policy, num_steps, observe)
 
 
 def meta_test(
@@ -138,7 +109,7 @@ def meta_test(
         agent, family.make_env(tasks, 1, next(seeds)), protocol.num_exploration, next(seeds)
     )
 
-    def scored(copies: int, seed: int, act: Act, observe: Observe | None = None) -> Episodes:
+    def scored(copies: int, seed: int, act: Act, observe: Observe | None = None) -> Rollouts:
         return run_episodes(family.make_env(tasks, copies, seed), act, observe)
 
     scores: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,12 @@ class Rollouts(NamedTuple):
 
 
 @torch.no_grad()
-def returns(env: EnvBase, policy: TensorDictModuleBase, max_steps: int) -> Rollouts:
+def returns(
+    env: EnvBase,
+    policy: TensorDictModuleBase,
+    max_steps: int,
+    observe: Callable[[Tensor, Tensor, Tensor, Tensor], None] | None = None,
+) -> Rollouts:
     """Runs the deterministic policy for one episode in every copy, from a fresh reset.
 
     Copies that are done keep on moving, unheard, and nothing is reset on the way. So two policies
@@ -40,6 +46,8 @@ def returns(env: EnvBase, policy: TensorDictModuleBase, max_steps: int) -> Rollo
         env: Environment of batch size ``(N, K)``.
         policy: A module that writes ``action``.
         max_steps: Length at which episodes are cut off.
+        observe: Told of every step: state, action, reward and next state, ``(N, K, ...)``; the
+            reward is NaN where the episode was over.
 
     Raises:
         ValueError: If `max_steps` is not an int of at least 1.
@@ -61,6 +69,10 @@ def returns(env: EnvBase, policy: TensorDictModuleBase, max_steps: int) -> Rollo
         for _ in range(max_steps):
             moved = env.step(policy(current))
             steps.append(moved.select("observation", "action", "next").set("mask", alive))
+            if observe is not None:
+                reward = moved["next", "reward"].squeeze(-1).where(alive, torch.nan)
+                following = moved["next", "observation"]
+                observe(moved["observation"], moved["action"], reward, following)
             success = success | (alive & moved["next", "terminated"].squeeze(-1))
             alive = alive & ~moved["next", "done"].squeeze(-1)
             if not alive.any():

@@ -139,7 +139,7 @@ def test_what_comes_after_the_end_does_not_count():
     env = family.make_env(tasks, 2, 0)
     episodes = run_episodes(env, lambda state: policy(observation=state, task=index))
     # A quarter away: one step leads to 0.15, the second one within the tolerance.
-    assert_close(episodes.returns, torch.full((4, 2), -0.2).double(), atol=1e-5, rtol=0)
+    assert_close(episodes.returns, torch.full((4, 2), -0.2), atol=1e-5, rtol=0)
     assert episodes.success.all()
 
 

@@ -17,16 +17,26 @@ ALLOWED = {  # rooms of hgm that a room may import, besides itself; None: any bu
     "gauss_newton": {"ranks"},
 }
 FORBIDDEN = {
-    "envs": {"datamodules", "modules", "symmetry"},
-    "datamodules": {"modules", "symmetry", "callbacks"},
+    "envs": {"datamodules", "modules", "symmetry", "agents", "evaluation", "callbacks"},
+    "datamodules": {"modules", "symmetry", "callbacks", "evaluation"},
     "modules": {"datamodules", "callbacks", "envs"},
     "symmetry": {"datamodules", "modules", "callbacks", "envs"},
     "losses": {"datamodules", "modules", "callbacks", "envs", "symmetry"},
     "differentials": {"datamodules", "modules", "callbacks", "envs", "symmetry"},
     "geometry": {"datamodules", "modules", "callbacks", "envs", "symmetry"},
     "metrics": {"datamodules", "modules", "callbacks"},
+    "adaptation": {"datamodules", "modules", "callbacks", "envs", "agents", "evaluation"},
+    "agents": {"datamodules", "modules", "callbacks", "envs", "evaluation"},
+    "evaluation": {"datamodules", "modules", "callbacks"},
+    **{
+        name: {"datamodules", "modules", "callbacks", "envs", "agents", "evaluation"}
+        for name in ("networks", "objectives", "rollouts", "traced", "distributions")
+    },
 }
-PURE = ("lie", "groups", "fourier", "gauss_newton", "losses", "symmetry", "differentials")
+PURE = (
+    *("lie", "groups", "fourier", "gauss_newton", "losses", "symmetry", "differentials"),
+    *("reward_model", "geometry", "adaptation"),
+)
 
 
 def imported(path):
