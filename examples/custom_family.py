@@ -75,6 +75,10 @@ class Torus(TaskFamily):
 
         return TensorDictModule(act, in_keys=["observation", "task"], out_keys=["action"])
 
+    def optimal_policy(self, tasks: Tensor) -> TensorDictModule:
+        """Optional: regret is measured against it."""
+        return self.goal_policy(tasks)
+
     def truth(self, tasks: Tensor) -> Truth:
         """Optional, for evaluation only: one rotation per plane."""
         generators = torch.zeros(2, 4, 4)

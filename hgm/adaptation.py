@@ -61,8 +61,8 @@ class Posterior:
 
     Attributes:
         geometry: The group.
-        modes: Coordinates, likeliest first, ``(T, M, d)``; modes of weight 0 repeat the first. In
-            one compact dimension they are within the reach.
+        modes: Coordinates, likeliest first, ``(T, M, d)``; modes of weight 0 repeat the first. They
+            may exceed the reach: a learned generator's full turn is not quite the identity.
         mode_covariances: The :math:`\Sigma_m`, ``(T, M, d, d)``.
         weights: Probabilities of the modes, descending, ``(T, M)``.
         calibration: Factor `a` and shift `b` of the rewards, ``(T, 2)``.
@@ -327,9 +327,6 @@ class OnlineAdaptation:
         d = self._d
         move, spread, _, loss = self._solve(self._modes)
         coords, extra = self._moved(self._modes, move)
-        if d == 1:  # more than half a turn is less the other way
-            far = (coords.abs() > self._reach)[:, 0]
-            coords[far] = _log(self._inverse(-coords[far]), self._generators)
         table, _ = _tabulate(self._modes.row, len(self._mask), self.num_modes)
         index = table.where(table >= 0, table[:, :1])
         factor, shift = extra[table[:, 0], 0].neg().exp(), extra[table[:, 0], 1]
@@ -356,11 +353,13 @@ class OnlineAdaptation:
                 f"{tuple(points.shape)}."
             )
         _check_shape("rewards", rewards, shape)
-        if mask is None:
-            mask = torch.ones(shape, dtype=torch.bool, device=points.device)
+        mask = torch.ones(shape, dtype=torch.bool) if mask is None else mask
         _check_shape("mask", mask, shape)
         if mask.dtype != torch.bool:
             raise ValueError(f"Expected `mask` of dtype torch.bool, but got {mask.dtype}.")
+        size = (num, shape[1:].numel())
+        points, rewards = points.to(self._points).reshape(*size, n), rewards.to(self._points)
+        rewards, mask = rewards.reshape(size), mask.to(self._mask.device).reshape(size)
         for name, value in (("points", points), ("rewards", rewards[..., None])):
             wrong = mask & ~value.isfinite().all(-1)
             if wrong.any():
@@ -368,11 +367,7 @@ class OnlineAdaptation:
                     f"Expected `{name}` to be finite where `mask` is true, but "
                     f"{int(wrong.sum())} of {mask.numel()} are not."
                 )
-        size = (num, shape[1:].numel())
-        mask = mask.reshape(size).to(self._mask.device)
-        points, rewards = points.to(self._points), rewards.to(self._points)
-        points = points.reshape(*size, n).where(mask[..., None], 0.0)
-        return points, rewards.reshape(size).where(mask, 0.0), mask
+        return points.where(mask[..., None], 0.0), rewards.where(mask, 0.0), mask
 
     def _starts(self, known: _Modes | None = None) -> _Modes:
         """Likely candidates next to which there is neither a better one nor a known mode."""

@@ -34,13 +34,14 @@ class Episodes:
 
         Returns:
             Per episode, ``[E]``: ``return``, ``success`` (0 or 1), and ``optimal_return`` if the
-            family has a goal policy.
+            family knows it.
         """
         own = self._run(policy, device)
         entries = {"return": own.returns[0], "success": own.success[0].float()}
-        if type(self._family).goal_policy is not TaskFamily.goal_policy:
+        optimum = self._family.optimal_policy(self._task)
+        if optimum is not None:
             if self._optimum is None:
-                self._optimum = self._run(self._family.goal_policy(self._task), device).returns[0]
+                self._optimum = self._run(optimum, device).returns[0]
             entries["optimal_return"] = self._optimum
         return TensorDict(entries, [self._num])
 

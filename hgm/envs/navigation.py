@@ -153,9 +153,12 @@ class Navigation(TaskFamily):
 
         return TensorDictModule(act, in_keys=["observation", "task"], out_keys=["action"])
 
-    def optimal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
-        """The goal policy: nothing comes nearer to the goal, in any step."""
-        return self.goal_policy(tasks)
+    def optimal_policy(self, tasks: Tensor) -> TensorDictModuleBase | None:
+        """The goal policy: nothing comes nearer to the goal, in any step.
+
+        None where a shift may make rewards positive: then it may pay never to arrive.
+        """
+        return self.goal_policy(tasks) if self.reward_transform.shift[1] <= 0 else None
 
     def truth(self, tasks: Tensor) -> Truth:
         r"""The group :math:`C\,SO(n)\,C^{-1}`, in the dtype of ``tasks``.

@@ -448,3 +448,13 @@ def test_goal_policy_makes_the_most_of_the_bound(bound, steps):
     env = family.make_env(tasks, 1, 0)
     rollout = env.rollout(100, family.goal_policy(tasks))
     assert rollout.shape[-1] == steps
+
+
+def test_the_optimum_is_known_where_arriving_pays():
+    tasks = Navigation().train_tasks(0)
+    assert Navigation().optimal_policy(tasks) is not None
+    below = Navigation(reward_transform=RewardTransform((0.5, 2), (-1, 0)))
+    assert below.optimal_policy(below.train_tasks(0)) is not None
+    above = Navigation(reward_transform=RewardTransform((0.5, 2), (-1, 1)))
+    assert above.optimal_policy(above.train_tasks(0)) is None
+    assert Scattered().optimal_policy(Scattered().train_tasks(0)) is None
