@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -83,6 +84,10 @@ class Objective(ABC):
             {"params": list(critic.parameters()), "lr": self.critic_lr},
         ]
 
+    def qvalue(self, entries: Mapping[str, Tensor]) -> Tensor:
+        """Mean value of the actor's own actions, from the entries of the loss."""
+        return -entries["loss_actor"]
+
     @abstractmethod
     def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
         """Hook of :meth:`build`: the loss without its value estimator."""
@@ -115,6 +120,10 @@ class SAC(Objective):
     def groups(self, loss: LossModule) -> list[dict[str, Any]]:
         """Those of every objective, and the temperature."""
         return [*super().groups(loss), {"params": [loss.log_alpha], "lr": self.alpha_lr}]
+
+    def qvalue(self, entries: Mapping[str, Tensor]) -> Tensor:
+        r"""As the actor's loss is :math:`E[\alpha \log \pi - Q]`, the entropy :math:`-E \log \pi`."""
+        return -(entries["loss_actor"] + entries["alpha"] * entries["entropy"])
 
     def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
         half = (box[1] - box[0]) / 2

@@ -49,10 +49,15 @@ def linear_model(slope, noise=NOISE, error=0.0, width=4.0):
     )
 
 
-def bowl_model(noise=NOISE, seed=0):
-    """A regression on the smooth reward ``-log(1 + |p - (1, 0)|^2)``."""
+def bowl(points):
+    """The reward ``-log(1 + |p - (1, 0)|^2)``."""
+    return -torch.log1p((points - torch.tensor([1.0, 0.0])).square().sum(-1))
+
+
+def bowl_model(noise=NOISE, seed=0, reward=bowl):
+    """A regression on a smooth reward."""
     points = randn(1500, 2, seed=seed)
-    rewards = -torch.log1p((points - torch.tensor([1.0, 0.0])).square().sum(-1, keepdim=True))
+    rewards = reward(points)[:, None]
     frequencies, phases = draw_frequencies(2, 128, torch.Generator().manual_seed(seed))
     found = fit(moments(features(points, frequencies, phases), rewards))
     eye, zero = torch.eye(2).double(), torch.zeros(2).double()
@@ -152,6 +157,29 @@ def test_estimate_maximises_the_likelihood_of_the_docstring():
         best = angles[loss.sum(-1).argmin()]
         # What is left is the variance's own slope, which a step freezes.
         assert wrapped(best - posterior.coords[row]).abs() < 0.1 * posterior.deviation[row]
+
+
+def test_weights_of_modes_count_their_width_and_their_variance():
+    def bumps(points):  # a narrow one and a wide one
+        x = points[:, 0]
+        return torch.exp(-6 * (x + 1).square()) + torch.exp(-1.2 * (x - 0.8).square())
+
+    model = bowl_model(reward=bumps, noise=0.02)
+    spread = torch.zeros_like(model.spread)
+    spread[-3, 0] = 0.05 / 3  # and the model is the less sure, the larger x is
+    geometry = translations((1.0, 0.0), model=replace(model, spread=spread))
+    point = torch.tensor([[[0.1, 0.0]]]).double()
+    posterior = adapt(geometry, point, torch.tensor([[0.6]]))
+    shifts = torch.linspace(-2, 2, 4001).double()
+    carried = point[0] - torch.stack((shifts, 0 * shifts), -1)
+    value, _, variance, _ = OnlineAdaptation(geometry, 1)._model(carried)
+    loss = 4.5 * torch.log1p((0.6 - value).square() / variance / 9) + variance.log() / 2
+    density = torch.softmax(-loss, -1)
+    nearest = (shifts[:, None] - posterior.modes[0, :, 0]).abs().argmin(-1)
+    share = torch.stack([density[nearest == mode].sum() for mode in range(4)])
+    assert posterior.num_modes == 4
+    assert share.max() > 1.5 * share.min()
+    assert_close(posterior.weights[0], share, atol=0.05, rtol=0)
 
 
 def test_weights_of_modes_are_their_shares_of_the_likelihood():
@@ -269,7 +297,7 @@ def test_points_far_from_the_training_data_tell_little():
     near = adapt(geometry, points, rewards).deviation
     far = 5 * points / points.norm(dim=-1, keepdim=True)
     carried = far @ geometry.element(truth)
-    theirs = -torch.log1p((carried - torch.tensor([1.0, 0.0])).square().sum(-1))
+    theirs = bowl(carried)
     assert (geometry.reward(carried).value - theirs).abs().max() > 10 * NOISE
     posterior = adapt(geometry, torch.cat((points, far), 1), torch.cat((rewards, theirs), 1))
     assert (wrapped(posterior.coords - truth).abs()[:, 0] < 3 * near).all()

@@ -235,3 +235,16 @@ def test_bad_own_values(kind, name, value):
 def test_objective_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Objective()
+
+
+@OBJECTIVES
+def test_qvalue_is_the_mean_value_of_the_actors_actions(objective):
+    _, loss, _ = build(objective)
+    with torch.no_grad():
+        for name, parameter in loss.qvalue_network_params.flatten_keys(".").items():
+            if isinstance(parameter, torch.nn.Parameter):
+                parameter.zero_()
+                last = name
+        loss.qvalue_network_params.flatten_keys(".")[last.replace("weight", "bias")].fill_(3.0)
+    _, entries = sum_losses(loss, batch())
+    assert_close(objective.qvalue(entries), torch.tensor(3.0))

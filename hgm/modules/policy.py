@@ -125,6 +125,7 @@ class Policy(LightningModule):
             total, entries = sum_losses(self.loss, batch)
         if self.logger is not None and self.global_step % LOG_EVERY == 0:
             # Lightning's own log costs 0.3 ms per entry and step.
+            entries = {**entries, "qvalue": self.objective.qvalue(entries)}
             values = {f"train/{key}": float(value) for key, value in entries.items()}
             self.logger.log_metrics(values, step=self.global_step)
         return total

@@ -244,7 +244,8 @@ def test_validation_is_logged_on_the_way(tmp_path):
     assert {"val/return", "val/optimal_return", "val/regret"} <= set(run.callback_metrics)
     logger.save()
     lines = (tmp_path / "metrics.csv").read_text()
-    for key in ("train/loss_actor", "train/loss_qvalue", "train/alpha", "val/return"):
+    losses = ("train/loss_actor", "train/loss_qvalue", "train/alpha", "train/qvalue")
+    for key in (*losses, "val/return"):
         assert key in lines
 
 
