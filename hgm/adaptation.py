@@ -1,14 +1,14 @@
 r"""Group coordinates of many new tasks at once, from a few transitions each.
 
 A new task is the base task carried by one group element :math:`g`, so its rewards are those of the
-base task at the points carried back:
+base task at the points carried back, and an element's loss is
 
-.. math:: r_k = a\,\bigl(R(L_g^{-1} s'_k) + \epsilon_k\bigr) + b, \qquad
-          v_k = \sigma^2 + \mathrm{var}\,R(L_g^{-1} s'_k) + f^2.
+.. math:: r_k = a\,\bigl(R(L_g^{-1} s'_k) + e_k\bigr) + b, \qquad
+          \sum_k \tfrac12 \nu \log(1 + e_k^2 / \nu v_k) + \tfrac12 \log v_k, \quad \nu = 9,
 
-The likelihood is that of errors which are normal with variance :math:`v_k` up to about three
-deviations and have Cauchy tails beyond, as in :mod:`hgm.symmetry.pooling`: a smooth `R` misfits at
-kinks. The variance is part of it: to carry points out of the data costs.
+with :math:`v_k = \sigma^2 + \mathrm{var}\,R(L_g^{-1} s'_k) + f^2`: errors are normal up to three
+deviations and have Cauchy tails beyond, as in :mod:`hgm.symmetry.pooling`, for a smooth `R` misfits
+at kinks. The logarithm makes it cost to carry points out of the data.
 
 Candidates all over the group are compared first; Gauss-Newton starts from the likeliest. Steps,
 covariances and distances are in the tangent space of the current element,
@@ -33,7 +33,7 @@ from hgm.geometry import Geometry
 from hgm.reward_model import RewardModel
 
 _FLOOR = 1e-3  # f, relative to the spread of R: about the misfit of 256 waves away from kinks
-_TAIL = 9.0  # square of the deviations beyond which tails begin; loses 3% on Gaussian noise
+_TAIL = 9.0  # nu; loses 3% of efficiency on Gaussian noise
 _MARGIN = 1.6  # 99% of normal points are within sqrt(n) + 1.6 deviations
 _INSENSITIVE = 0.01  # squared effect on rewards, relative to that of the strongest direction
 _CONVERGED = 1e-4  # square of a step in standard deviations

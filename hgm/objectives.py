@@ -122,7 +122,7 @@ class SAC(Objective):
         return [*super().groups(loss), {"params": [loss.log_alpha], "lr": self.alpha_lr}]
 
     def qvalue(self, entries: Mapping[str, Tensor]) -> Tensor:
-        r"""As the actor's loss is :math:`E[\alpha \log \pi - Q]`, the entropy :math:`-E \log \pi`."""
+        r"""From :math:`E[\alpha \log \pi - Q]`, the loss, and :math:`-E \log \pi`, the entropy."""
         return -(entries["loss_actor"] + entries["alpha"] * entries["entropy"])
 
     def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
