@@ -21,7 +21,7 @@ LENGTHSCALES = (0.35, 0.6, 1.0, 1.8, 3.2)
 
 # The statistics are squares: below 1e-5 standard deviations, noise and rounding look alike.
 _RELATIVE_NOISE_FLOOR = 1e-10
-_LINEAR_SCALE = 3.0
+LINEAR_SCALE = 3.0
 _NUM_SAMPLES = 32
 _ENOUGH = 1024  # rows per model, over all processes, that choose a length scale
 
@@ -93,15 +93,15 @@ def features(inputs: Tensor, frequencies: Tensor, phases: Tensor) -> Tensor:
     r"""Features of whitened inputs, ``(..., B, p) -> (..., B, M)`` with ``M = F + p + 1``."""
     # In place: fresh memory for every step would cost more than the cosines.
     waves = (inputs @ frequencies.mT).add_(phases).cos_().mul_(math.sqrt(2 / len(phases)))
-    linear = _LINEAR_SCALE * inputs
-    return torch.cat((waves, linear, torch.full_like(linear[..., :1], _LINEAR_SCALE)), -1)
+    linear = LINEAR_SCALE * inputs
+    return torch.cat((waves, linear, torch.full_like(linear[..., :1], LINEAR_SCALE)), -1)
 
 
 def slope(inputs: Tensor, frequencies: Tensor, phases: Tensor, weights: Tensor) -> Tensor:
     """Gradient of ``features @ weights`` in whitened inputs, ``(..., B, p)``, weights ``(M,)``."""
     num, p = len(phases), inputs.shape[-1]
     sine = math.sqrt(2 / num) * torch.sin(inputs @ frequencies.mT + phases)
-    return _LINEAR_SCALE * weights[num : num + p] - (sine * weights[:num]) @ frequencies
+    return LINEAR_SCALE * weights[num : num + p] - (sine * weights[:num]) @ frequencies
 
 
 def moments(table: Tensor, targets: Tensor) -> Moments:
@@ -239,7 +239,7 @@ class FourierRegression(nn.Module):
         weights, num = self.posterior.weights, len(self.phases)
         slopes = -math.sqrt(2 / num) * weights[:, :num, :, None] * self.chosen[:, :, None]
         slope = (angle.sin() @ slopes.flatten(-2)).unflatten(-1, (self.dim_output, p))
-        slope = (slope + _LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root
+        slope = (slope + LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root
         table = features(white, self.chosen, self.phases)
         value = table @ weights
         return (
@@ -266,7 +266,7 @@ class FourierRegression(nn.Module):
         sine, cosine = angle.sin(), angle.cos_()
         # Mean and samples in one product each; the amplitude of the waves enters with the weights.
         waves = math.sqrt(2 / num) * both[:, :num]
-        linear, constant = _LINEAR_SCALE * both[:, num:-1], _LINEAR_SCALE * both[:, None, -1]
+        linear, constant = LINEAR_SCALE * both[:, num:-1], LINEAR_SCALE * both[:, None, -1]
         along = omega @ raw.mT
         slopes = (along[..., :, None] * waves[:, :, None, :]).flatten(-2)
         slope = (raw @ linear).flatten(-2)[:, None] - sine @ slopes

@@ -39,7 +39,7 @@ class HereditaryActor(TensorDictModuleBase):
         >>> east = lambda state: torch.tensor([1.0, 0.0]).expand_as(state)
         >>> actor = TensorDictModule(east, in_keys=["observation"], out_keys=["action"])
         >>> agent = HereditaryActor(actor, geometry, torch.tensor([torch.pi / 2]))
-        >>> agent(TensorDict(observation=torch.zeros(2)))["action"].abs()
+        >>> agent(TensorDict(observation=torch.zeros(2)))["action"].round().abs()
         tensor([0., 1.])
     """
 

@@ -1,0 +1,98 @@
+"""Rewards of carried points, with what a reward model does not know of itself."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hgm.fourier import LINEAR_SCALE
+from hgm.reward_model import RewardModel
+
+_FLOOR = 1e-3  # f, relative to the spread of R: about the misfit of 256 waves away from kinks
+TAIL = 9.0  # nu; loses 3% of efficiency on Gaussian noise
+_MARGIN = 1.6  # 99% of normal points are within sqrt(n) + 1.6 deviations
+NUM_LANDMARKS = 48
+_CHUNK = 1024  # rows whose features stay in the cache
+
+
+class Reward:
+    """A reward model with its constants multiplied out.
+
+    Attributes:
+        base: Points like those that it was fitted to, ``(P, n)``.
+        span: Standard deviation of its values there, ``()``.
+        noise: Variance of an observation where the model is sure, ``()``.
+        num_errors: Number ``S`` of columns whose squares sum to the variance of the model.
+    """
+
+    def __init__(self, model: RewardModel, dtype: torch.dtype, most_errors: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+
+        def randn(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(model.mean)
+
+        spread, num, root = model.spread, len(model.phases), model.root
+        if spread.shape[1] > most_errors:  # mixtures have the same sum of squares, on average
+            spread = spread @ randn(spread.shape[1], most_errors) / most_errors**0.5
+        self.num_errors = spread.shape[1]
+        weights = torch.cat((model.weights[:, None], spread), 1)
+        linear, omega = LINEAR_SCALE * root @ weights[num:-1], root @ model.frequencies.mT
+        self.base = randn(NUM_LANDMARKS, len(root)).to(root) @ torch.linalg.inv(root) + model.mean
+        rewards = model(self.base).value
+        self.span, self._centre = rewards.std(), rewards.mean()
+        self.noise = model.noise.square() + (_FLOOR * self.span).square()
+        self._mean, self._root = model.mean.to(dtype), root.to(dtype)
+        self._omega, self._linear = omega.to(dtype), linear.to(dtype)
+        self._phases = (model.phases - model.mean @ omega).to(dtype)
+        self._waves = (math.sqrt(2 / num) * weights[:num]).to(dtype)
+        self._constant = (LINEAR_SCALE * weights[-1] - model.mean @ linear).to(dtype)
+
+    def __call__(self, points: Tensor, slope: bool = True) -> tuple[Tensor, ...]:
+        """Values ``(...)``, errors ``(..., S)``, variances ``(...)`` and gradients ``(..., n)``.
+
+        Variances are those of observations, and count what the model does not know of itself: with
+        every standard deviation beyond the data it errs by its span, or by as much as it claims.
+        Gradients only if asked for.
+        """
+        rows = points.to(self._mean).flatten(0, -2).split(_CHUNK)
+        fields = zip(*(self._predict(some, slope) for some in rows), strict=True)
+        return tuple(
+            torch.cat(field).view(*points.shape[:-1], *field[0].shape[1:]) for field in fields
+        )
+
+    def _predict(self, points: Tensor, slope: bool) -> tuple[Tensor, ...]:
+        angle = torch.addmm(self._phases, points, self._omega)
+        waves = angle.sin().mul_(-self._waves[:, 0]) if slope else None
+        found = torch.addmm(self._constant, angle.cos_(), self._waves).addmm_(points, self._linear)
+        radius = ((points - self._mean) @ self._root).norm(dim=-1)
+        beyond = (radius - len(self._mean) ** 0.5 - _MARGIN).clamp_min(0.0)
+        doubt = beyond * (self.span + (found[:, 0] - self._centre).abs())
+        error = found[:, 1:]
+        variance = self.noise + doubt.square() + error.square().sum(-1)
+        known = (found[:, 0], error, variance)
+        if waves is None:
+            return known
+        return (*known, torch.addmm(self._linear[:, 0], waves, self._omega.mT))
+
+
+def carry(inverse: Tensor, points: Tensor) -> Tensor:
+    """The points :math:`L^{-1} s'`, ``(..., k, k), (..., K, n) -> (..., K, n)``."""
+    n = points.shape[-1]
+    moved = points @ inverse[..., :n, :n].mT
+    return moved if inverse.shape[-1] == n else moved + inverse[..., None, :n, n]
+
+
+def along(generators: Tensor, points: Tensor, gradient: Tensor) -> Tensor:
+    """Derivatives along the generators' fields at points, ``(..., n), (..., n) -> (..., d)``."""
+    n = points.shape[-1]
+    field = torch.einsum("dij,...j->...di", generators[:, :n, :n], points)
+    if generators.shape[-1] > n:
+        field = field + generators[:, :n, n]
+    return (field @ gradient[..., None])[..., 0]
+
+
+def misfit(residual: Tensor, variance: Tensor) -> Tensor:
+    """Minus the log-likelihood of residuals, up to the normalisation."""
+    return TAIL / 2 * torch.log1p(residual.square() / (TAIL * variance))
