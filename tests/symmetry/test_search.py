@@ -148,6 +148,7 @@ def test_phases_come_in_order():
         "algebra of 1 direction(s)",
         "spectrum",
         "pooled refinement",
+        "action representation",
     ]
     names = found("circle").names
     assert list(dict.fromkeys(names)) == expected
