@@ -4,6 +4,7 @@ import time
 
 STARTED = time.perf_counter()  # the wall time reported includes the imports
 
+import copy
 import difflib
 import inspect
 import logging
@@ -81,6 +82,8 @@ def assemble(cfg: DictConfig, started: float = STARTED) -> tuple[Any, Any, Any]:
         raise ValueError(f"Expected `seed` to be an int from 0 to 2^32 - 1, got {seed!r}.")
     seed_everything(seed, verbose=False)
     torch.set_num_threads(check_int("num_threads", cfg.num_threads, 1))
+    report = build(cfg.report, run_dir=folder_of(cfg), started=started, seed=seed)
+    report.hyperparameters = settings_of(cfg)  # no offer: Hydra would instantiate what is in it
     data = build(cfg.data, family=build(cfg.env), seed=seed)
     parts = {
         name: build(cfg[name], dim_space=data.dim_state)
@@ -89,8 +92,6 @@ def assemble(cfg: DictConfig, started: float = STARTED) -> tuple[Any, Any, Any]:
     }
     model = build(cfg.model, seed=seed, **parts)
     model.bind(data)
-    report = build(cfg.report, run_dir=folder_of(cfg), started=started, seed=seed)
-    report.hyperparameters = settings_of(cfg)  # no offer: Hydra would instantiate what is in it
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
         raise ValueError(f"Expected `ckpt_path` to be a checkpoint file, got {cfg.ckpt_path!r}.")
     return data, model, report
@@ -162,7 +163,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         where = str(error).rpartition("full_key: ")[2].strip() if "full_key" in str(error) else ""
         return f"{where}: {error.__cause__}" if where else str(error.__cause__)
-    return str(error)
+    return str(error).partition("\nConfig search path")[0].strip()
 
 
 def check_overrides(overrides: list[str]) -> None:
@@ -175,7 +176,7 @@ def check_overrides(overrides: list[str]) -> None:
         try:
             hydra.compose("train", overrides=overrides)
         except HydraException as error:
-            message = str(error).partition("\nConfig search path")[0].strip()
+            message = explain(error)
             try:
                 known = _keys(hydra.compose("train", overrides=_choices(overrides)))
             except HydraException:
@@ -250,6 +251,18 @@ def plan_experiment(overrides: list[str]) -> tuple[DictConfig, list[DictConfig]]
     return cfg, plan
 
 
+def rehearse(stage: DictConfig) -> None:
+    """Assembles a stage as far as that goes before the earlier ones have written their results."""
+    stage = copy.deepcopy(stage)
+    if "geometry" in stage.data:
+        stage.data.geometry = None
+    try:
+        assemble(stage)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+
+
 def run_experiment(overrides: list[str]) -> None:
     """Runs the stages of an experiment for every seed, and sums up what their last ones scored.
 
@@ -257,6 +270,8 @@ def run_experiment(overrides: list[str]) -> None:
         ValueError: If no stage has a key, or the run folder is in use.
     """
     cfg, plan = plan_experiment(overrides)
+    for stage in plan[: len(cfg.experiment.stages)]:
+        rehearse(stage)
     make_run_dir(cfg)
     for number, stage in enumerate(plan, 1):
         where = folder_of(stage).relative_to(folder_of(cfg))

@@ -110,6 +110,8 @@ def test_a_policy_resumes_from_its_checkpoint(experiment, small, tmp_path):
         (["experiment.num_seeds=0"], "num_seeds"),
         (["experiment=navigaton"], "navigation"),
         (["data.num_frames=0"], "num_frames"),
+        (["report.protocol.num_test_tasks=1"], "num_test_tasks"),
+        (["model.objective.gamma=2"], "gamma"),
     ],
 )
 def test_mistakes_are_named(small, tmp_path, overrides, message):
@@ -117,6 +119,7 @@ def test_mistakes_are_named(small, tmp_path, overrides, message):
     given = [item for item in small if item.partition("=")[0] not in keys]
     with pytest.raises(Exception, match=f"(?s){message}"):
         train.run_experiment([*given, *overrides, f"run_dir={tmp_path / 'x'}"])
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_used_folder_is_left_alone(small, tmp_path):
