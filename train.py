@@ -77,9 +77,7 @@ def arguments(node: DictConfig) -> set[str]:
 
 def assemble(cfg: DictConfig, started: float = STARTED) -> tuple[Any, Any, Any]:
     """Data, model and report of a configuration, checked against each other; writes nothing."""
-    seed = cfg.seed
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"Expected `seed` to be an int from 0 to 2^32 - 1, got {seed!r}.")
+    seed = check_int("seed", cfg.seed, 0, 2**32 - 1)
     seed_everything(seed, verbose=False)
     torch.set_num_threads(check_int("num_threads", cfg.num_threads, 1))
     report = build(cfg.report, run_dir=folder_of(cfg), started=started, seed=seed)
@@ -237,6 +235,7 @@ def plan_experiment(overrides: list[str]) -> tuple[DictConfig, list[DictConfig]]
         cfg = hydra.compose("train", overrides=own)
         known: list[str] = []
         plan = []
+        check_int("seed", cfg.seed, 0)
         for index in range(check_int("experiment.num_seeds", cfg.experiment.num_seeds, 1)):
             folder = folder_of(cfg) / f"seed_{cfg.seed + index}"
             for stage, fixed in cfg.experiment.stages.items():

@@ -14,15 +14,6 @@ import train
 from hgm import load_geometry, load_policy
 from hgm.evaluation import regret_metrics
 
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{noise}")
-    for noise in (
-        "does not have many workers",
-        "returned `None`, this fit will run with no optimizer",
-        "You passed in a `val_dataloader` but have no `validation_step`",
-    )
-]
-
 
 def read(path):
     return json.loads(path.read_text())
@@ -108,6 +99,7 @@ def test_a_policy_resumes_from_its_checkpoint(experiment, small, tmp_path):
     [
         (["data.num_frmes=5"], "data.num_frmes.*data.num_frames"),
         (["experiment.num_seeds=0"], "num_seeds"),
+        (["seed=abc"], "`seed`.*'abc'"),
         (["experiment=navigaton"], "navigation"),
         (["data.num_frames=0"], "num_frames"),
         (["report.protocol.num_test_tasks=1"], "num_test_tasks"),

@@ -15,9 +15,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
-def blocks(*languages):
-    assert README.exists(), f"Expected {README}."
-    found = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(*languages, path=README):
+    found = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
     return [text for language, text in found if language in languages]
 
 
@@ -114,3 +113,11 @@ def test_python_blocks_run_one_after_the_other(experiment, monkeypatch):
     assert programs
     for program in programs:
         exec(compile(program, str(README), "exec"), names)
+
+
+def test_python_blocks_about_extending_run():
+    path = ROOT / "docs" / "extending.md"
+    programs = blocks("python", path=path)
+    assert len(programs) >= 3
+    for program in programs:
+        exec(compile(program, str(path), "exec"), {})

@@ -58,7 +58,6 @@ class MetaTestReport(Callback):
                 lambda part: status.update(f"meta-test: {part}"),
             )
         scores["adapts"] = bool(getattr(agent, "adapts", True))
-        scores["verdict"] = getattr(getattr(agent, "geometry", None), "verdict", None)
         (self.run_dir / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
         metrics = regret_metrics([scores]) | {"adapts": scores["adapts"]}
         metrics["wall_seconds"] = round(time.perf_counter() - self.started, 3)

@@ -1,6 +1,5 @@
 """Discovery as a LightningModule: construction, binding, and a whole fit in process."""
 
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,22 +30,19 @@ REQUIRED = {
 
 def trained(data, loss="differential", test=True, steps=FEW):
     model = Discovery(GL(2), FourierEstimator(128), loss, steps, num_dynamics_features=128)
-    with warnings.catch_warnings():
-        for noise in ("does not have many workers", "returned `None`", "no `validation_step`"):
-            warnings.filterwarnings("ignore", f".*{noise}")
-        trainer = Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=-1,
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        trainer.fit(model, datamodule=data)
-        if test:
-            trainer.test(model, datamodule=data, verbose=False)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=-1,
+        logger=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(model, datamodule=data)
+    if test:
+        trainer.test(model, datamodule=data, verbose=False)
     return model
 
 

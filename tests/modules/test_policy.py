@@ -26,10 +26,6 @@ FAMILY = Navigation(max_steps=5, radius=0.4)
 SMALL = dict(num_frames=640, frames_per_batch=128, updates_per_batch=4, batch_size=32)
 FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*LeafSpec:FutureWarning", "ignore:.*does not have many workers"
-)
-
 
 def make(objective=None, seed=0, family=FAMILY, trace=False, sizes=(16, 1), **options):
     data = Replay(family, **{**SMALL, "num_eval_episodes": 20, "random_frames": 128, **options})
