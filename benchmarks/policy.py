@@ -125,7 +125,7 @@ def run_sb3(seed: int, alone: bool = False) -> dict[str, Any]:
     watch, ours, objective = Stopwatch(seed), Replay(Navigation(), seed=seed), SAC()
     watch.start()
     env = vectorised(watch.family, watch.task, seed, 1 if alone else 64)
-    every = ours.updates_per_batch
+    every = ours.updates_per_round
     rounds = ours.num_updates // every
     steps = ours.num_frames // rounds // env.num_envs
     same = dict(

@@ -104,10 +104,8 @@ def meta_test(
     seeds = iter(np.random.SeedSequence([seed, 7]).generate_state(4).tolist())
 
     advance("exploration")
-    agent.begin(len(tasks))
-    explored = explore(
-        agent, family.make_env(tasks, 1, next(seeds)), protocol.num_exploration, next(seeds)
-    )
+    _meet(agent, tasks)
+    explore(agent, family.make_env(tasks, 1, next(seeds)), protocol.num_exploration, next(seeds))
 
     def scored(copies: int, seed: int, act: Act, observe: Observe | None = None) -> Rollouts:
         return run_episodes(family.make_env(tasks, copies, seed), act, observe)
@@ -116,13 +114,15 @@ def meta_test(
         "num_test_tasks": protocol.num_test_tasks,
         "num_train_tasks": len(train),
         "separation": family.separation(tasks, train).amin(1).tolist(),
-        "exploration_transitions": explored,
+        "exploration_transitions": protocol.num_exploration,
     }
     optimum, place = _optimum(family, tasks), _place(family, tasks, len(tasks) - len(train))
 
     advance("episodes after exploration")
     copies, episode_seed = protocol.num_episodes, next(seeds)
-    own = scored(copies, episode_seed, agent.act)
+    fork = agent.fork(copies)
+    act = (agent.act,) if fork is None else _learning(fork, len(tasks), copies)
+    own = scored(copies, episode_seed, *act)
     scores["return"] = own.returns.mean(1).tolist()
     scores["success"] = own.success.double().mean(1).tolist()
     told = None if place is None else agent.told(*place)
@@ -136,8 +136,8 @@ def meta_test(
 
     advance("first episodes")
     copies, episode_seed = protocol.num_first_episodes, next(seeds)
-    agent.begin(len(tasks) * copies)
-    first = scored(copies, episode_seed, *_flattened(agent, len(tasks), copies)).returns
+    _meet(agent, tasks.repeat_interleave(copies, 0))
+    first = scored(copies, episode_seed, *_learning(agent, len(tasks), copies)).returns
     scores["return_first_episodes"] = first.mean(1).tolist()
     if optimum is not None:
         best = scored(copies, episode_seed, optimum).returns
@@ -145,27 +145,41 @@ def meta_test(
     return scores
 
 
-def explore(agent: Agent, env: EnvBase, num_transitions: int, seed: int) -> float:
-    """Lets an agent explore for a budget; returns the mean number of transitions it observed."""
+@torch.no_grad()
+def explore(agent: Agent, env: EnvBase, num_transitions: int, seed: int) -> None:
+    """Lets an agent explore every task, one episode after the other.
+
+    Args:
+        agent: Has met the tasks.
+        env: Batch size ``(T, 1)``.
+        num_transitions: The budget of every task.
+        seed: Seed of the agent's random actions.
+    """
     low, high = env.action_spec.space.low[:, 0], env.action_spec.space.high[:, 0]
     generator = torch.Generator(low.device).manual_seed(seed)
-    count, left = 0, num_transitions
+    current = env.reset()
+    agent.started(torch.ones(len(low), dtype=torch.bool))
+    for _ in range(num_transitions):
+        action = agent.explore(current["observation"][:, 0], low, high, generator)
+        moved, current = env.step_and_maybe_reset(current.set("action", action[:, None]))
+        agent.observe(
+            moved["observation"][:, 0],
+            moved["action"][:, 0],
+            moved["next", "reward"][:, 0, 0],
+            moved["next", "observation"][:, 0],
+        )
+        agent.started(moved["next", "done"][:, 0, 0])
 
-    def act(state: Tensor) -> Tensor:
-        return agent.explore(state[:, 0], low, high, generator)[:, None]
 
-    def observe(*transition: Tensor) -> None:
-        nonlocal count, left
-        count, left = count + int((~transition[2].isnan()).sum()), left - 1
-        agent.observe(*(part[:, 0] for part in transition))
-
-    while left > 0:
-        run_episodes(env, act, observe, left)
-    return count / env.batch_size[0]
+def _meet(agent: Agent, tasks: Tensor) -> None:
+    agent.begin(len(tasks))
+    if agent.oracle:
+        agent.reveal(tasks)
 
 
-def _flattened(agent: Agent, num_tasks: int, copies: int) -> tuple[Act, Observe]:
-    """Every copy of every task as a task of its own."""
+def _learning(agent: Agent, num_tasks: int, copies: int) -> tuple[Act, Observe]:
+    """Acts and learns in every copy of every task as in a task of its own; episodes start now."""
+    agent.started(torch.ones(num_tasks * copies, dtype=torch.bool))
 
     def act(state: Tensor) -> Tensor:
         return agent.act(state.flatten(0, 1)).unflatten(0, (num_tasks, copies))

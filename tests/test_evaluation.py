@@ -100,10 +100,96 @@ def test_more_exploration_than_an_episode_goes_on_in_the_next():
     agent = Still()
     agent.begin(4)
     family = Navigation(max_steps=3)
-    count = explore(agent, family.make_env(family.train_tasks(0), 1, 0), 8, 0)
-    assert count == 8.0
-    states, following = agent.seen[3][0], agent.seen[2][3]
-    assert not torch.equal(states, following)
+    explore(agent, family.make_env(family.train_tasks(0), 1, 0), 8, 0)
+    assert len(agent.seen) == 8
+    assert_close(agent.seen[2][0], agent.seen[1][3])
+    assert not torch.isclose(agent.seen[3][0], agent.seen[2][3]).any()
+
+
+def test_a_task_that_is_done_starts_anew_while_the_others_go_on():
+    class Walker(Still):
+        """Walks east, and notes where episodes start."""
+
+        def begin(self, num_tasks):
+            super().begin(num_tasks)
+            self.starts = []
+
+        def started(self, where):
+            self.starts.append(where)
+
+        def explore(self, state, low, high, generator):
+            return torch.tensor([0.1, 0.0]).expand_as(state)
+
+    agent = Walker()
+    agent.begin(2)
+    family = Navigation(train_goals=[[1, 0], [-1, 0]], num_train_tasks=2, noise=0.0, radius=0.5)
+    explore(agent, family.make_env(family.train_tasks(0), 1, 0), 9, 0)
+    assert torch.stack(agent.starts).tolist() == [
+        [True, True],
+        *([False, False],) * 3,
+        [True, False],
+        *([False, False],) * 3,
+        [True, False],
+        [False, False],
+    ]
+    here = torch.stack([state[:, 0] for state, _, _, _ in agent.seen])
+    assert_close(here[:, 0], torch.tensor([0.0, 1, 2, 3, 0, 1, 2, 3, 0]) / 10)
+    assert_close(here[:, 1], torch.arange(9) / 10)
+
+
+class Counter(Still):
+    """Goes on counting what it observes in every copy of its own."""
+
+    def __init__(self):
+        self.forks = []
+
+    def begin(self, num_tasks):
+        super().begin(num_tasks)
+        self.count = torch.zeros(num_tasks)
+
+    def observe(self, state, action, reward, following):
+        self.count = self.count + (~reward.isnan())
+
+    def fork(self, copies):
+        other = Counter()
+        other.count = self.count.repeat_interleave(copies)
+        self.forks.append(other)
+        return other
+
+
+def test_an_agent_that_learns_on_does_so_in_every_copy_for_itself():
+    agent = Counter()
+    meta_test(agent, Navigation(max_steps=7), SMALL)
+    (fork,) = agent.forks
+    assert_close(fork.count, torch.full((40,), 5.0 + 7.0))
+    assert_close(agent.count, torch.full((20,), 7.0))  # begun anew for first episodes
+
+
+class Oracle(Still):
+    """Notes what is revealed to it."""
+
+    oracle = True
+
+    def __init__(self):
+        self.told_tasks = []
+
+    def reveal(self, tasks):
+        self.told_tasks.append(tasks)
+
+
+class Pretender(Oracle):
+    """Would listen, but does not say that it is an oracle."""
+
+    oracle = False
+
+
+def test_parameters_are_revealed_to_oracles_only():
+    family, oracle, pretender = Navigation(max_steps=2), Oracle(), Pretender()
+    meta_test(oracle, family, SMALL)
+    meta_test(pretender, family, SMALL)
+    tasks = torch.cat((family.test_tasks(6, 0), family.train_tasks(0)))
+    assert_close(oracle.told_tasks, [tasks, tasks.repeat_interleave(2, 0)])
+    assert pretender.told_tasks == []
 
 
 def test_no_exploration_is_allowed():

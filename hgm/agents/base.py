@@ -15,13 +15,25 @@ class Agent(ABC):
     """Meets ``T`` unknown tasks at once, each for itself, and knows of each what it has observed.
 
     Nothing else reaches it: neither task parameters nor training data of other tasks than its own
-    training tasks. :func:`hgm.evaluation.meta_test` drives it: :meth:`begin`, then
+    training tasks. :func:`hgm.evaluation.meta_test` drives it: :meth:`begin`, then :meth:`started`,
     :meth:`explore` and :meth:`observe` for the exploration budget, then :meth:`act`.
+
+    Attributes:
+        oracle: Whether the agent is told the tasks' hidden parameters, by :meth:`reveal` after
+            every :meth:`begin`: for upper bounds only, and reports say so.
     """
+
+    oracle = False
 
     @abstractmethod
     def begin(self, num_tasks: int) -> None:
         """Forgets everything observed, and meets ``T`` new tasks."""
+
+    def reveal(self, tasks: Tensor) -> None:  # noqa: B027 (optional)
+        """Tells an oracle the parameters of the tasks that it met, ``(T, k)``."""
+
+    def started(self, where: Tensor) -> None:  # noqa: B027 (optional)
+        """Episodes start anew in the tasks ``where (T,)`` is True, before the next action there."""
 
     @abstractmethod
     def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
@@ -37,6 +49,17 @@ class Agent(ABC):
     @abstractmethod
     def act(self, state: Tensor) -> Tensor:
         """Actions ``(T, ..., m)`` at states ``(T, ..., n)``, by what is known of every task."""
+
+    def fork(self, copies: int) -> Agent | None:
+        """An agent that meets every task ``copies`` times and knows of each what this one knows.
+
+        For agents that go on learning within the episodes that are scored, each copy for itself, as
+        recurrent ones must. None where what was explored is all that an agent uses.
+
+        Args:
+            copies: Number of copies; those of a task follow each other, ``(T * copies,)``.
+        """
+        return None
 
     def told(self, geometry: Geometry, coords: Tensor) -> Callable[[Tensor], Tensor] | None:
         """How the agent would act if it were told the true group and every task's place in it.

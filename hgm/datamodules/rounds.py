@@ -1,18 +1,15 @@
-"""Rounds of collecting and replaying, which can be stopped and resumed anywhere."""
+"""Rounds of gathering and learning, which can be stopped and resumed anywhere."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torchrl.checkpoint import GlobalRNGState
-from torchrl.data import LazyTensorStorage, ReplayBuffer
-
-from hgm.datamodules.collection import Collection
 
 _COLLECT, _REPLAY, _GLOBAL = range(3)
 """Purposes of seeds."""
@@ -24,36 +21,55 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1)[0])
 
 
+class Source(ABC):
+    """What a round gathers, and the batches that it makes of all that was gathered."""
+
+    @abstractmethod
+    def collect(self, number: int, seed: int) -> None:
+        """Gathers in round ``number``; environments draw from the seed, policies from torch's."""
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator) -> Sequence[TensorDictBase]:
+        """The batches of a round, the same for the same generator."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered, and where it stands."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the environments; what was gathered stays."""
+
+
 class Rounds:
-    """An iterator over batches ``[B]``: every round collects once, and replays many times.
+    """An iterator over batches: every round gathers once, and yields many batches.
 
     Exploration and losses draw from torch's global generator, which the first step seeds, and
     which is part of the state. Environment and replay draw from seeds of their own every round.
 
     Args:
-        collection: Where transitions come from.
+        source: Where batches come from.
         num_rounds: Number of rounds.
-        num_random_rounds: Rounds at the start whose actions are uniform.
-        shape: Number of batches of a round, and their size ``B``.
-        buffer_size: Transitions that are kept.
+        num_batches: Number of batches of a round.
         seeds: What all seeds derive from.
-        device: Where the buffer is.
+        device: Where batches are drawn.
     """
 
     def __init__(
         self,
-        collection: Collection,
+        source: Source,
         num_rounds: int,
-        num_random_rounds: int,
-        shape: tuple[int, int],
-        buffer_size: int,
+        num_batches: int,
         seeds: tuple[int, ...],
         device: torch.device,
     ) -> None:
-        self._collection, self._shape, self._seeds = collection, shape, seeds
-        self._num_rounds, self._num_random_rounds = num_rounds, num_random_rounds
-        self._buffer = ReplayBuffer(storage=LazyTensorStorage(buffer_size, device=device))
-        self._device = device
+        self.source = source
+        self._num_rounds, self._num_batches = num_rounds, num_batches
+        self._seeds, self._device = seeds, device
         self._random: dict[str, Any] | None = None
         self.position = 0
 
@@ -62,37 +78,26 @@ class Rounds:
             torch.manual_seed(derive_seed(*self._seeds, _GLOBAL))
         else:
             GlobalRNGState().load_state_dict(self._random)
-        num_batches = self._shape[0]
-        while self.position < self._num_rounds * num_batches:
-            number, done = divmod(self.position, num_batches)
+        while self.position < self._num_rounds * self._num_batches:
+            number, done = divmod(self.position, self._num_batches)
             if done == 0:
-                seed = derive_seed(*self._seeds, _COLLECT, number)
-                new = self._collection.collect(seed, number < self._num_random_rounds)
-                self._buffer.extend(new.exclude("task"))
-            # All batches of a round at once: ten times as fast as one by one. Every round has its
-            # own generator, so that a run resumed within it draws the same.
+                self.source.collect(number, derive_seed(*self._seeds, _COLLECT, number))
+            # Every round has its own generator, so that a run resumed within it draws the same.
             generator = torch.Generator(self._device)
-            self._buffer.set_rng(generator.manual_seed(derive_seed(*self._seeds, _REPLAY, number)))
-            drawn = self._buffer.sample(math.prod(self._shape)).reshape(self._shape)
-            for batch in drawn[done:].unbind(0):
+            generator.manual_seed(derive_seed(*self._seeds, _REPLAY, number))
+            for batch in self.source.draw(generator)[done:]:
                 self.position += 1
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Position, buffer, running episodes and random numbers."""
+        """Position, source and random numbers."""
         return {
             "position": self.position,
-            "buffer": self._buffer.state_dict(),
-            "collection": self._collection.state_dict(),
+            "source": self.source.state_dict(),
             "random": GlobalRNGState().state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`; random numbers are restored when iteration starts."""
         self.position, self._random = state["position"], state["random"]
-        self._buffer.load_state_dict(state["buffer"])
-        self._collection.load_state_dict(state["collection"])
-
-    def close(self) -> None:
-        """Closes the environments; what was collected stays."""
-        self._collection.close()
+        self.source.load_state_dict(state["source"])

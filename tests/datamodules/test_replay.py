@@ -83,7 +83,7 @@ def test_frames_are_whole_rounds_of_all_environments(num_frames, frames_per_batc
     data = replay(num_frames=num_frames, frames_per_batch=frames_per_batch)
     assert data.num_frames == expected
     stream(data)
-    assert len(data._rounds._buffer) == expected
+    assert len(data._rounds.source._buffer) == expected
 
 
 def test_the_base_task_alone():
@@ -124,7 +124,7 @@ def test_episodes_run_on_from_round_to_round():
     seen = []
     for index, _ in enumerate(data.train_dataloader()):
         if index % 3 == 0:
-            seen.append(data._rounds._buffer[:].reshape(64, 2).clone())
+            seen.append(data._rounds.source._buffer[:].reshape(64, 2).clone())
     steps = torch.cat(seen, 1)
     assert_close(steps["next", "observation"][:, :-1], steps["observation"][:, 1:])
     assert not steps["next", "done"].any()
@@ -133,7 +133,7 @@ def test_episodes_run_on_from_round_to_round():
 def test_the_buffer_forgets():
     data = replay(buffer_size=128)
     stream(data)
-    assert len(data._rounds._buffer) == 128
+    assert len(data._rounds.source._buffer) == 128
 
 
 # --- heredity -----------------------------------------------------------------------------------
@@ -174,9 +174,9 @@ def test_every_task_teaches():
     data = replay(family, random_frames=0, geometry=geometry_of(family))
     rounds = iter(data.train_dataloader())
     next(rounds)
-    envs = data._rounds._collection._env
+    envs = data._rounds.source._collection._env
     assert envs.batch_size == (4, 16)
-    assert (data._rounds._collection._current["task"][:, 0, 0] == torch.arange(4)).all()
+    assert (data._rounds.source._collection._current["task"][:, 0, 0] == torch.arange(4)).all()
 
 
 def test_actions_stay_in_the_range_of_every_task():
@@ -371,7 +371,7 @@ def test_under_a_trainer(tmp_path):
     assert model.sizes == [16] * 12
     assert len(model.scores) == 5  # sanity check, three validations, test
     assert len(set(model.scores)) == 2
-    assert data._rounds._collection._env.is_closed
+    assert data._rounds.source._collection._env.is_closed
 
 
 # --- refusals -----------------------------------------------------------------------------------

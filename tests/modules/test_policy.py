@@ -313,7 +313,7 @@ trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=-1, l
                   enable_progress_bar=False, enable_model_summary=False, callbacks=[Stop()])
 trainer.fit(model, datamodule=data, ckpt_path=ckpt, weights_only=True)
 result = {key: value.double().sum().item() for key, value in model.state_dict().items()}
-result["buffer"] = data._rounds._buffer[:]["observation"].double().sum().item()
+result["buffer"] = data._rounds.source._buffer[:]["observation"].double().sum().item()
 result["step"] = trainer.global_step
 with open(f"{out}/{trainer.global_rank}_{stop}_{bool(ckpt)}.json", "w") as file:
     json.dump(result, file)

@@ -1,0 +1,167 @@
+"""What all DataModules share whose batches a policy in training makes: seeds, state, resuming."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, final
+
+import torch
+import torch.distributed as dist
+from lightning import LightningDataModule
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded
+
+from hgm.checks import check_int
+from hgm.datamodules.base import Batches
+from hgm.datamodules.rounds import Rounds, Source
+from hgm.envs.base import TaskFamily
+
+NUM_ENVS = 64
+"""Environments that run side by side in every process, shared out among the tasks."""
+
+
+class Streamed(LightningDataModule, ABC):
+    """Rounds of running the policy in training, and of batches made of what was gathered.
+
+    Frames and batches are counted per process; every process has its own environments and memory.
+    Training seeds torch's global generator when it starts, from which exploration and losses draw.
+    A resumed run goes on exactly where its checkpoint was written. A subclass sets the sizes below
+    and writes :meth:`_source`.
+
+    Args:
+        family: Where tasks and environments come from.
+        seed: Seed of tasks, environments, exploration and replay.
+
+    Attributes:
+        tasks: Hidden parameters of the training tasks, ``(N, k)``; row 0 is the base task.
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        box: Least and largest actions, ``(2, m)``.
+        num_rounds: Number of rounds.
+        updates_per_round: Batches that a round yields.
+        frames_per_round: Transitions that a round gathers.
+
+    Raises:
+        TypeError: If ``family`` is not a TaskFamily.
+        ValueError: If ``seed`` is out of range, or actions are not bounded.
+    """
+
+    num_rounds: int
+    updates_per_round: int
+    frames_per_round: int
+
+    def __init__(self, family: TaskFamily, seed: int) -> None:
+        super().__init__()
+        if not isinstance(family, TaskFamily):
+            raise TypeError(f"Expected `family` to be a hgm.envs.TaskFamily, got {family!r}.")
+        self.family, self.seed = family, check_int("seed", seed, 0)
+        self.tasks = family.train_tasks(self.seed)
+        self.dim_state, self.dim_action = family.dim_state, family.dim_action
+        self.box = _action_box(family, self.tasks[:1])
+        self._rounds: Rounds | None = None
+        self._restored: dict[str, Any] | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """Number ``N`` of tasks."""
+        return len(self.tasks)
+
+    @property
+    def num_updates(self) -> int:
+        """Batches in all."""
+        return self.num_rounds * self.updates_per_round
+
+    @property
+    def num_frames(self) -> int:
+        """Transitions in all, in whole rounds."""
+        return self.num_rounds * self.frames_per_round
+
+    @abstractmethod
+    def _source(self, device: torch.device) -> Source:
+        """Hook of :meth:`train_dataloader`: gathers with what ``trainer.lightning_module`` has."""
+
+    @final
+    def train_dataloader(self) -> Batches:
+        """Batches, as many as :attr:`num_updates`."""
+        return _Resumable(self.num_updates, self._train)
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Closes the environments; the state stays."""
+        if self._rounds is not None:
+            self._rounds.source.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What every process needs to go on exactly; empty before training."""
+        if self._rounds is None:
+            return {}
+        own = self._rounds.state_dict()
+        ranks = [own] * self._world_size
+        if self._world_size > 1:  # Lightning writes what the first process returns, and no other
+            dist.all_gather_object(ranks, own)
+        return {"ranks": ranks}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps the state until training starts.
+
+        Raises:
+            ValueError: If another number of processes wrote it.
+        """
+        ranks = state_dict["ranks"]
+        if len(ranks) != self._world_size:
+            raise ValueError(
+                f"Expected a checkpoint of {self._world_size} processes, but {len(ranks)} wrote it."
+            )
+        self._restored = ranks[self._rank]
+
+    def _train(self) -> Iterator[TensorDictBase]:
+        """Starts anew or as restored, when the first batch is asked for: Lightning iterates twice.
+
+        Raises:
+            ValueError: If training is resumed without the state of this DataModule.
+        """
+        trainer = self.trainer
+        assert trainer is not None
+        if self._restored is None and trainer.global_step > 0:
+            raise ValueError(
+                f"Expected a checkpoint with the state of {type(self).__name__}, but it has none: "
+                "what was collected before is lost, so that training cannot go on exactly."
+            )
+        device = trainer.strategy.root_device
+        seeds = (self.seed, self._rank)
+        self._rounds = Rounds(
+            self._source(device), self.num_rounds, self.updates_per_round, seeds, device
+        )
+        if self._restored is not None:
+            self._rounds.load_state_dict(self._restored)
+            self._restored = None
+        yield from self._rounds
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+
+class _Resumable(Batches):
+    """Tells Lightning that iteration goes on where it was: the DataModule keeps the state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
+
+
+def _action_box(family: TaskFamily, task: Tensor) -> Tensor:
+    """Least and largest actions ``(2, m)`` of a family."""
+    env = family.make_env(task, 1, 0)
+    spec = env.action_spec
+    env.close()
+    if not isinstance(spec, Bounded):
+        raise ValueError(f"Expected `family` with bounded actions, got the spec {spec}.")
+    return torch.stack((spec.space.low, spec.space.high))[:, 0, 0].cpu()
