@@ -13,6 +13,14 @@ from hgm.checks import check_int, check_real
 from hgm.distributions import BoxTanhNormal
 
 
+class _Joined(nn.Sequential):
+    """A perceptron of several inputs, and what makes a distribution of its outputs."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        net, head = self
+        return head(net(*inputs))
+
+
 class _FixedSpread(nn.Module):
     """Adds a constant standard deviation to means."""
 
@@ -36,8 +44,8 @@ class _StateAction(nn.Module):
         self.register_buffer("_centre", (high + low) / 2)
         self.register_buffer("_half", (high - low) / 2)
 
-    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
-        return self.net(torch.cat((observation, (action - self._centre) / self._half), -1))
+    def forward(self, action: Tensor, *others: Tensor) -> Tensor:
+        return self.net(torch.cat((*others, (action - self._centre) / self._half), -1))
 
 
 def make_actor(
@@ -48,6 +56,7 @@ def make_actor(
     width: int = 64,
     depth: int = 2,
     spread: float | None = None,
+    dim_latent: int = 0,
 ) -> ProbabilisticActor:
     """A stochastic policy from ``observation (n,)`` to ``action (m,)`` in the box [low, high].
 
@@ -62,9 +71,11 @@ def make_actor(
         width: Width of the hidden layers.
         depth: Number of hidden layers.
         spread: Standard deviation before squashing; None: a function of the state, learned.
+        dim_latent: Dimension of ``latent``, a second input that tells the task; 0: there is none.
 
     Raises:
-        ValueError: If a size is below 1, or the bounds are not ``m`` finite, ordered pairs.
+        ValueError: If a size is below 1 (a latent's: below 0), or the bounds are not ``m`` finite,
+            ordered pairs.
 
     Example:
         >>> from tensordict import TensorDict
@@ -77,9 +88,9 @@ def make_actor(
         check_real("spread", spread, 0.0, strict=True)
     outputs = 2 * dim_action if spread is None else dim_action
     head = NormalParamExtractor() if spread is None else _FixedSpread(spread)
-    net = nn.Sequential(_perceptron(dim_state, outputs, width, depth), head)
+    net = _Joined(_perceptron(dim_state + dim_latent, outputs, width, depth), head)
     actor = ProbabilisticActor(
-        TensorDictModule(net, in_keys=["observation"], out_keys=["loc", "scale"]),
+        TensorDictModule(net, in_keys=_inputs(dim_latent), out_keys=["loc", "scale"]),
         in_keys=["loc", "scale"],
         out_keys=["action"],
         distribution_class=BoxTanhNormal,
@@ -94,17 +105,28 @@ def make_actor(
         "width": width,
         "depth": depth,
         "spread": spread,
+        "dim_latent": dim_latent,
     }
     return actor
 
 
 def make_critic(
-    dim_state: int, dim_action: int, low: Tensor, high: Tensor, width: int = 64, depth: int = 2
+    dim_state: int,
+    dim_action: int,
+    low: Tensor,
+    high: Tensor,
+    width: int = 64,
+    depth: int = 2,
+    dim_latent: int = 0,
 ) -> ValueOperator:
     """A value of ``observation (n,)`` and ``action (m,)``; arguments as in :func:`make_actor`."""
     _check_sizes(dim_state, dim_action, low, high)
-    net = _perceptron(dim_state + dim_action, 1, width, depth)
-    return ValueOperator(_StateAction(net, low, high), in_keys=["observation", "action"])
+    net = _perceptron(dim_state + dim_latent + dim_action, 1, width, depth)
+    return ValueOperator(_StateAction(net, low, high), in_keys=["action", *_inputs(dim_latent)])
+
+
+def _inputs(dim_latent: int) -> list[str]:
+    return ["observation", "latent"] if check_int("dim_latent", dim_latent, 0) else ["observation"]
 
 
 def save_policy(path: str | Path, actor: ProbabilisticActor) -> None:

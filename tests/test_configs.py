@@ -24,6 +24,9 @@ EXPERIMENTS = [name for group, name in ALL_FILES if group == "experiment"]
 DELIBERATE = {  # (group, name, key): values that differ from the constructor's default on purpose
     ("env", "sphere", "dim_state"): 3,
     ("env", "sphere", "num_train_tasks"): 8,
+    ("model", "contrastive_pearl", "inference.momentum"): 0.0,
+    ("model", "contrastive_pearl", "inference.similarity"): "cosine",
+    ("model", "contrastive_pearl", "inference.explores"): False,
 }
 OFFERED = {  # arguments without a default that train.py fills in
     "data": {"family", "seed"},
@@ -134,8 +137,9 @@ def test_values_are_the_constructors_defaults(group, name):
             value = node[key]
             if OmegaConf.is_list(value):
                 value, default = list(value), list(default)
-            if (group, name, key) in DELIBERATE and not path:
-                assert value == DELIBERATE[group, name, key]
+            place = (group, name, f"{path}.{key}".strip("."))
+            if place in DELIBERATE:
+                assert value == DELIBERATE[place]
                 assert value != default
             else:
                 assert value == default, f"{path}.{key}"

@@ -61,6 +61,16 @@ def test_episodes_go_on_without_resets(solved):
     assert_close(steps["next", "observation"][:, :, :-1], steps["observation"][:, :, 1:])
 
 
+def test_observers_hear_rewards_until_the_end(solved):
+    heard = []
+    env = FAMILY.make_env(TASKS, 5, 0)
+    returns(env, FAMILY.goal_policy(TASKS), 100, lambda *step: heard.append(step[2]))
+    rewards, steps = torch.stack(heard, -1), solved.trajectories
+    assert (rewards.isnan() == ~steps["mask"]).all()
+    assert rewards.isnan().any()
+    assert_close(rewards[steps["mask"]], steps["next", "reward"][..., 0][steps["mask"]])
+
+
 def test_success_is_termination(solved):
     assert solved.success.all()
     lazy = run(constant(0.0), max_steps=10)

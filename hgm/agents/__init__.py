@@ -1,6 +1,8 @@
 """Agents: they meet tasks they do not know, learn from transitions, and act."""
 
 from hgm.agents.base import Agent
+from hgm.agents.context import ContextAgent
 from hgm.agents.hereditary import HereditaryActor, HereditaryAgent
+from hgm.agents.random import RandomAgent
 
-__all__ = ["Agent", "HereditaryActor", "HereditaryAgent"]
+__all__ = ["Agent", "ContextAgent", "HereditaryActor", "HereditaryAgent", "RandomAgent"]

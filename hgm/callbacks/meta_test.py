@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+import torch
+from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from hgm.callbacks.base import TrainingReport
 from hgm.evaluation import MetaTest, meta_test, regret_metrics
 
+_FEW = 10
+"""Episodes per task of a validation."""
 
-class MetaTestReport(Callback):
+
+class MetaTestReport(TrainingReport):
     """Meta-tests a module's ``agent`` after Lightning's own test, and writes what came out, once.
+
+    If the module is trained, it is also tested before, and at every validation, with fewer
+    episodes: the learning curve.
 
     Args:
         run_dir: The run folder.
         protocol: Budgets of the meta-test.
+        checkpoint_every: Updates between two checkpoints.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
         hyperparameters: What TensorBoard's hyperparameter view shows.
         seed: Seed of tasks, environments and exploration.
@@ -34,49 +42,66 @@ class MetaTestReport(Callback):
         self,
         run_dir: str | Path,
         protocol: MetaTest | None = None,
+        checkpoint_every: int = 1000,
         started: float | None = None,
         hyperparameters: dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        self.run_dir = Path(run_dir)
+        super().__init__(run_dir, checkpoint_every, started, hyperparameters, seed)
         self.protocol = MetaTest() if protocol is None else protocol
-        self.started = time.perf_counter() if started is None else started
-        self.hyperparameters, self.seed = hyperparameters or {}, seed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tests what has learned nothing yet."""
+        if not self.curve:
+            self.on_validation_end(trainer, pl_module)
+
+    def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
+        if not trainer.is_global_zero:
+            return {}
+        protocol = replace(self.protocol, num_episodes=_FEW, num_first_episodes=1)
+        metrics = regret_metrics([self._test(trainer, module, protocol, lambda part: None)])
+        keys = ("return", "regret_mean", "regret_train_tasks")
+        found = {key: metrics[key] for key in keys if key in metrics}
+        if trainer.logger is not None:
+            values = {f"val/{key}": value for key, value in found.items()}
+            trainer.logger.log_metrics(values, step=trainer.global_step)
+        return found
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tests, writes files and figure, and prints the table."""
         if not trainer.is_global_zero:
             return
-        console = Console()
-        agent: Any = pl_module.agent
-        with Status("meta-test", console=console) as status:
-            scores = meta_test(
-                agent,
-                trainer.datamodule.family,  # type: ignore[attr-defined]
+        with Status("meta-test", console=Console()) as status:
+            scores = self._test(
+                trainer,
+                pl_module,
                 self.protocol,
-                self.seed,
                 lambda part: status.update(f"meta-test: {part}"),
             )
-        scores["adapts"] = bool(getattr(agent, "adapts", True))
+        agent: Any = pl_module.agent
+        scores |= {"adapts": getattr(agent, "adapts", True), "oracle": agent.oracle}
+        scores["curve"] = self.curve
         (self.run_dir / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
-        metrics = regret_metrics([scores]) | {"adapts": scores["adapts"]}
-        metrics["wall_seconds"] = round(time.perf_counter() - self.started, 3)
-        (self.run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        figure = regret_figure([scores])
-        figure.savefig(self.run_dir / "regret.png", dpi=110)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_figure("regret", figure)
-            numbers = {
-                f"test/{key}": float(value)
-                for key, value in metrics.items()
-                if isinstance(value, int | float)
-            }
-            trainer.logger.log_hyperparams(self.hyperparameters, numbers)
-            trainer.logger.save()
-        console.print(regret_table(metrics))
+        figures = {"regret": regret_figure([scores])}
+        if self.curve:
+            figures["learning"] = learning_figure(self.curve)
+        self._draw(trainer, figures, trainer.global_step)
+        metrics = regret_metrics([scores]) | {key: scores[key] for key in ("adapts", "oracle")}
+        if self.curve:
+            metrics |= {key: self.curve[-1][key] for key in ("updates", "frames")}
+        self._publish(trainer, metrics, regret_table)
         if not scores["adapts"]:
-            console.print("[bold red]No symmetry to use[/]: the base policy acts everywhere.")
-        console.print(f"Everything is in [bold]{self.run_dir}[/bold]", soft_wrap=True)
+            Console().print("[bold red]No symmetry to use[/]: the base policy acts everywhere.")
+        if scores["oracle"]:
+            Console().print("[bold yellow]An oracle[/]: it was told the tasks' parameters.")
+
+    def _test(
+        self, trainer: Trainer, module: Any, protocol: MetaTest, advance: Callable[[str], None]
+    ) -> dict[str, Any]:
+        family = trainer.datamodule.family  # type: ignore[attr-defined]
+        with torch.random.fork_rng(devices=[]):  # training must not notice
+            torch.manual_seed(self.seed)
+            return meta_test(module.agent, family, protocol, self.seed, advance)
 
 
 def report_experiment(run_dir: Path, seconds: float) -> None:
@@ -165,5 +190,26 @@ def regret_figure(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.axhline(0, c="0.7", lw=0.8, zorder=0)
     axes.set_xlabel("distance to the nearest training task")
     axes.set_ylabel(f"{score} on the task's own reward")
+    axes.legend(frameon=False)
+    return figure
+
+
+def learning_figure(curve: Sequence[dict[str, float]]) -> Figure:
+    """Regret, or return, of test and training tasks against the environment steps of training."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    frames = [point["frames"] for point in curve]
+    for key, label in (
+        ("regret_mean", "test tasks"),
+        ("regret_train_tasks", "training tasks"),
+    ):
+        if all(key in point for point in curve):
+            axes.plot(frames, [point[key] for point in curve], label=label, marker=".")
+            axes.set_ylabel("regret")
+            axes.set_yscale("symlog", linthresh=0.1)
+    if not axes.lines:
+        axes.plot(frames, [point["return"] for point in curve], label="test tasks", marker=".")
+        axes.set_ylabel("return")
+    axes.set_xlabel("environment steps of training")
     axes.legend(frameon=False)
     return figure

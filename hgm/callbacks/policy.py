@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning import Trainer
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
-from hgm.checks import check_int
+from hgm.callbacks.base import TrainingReport
 from hgm.rollouts import returns
 
 _NUM_SHOWN = 12
 
 
-class PolicyReport(Callback):
-    """Writes what :class:`~hgm.modules.Policy` learned, on the first process.
+class PolicyReport(TrainingReport):
+    """Writes what :class:`~hgm.modules.Policy` learned, on the first process."""
 
-    ``checkpoints/last.ckpt`` is renewed while training goes on: ``ckpt_path=`` resumes from it.
-
-    Args:
-        run_dir: The run folder.
-        checkpoint_every: Updates between two checkpoints.
-        started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
-        hyperparameters: What TensorBoard's hyperparameter view shows.
-        seed: Seed of the rollouts shown.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        run_dir: str | Path,
-        checkpoint_every: int = 1000,
-        started: float | None = None,
-        hyperparameters: dict[str, Any] | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.run_dir = Path(run_dir)
-        self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
-        self.started = time.perf_counter() if started is None else started
-        self.hyperparameters, self.seed = hyperparameters or {}, seed
-        self.curve: list[tuple[int, float]] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Renews the checkpoint."""
-        if trainer.global_step % self.checkpoint_every == 0:
-            self._save(trainer)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the return."""
-        self.curve.append((trainer.global_step, float(trainer.callback_metrics["val/return"])))
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the last checkpoint."""
-        self._save(trainer)
+    def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
+        return {"return": float(trainer.callback_metrics["val/return"])}
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes files and figures, and prints the table."""
@@ -72,30 +28,16 @@ class PolicyReport(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         pl_module.save(self.run_dir / "policy.pt")
         figures = {"rollouts": rollouts_figure(pl_module.actor, data, self.seed)}
-        optimum = pl_module.metrics.get("optimal_return")
         if self.curve:
-            figures["return"] = curve_figure(self.curve, optimum)
+            figures["return"] = curve_figure(self.curve, pl_module.metrics.get("optimal_return"))
+        self._draw(trainer, figures, trainer.global_step)
         metrics = {
             **pl_module.metrics,
             "num_updates": trainer.global_step,
             "num_frames": data.num_frames,
             "num_tasks": data.num_tasks,
-            "wall_seconds": round(time.perf_counter() - self.started, 3),
         }
-        (self.run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        for name, figure in figures.items():
-            figure.savefig(self.run_dir / f"{name}.png", dpi=110)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            for name, figure in figures.items():
-                trainer.logger.experiment.add_figure(name, figure, trainer.global_step)
-            numbers = {f"test/{key}": float(value) for key, value in metrics.items()}
-            trainer.logger.log_hyperparams(self.hyperparameters, numbers)
-            trainer.logger.save()
-        Console().print(summary(metrics))
-        Console().print(f"Everything is in [bold]{self.run_dir}[/bold]", soft_wrap=True)
-
-    def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt")
+        self._publish(trainer, metrics, summary)
 
 
 def summary(metrics: dict[str, Any]) -> Table:
@@ -115,12 +57,13 @@ def summary(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def curve_figure(curve: list[tuple[int, float]], optimum: float | None) -> Figure:
+def curve_figure(curve: list[dict[str, float]], optimum: float | None) -> Figure:
     """Return of the deterministic policy against updates."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
-    steps, values = zip(*curve, strict=True)
-    axes.plot(steps, values, label="policy")
+    axes.plot(
+        [point["updates"] for point in curve], [point["return"] for point in curve], label="policy"
+    )
     if optimum is not None:
         axes.axhline(optimum, c="0.5", ls="--", lw=1, label="optimum")
         axes.legend(frameon=False)

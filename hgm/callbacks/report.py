@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
+from lightning import LightningModule, Trainer
 from rich.table import Table
 
+from hgm.callbacks.base import Report
 from hgm.callbacks.figures import discovery_figures
 from hgm.metrics import truth_metrics
 
 _STYLES = {"found": "bold green", "partial": "bold yellow", "none": "bold red"}
 
 
-class DiscoveryReport(Callback):
-    """Writes what :class:`~hgm.modules.Discovery` found, once, on the first process.
-
-    Args:
-        run_dir: The run folder.
-        started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
-        hyperparameters: What TensorBoard's hyperparameter view shows.
-    """
-
-    def __init__(
-        self,
-        run_dir: str | Path,
-        started: float | None = None,
-        hyperparameters: dict[str, Any] | None = None,
-    ) -> None:
-        self.run_dir = Path(run_dir)
-        self.started = time.perf_counter() if started is None else started
-        self.hyperparameters = hyperparameters or {}
+class DiscoveryReport(Report):
+    """Writes what :class:`~hgm.modules.Discovery` found, once, on the first process."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a checkpoint: Lightning's own would not, as no optimiser has stepped."""
-        trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt")
+        self._save(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes files and figures, and prints the table."""
@@ -49,29 +30,10 @@ class DiscoveryReport(Callback):
         geometry.save(self.run_dir / "geometry.pt")
         metrics = {**pl_module.metrics, **truth_metrics(geometry, data.family, data.tasks)}
         start = time.perf_counter()
-        for name, figure in discovery_figures(pl_module, data, metrics).items():
-            figure.savefig(self.run_dir / f"{name}.png", dpi=110)
-            if isinstance(trainer.logger, TensorBoardLogger):
-                trainer.logger.experiment.add_figure(name, figure, pl_module.num_steps)
+        self._draw(trainer, discovery_figures(pl_module, data, metrics), pl_module.num_steps)
         seconds = {**pl_module.seconds, "figures": time.perf_counter() - start}
         metrics["phase_seconds"] = {name: round(value, 3) for name, value in seconds.items()}
-        metrics["wall_seconds"] = round(time.perf_counter() - self.started, 3)
-        (self.run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        self._log(trainer, metrics)
-        Console().print(summary(geometry, metrics))
-        Console().print(f"Everything is in [bold]{self.run_dir}[/bold]", soft_wrap=True)
-
-    def _log(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
-        if not isinstance(trainer.logger, TensorBoardLogger):
-            return
-        numbers = {
-            f"test/{name}": float(value)
-            for name, value in metrics.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        trainer.logger.log_hyperparams(self.hyperparameters, numbers)
-        trainer.logger.log_metrics(numbers)
-        trainer.logger.save()
+        self._publish(trainer, metrics, lambda metrics: summary(geometry, metrics))
 
 
 def summary(geometry: Any, metrics: dict[str, Any]) -> Table:

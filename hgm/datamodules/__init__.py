@@ -1,8 +1,9 @@
 """Sources of transitions for Lightning: collected from a family, or stored on disk."""
 
+from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
 from hgm.datamodules.tasks import Tasks
 from hgm.datamodules.transitions import Transitions
 
-__all__ = ["Replay", "StoredTransitions", "Tasks", "Transitions"]
+__all__ = ["MetaReplay", "Replay", "StoredTransitions", "Tasks", "Transitions"]

@@ -56,6 +56,8 @@ class Replay(Streamed):
         ValueError: If an argument is out of range, or the geometry is not one of this family.
     """
 
+    kind = "replay"
+
     def __init__(
         self,
         family: TaskFamily,

@@ -10,8 +10,6 @@ import torch
 import torch.distributed as dist
 from lightning import LightningDataModule
 from tensordict import TensorDictBase
-from torch import Tensor
-from torchrl.data import Bounded
 
 from hgm.checks import check_int
 from hgm.datamodules.base import Batches
@@ -27,14 +25,15 @@ class Streamed(LightningDataModule, ABC):
 
     Frames and batches are counted per process; every process has its own environments and memory.
     Training seeds torch's global generator when it starts, from which exploration and losses draw.
-    A resumed run goes on exactly where its checkpoint was written. A subclass sets the sizes below
-    and writes :meth:`_source`.
+    A resumed run goes on exactly where its checkpoint was written. A subclass sets
+    ``kind`` and sizes, and writes :meth:`_source`.
 
     Args:
         family: Where tasks and environments come from.
         seed: Seed of tasks, environments, exploration and replay.
 
     Attributes:
+        kind: What batches hold: the name that modules know it by.
         tasks: Hidden parameters of the training tasks, ``(N, k)``; row 0 is the base task.
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
@@ -48,6 +47,7 @@ class Streamed(LightningDataModule, ABC):
         ValueError: If ``seed`` is out of range, or actions are not bounded.
     """
 
+    kind: str
     num_rounds: int
     updates_per_round: int
     frames_per_round: int
@@ -59,7 +59,7 @@ class Streamed(LightningDataModule, ABC):
         self.family, self.seed = family, check_int("seed", seed, 0)
         self.tasks = family.train_tasks(self.seed)
         self.dim_state, self.dim_action = family.dim_state, family.dim_action
-        self.box = _action_box(family, self.tasks[:1])
+        self.box = family.action_box()
         self._rounds: Rounds | None = None
         self._restored: dict[str, Any] | None = None
 
@@ -155,13 +155,3 @@ class _Resumable(Batches):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         pass
-
-
-def _action_box(family: TaskFamily, task: Tensor) -> Tensor:
-    """Least and largest actions ``(2, m)`` of a family."""
-    env = family.make_env(task, 1, 0)
-    spec = env.action_spec
-    env.close()
-    if not isinstance(spec, Bounded):
-        raise ValueError(f"Expected `family` with bounded actions, got the spec {spec}.")
-    return torch.stack((spec.space.low, spec.space.high))[:, 0, 0].cpu()

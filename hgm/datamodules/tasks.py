@@ -18,6 +18,7 @@ class Tasks(LightningDataModule):
 
     Raises:
         TypeError: If ``family`` is not a TaskFamily.
+        ValueError: If ``seed`` is out of range, or actions are not bounded.
     """
 
     def __init__(self, family: TaskFamily, seed: int = 0) -> None:
@@ -28,6 +29,7 @@ class Tasks(LightningDataModule):
         self.tasks = family.train_tasks(self.seed)
         self.num_tasks = len(self.tasks)
         self.dim_state, self.dim_action = family.dim_state, family.dim_action
+        self.box = family.action_box()
 
     def test_dataloader(self) -> list[Tensor]:
         """The indices of the training tasks, ``(N,)``."""

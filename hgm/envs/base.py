@@ -10,6 +10,7 @@ from typing import final
 import torch
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
+from torchrl.data import Bounded
 from torchrl.envs import EnvBase
 
 _TEST_TASKS = 1_000_003
@@ -138,6 +139,20 @@ class TaskFamily(ABC):
     def test_tasks(self, num: int, seed: int) -> Tensor:
         """Meta-test tasks of a seed, ``(num, k)``, independent of the training tasks."""
         return self._test_tasks(num, torch.Generator().manual_seed(seed + _TEST_TASKS))
+
+    @final
+    def action_box(self) -> Tensor:
+        """Least and largest actions, ``(2, m)``.
+
+        Raises:
+            ValueError: If actions are not bounded.
+        """
+        env = self.make_env(self.train_tasks(0)[:1], 1, 0)
+        spec = env.action_spec
+        env.close()
+        if not isinstance(spec, Bounded):
+            raise ValueError(f"Expected bounded actions, got the spec {spec}.")
+        return torch.stack((spec.space.low, spec.space.high))[:, 0, 0].cpu()
 
     def separation(self, tasks: Tensor, others: Tensor) -> Tensor:
         """How far tasks are apart, ``(T, k)`` and ``(N, k)`` to ``(T, N)``, in the family's units.

@@ -1,7 +1,9 @@
 """LightningModules: what a Trainer trains."""
 
+from hgm.modules.contextual import Contextual
 from hgm.modules.discovery import Discovery
 from hgm.modules.hereditary import Hereditary
 from hgm.modules.policy import Policy
+from hgm.modules.random import Random
 
-__all__ = ["Discovery", "Hereditary", "Policy"]
+__all__ = ["Contextual", "Discovery", "Hereditary", "Policy", "Random"]

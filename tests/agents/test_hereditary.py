@@ -148,7 +148,7 @@ def test_transitions_that_are_none_teach_nothing():
     reward = -(following - GOAL).norm(dim=-1)
     for agent in agents:
         agent.observe(following, following, reward, following)
-    agents[1].observe(following, following, torch.full((2,), math.nan).double(), 1e3 * following)
+    agents[1].observe(following, following, torch.full((2,), math.nan).double(), following.flip(0))
     assert_close(agents[0].coords, agents[1].coords)
 
 

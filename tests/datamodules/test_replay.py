@@ -429,7 +429,7 @@ class Wild(Navigation):
 
 
 def test_actions_must_be_bounded():
-    with pytest.raises(ValueError, match="`family` with bounded actions"):
+    with pytest.raises(ValueError, match="bounded actions"):
         replay(Wild())
 
 

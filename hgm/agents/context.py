@@ -1,0 +1,86 @@
+"""One policy for all tasks, told by a latent which task it is in."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from hgm.agents.base import Agent
+from hgm.inference.base import TaskInference
+
+
+class ContextAgent(Agent):
+    """Sums up what the transitions of a task tell, and hands the latent to a policy.
+
+    It explores as the policy would in a task that is drawn from the belief, anew for every episode
+    (posterior sampling), unless it has a policy of its own for that.
+
+    Args:
+        actor: From ``observation`` and ``latent`` to ``action``.
+        inference: From transitions to latents.
+        explorer: The same, for exploring, told what is known so far; None samples the belief.
+    """
+
+    def __init__(
+        self,
+        actor: TensorDictModuleBase,
+        inference: TaskInference,
+        explorer: TensorDictModuleBase | None = None,
+    ) -> None:
+        self.actor, self.inference, self.explorer = actor, inference, explorer
+        self.oracle = inference.oracle
+
+    def begin(self, num_tasks: int) -> None:
+        """Knows nothing: the belief is the prior."""
+        self._total = torch.zeros(
+            num_tasks, self.inference.dim_statistic, device=self.inference.device
+        )
+        self._latent = self._guess = self.inference.read(self._total)
+
+    def reveal(self, tasks: Tensor) -> None:
+        """Takes the parameters as latents."""
+        self._latent = self._guess = tasks.to(self._total)
+
+    @torch.no_grad()
+    def started(self, where: Tensor) -> None:
+        """Guesses anew."""
+        if not self.oracle:
+            guess = self.inference.read(self._total, sample=True)
+            self._guess = torch.where(where[:, None], guess, self._guess)
+
+    @torch.no_grad()
+    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+        """Adds the transition's statistic to what is known of its task."""
+        if self.oracle:
+            return
+        given = ~reward.isnan()[:, None]
+        after = {"observation": following, "reward": reward.nan_to_num()[:, None]}
+        seen = {"observation": state, "action": action, "next": after}
+        statistic = self.inference.embed(TensorDict(seen, [len(state)]))
+        self._total = self._total + torch.where(given, statistic, 0.0)
+        self._latent = self.inference.read(self._total)
+
+    def act(self, state: Tensor) -> Tensor:
+        """The policy's actions, told what is known of every task."""
+        return self._told(self.actor, self._latent, state)
+
+    def explore(
+        self, state: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Sampled actions of the explorer, or of the policy, told a guess."""
+        alone = self.explorer is None
+        actor, latent = (self.actor, self._guess) if alone else (self.explorer, self._latent)
+        seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+        with torch.random.fork_rng(), set_exploration_type(ExplorationType.RANDOM):
+            torch.manual_seed(seed)
+            return self._told(actor, latent, state).clamp(low, high)
+
+    @torch.no_grad()
+    def _told(self, actor: TensorDictModuleBase, latent: Tensor, state: Tensor) -> Tensor:
+        latent = latent.view(len(latent), *(1,) * (state.dim() - 2), -1)
+        latent = latent.expand(*state.shape[:-1], -1)
+        entries = {"observation": state, "latent": latent}
+        return actor(TensorDict(entries, state.shape[:-1]))["action"]

@@ -1,0 +1,194 @@
+"""Trials of an agent in training, and batches of what many learners saw, replayed at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import LazyTensorStorage, ReplayBuffer
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from hgm.agents.base import Agent
+from hgm.checks import check_int
+from hgm.datamodules.base import KEYS, check_finite
+from hgm.datamodules.rounds import Source
+from hgm.datamodules.streamed import NUM_ENVS, Streamed
+from hgm.envs.base import TaskFamily
+
+
+class MetaReplay(Streamed):
+    """Rounds of trials in all training tasks, and batches of learners for meta-training.
+
+    A round is one trial in each of 64 environments: the LightningModule's ``agent`` meets every
+    environment as an unknown task, explores for ``explore_length`` transitions as it would in a new
+    task, then acts for ``act_length`` transitions by what it found out: with sampled actions, as
+    TorchRL's exploration type asks for.
+
+    A batch holds learners ``[L]``: a task each, ``task (L, 1)``, with ``transitions [L, B]`` of any
+    trial of the task, and ``context [L, 2, E]``, the explorations of two of its latest trials, of
+    which the first transitions count, a random number of them: their ``weight (L, 2, E)`` is 1.
+
+    Args:
+        family: Where tasks and environments come from.
+        num_frames: Transitions collected in all, the last round rounded up.
+        explore_length: Transitions ``E`` that a trial explores.
+        act_length: Transitions of a trial afterwards.
+        updates_per_round: Batches that a round yields.
+        num_learners: Learners ``L`` in a batch.
+        batch_size: Transitions ``B`` of a learner.
+        random_rounds: Rounds at the start whose actions are uniform.
+        buffer_size: Transitions that are kept.
+        context_size: Explorations that are kept.
+        seed: Seed of tasks, environments, exploration and replay.
+
+    Raises:
+        TypeError: If ``family`` is not a TaskFamily.
+        ValueError: If an argument is out of range.
+    """
+
+    kind = "meta_replay"
+
+    def __init__(
+        self,
+        family: TaskFamily,
+        num_frames: int = 262_144,
+        explore_length: int = 25,
+        act_length: int = 39,
+        updates_per_round: int = 128,
+        num_learners: int = 16,
+        batch_size: int = 32,
+        random_rounds: int = 2,
+        buffer_size: int = 262_144,
+        context_size: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(family, seed)
+        self.explore_length = check_int("explore_length", explore_length, 1)
+        self.act_length = check_int("act_length", act_length, 0)
+        self.num_copies = max(1, NUM_ENVS // self.num_tasks)
+        trials = self.num_tasks * self.num_copies
+        self.frames_per_round = trials * (self.explore_length + self.act_length)
+        self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
+        self.updates_per_round = check_int("updates_per_round", updates_per_round, 1)
+        self.num_learners = check_int("num_learners", num_learners, 1)
+        self.batch_size = check_int("batch_size", batch_size, 1)
+        self.random_rounds = check_int("random_rounds", random_rounds, 0)
+        check_int("buffer_size", buffer_size, self.frames_per_round)
+        check_int("context_size", context_size, trials)
+        self.buffer_size = min(buffer_size, self.num_frames)
+        self.context_size = context_size
+
+    def val_dataloader(self) -> list[Tensor]:
+        """One batch that says nothing: reports run the agent."""
+        return [torch.zeros(1)]
+
+    def test_dataloader(self) -> list[Tensor]:
+        """The same."""
+        return self.val_dataloader()
+
+    def _source(self, device: torch.device) -> Source:
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        return _Trials(self, module.agent, device)
+
+
+class _Trials(Source):
+    """Trials of an agent, and what is kept of them, both interleaved: task i at i, N + i, ..."""
+
+    def __init__(self, data: MetaReplay, agent: Agent, device: torch.device) -> None:
+        self._data, self._agent = data, agent
+        self._env = data.family.make_env(data.tasks, data.num_copies, data.seed, device)
+        space = self._env.action_spec.space
+        self._low, self._high = space.low.flatten(0, 1), space.high.flatten(0, 1)
+        self._transitions, self._explorations = (
+            ReplayBuffer(storage=LazyTensorStorage(size - size % data.num_tasks, device=device))
+            for size in (data.buffer_size, data.context_size)
+        )
+
+    @torch.no_grad()
+    def collect(self, number: int, seed: int) -> None:
+        data, random = self._data, number < self._data.random_rounds
+        self._env.set_seed(seed)
+        self._generator = torch.Generator(self._low.device).manual_seed(seed)
+        self._agent.begin(len(self._low))
+        if self._agent.oracle:
+            self._agent.reveal(data.tasks.repeat_interleave(data.num_copies, 0))
+        with set_exploration_type(ExplorationType.RANDOM):
+            explored = self._run(data.explore_length, learn=True, random=random)
+            acted = self._run(data.act_length, learn=False, random=random)
+        steps = TensorDict.stack((*explored, *acted), -1)
+        check_finite(steps.flatten(1, 2))
+        self._transitions.extend(steps.permute(1, 2, 0).reshape(-1))
+        contexts = TensorDict.stack(explored, -1).transpose(0, 1).flatten(0, 1)
+        self._explorations.extend(contexts.auto_batch_size_(1))
+
+    def draw(self, generator: torch.Generator) -> Sequence[TensorDictBase]:
+        data = self._data
+        shape = (data.updates_per_round, data.num_learners)
+
+        def integers(high: int, *more: int) -> Tensor:
+            size = (*shape, *more)
+            return torch.randint(high, size, generator=generator, device=generator.device)
+
+        # Shares of the tasks as equal as can be: contrasts need learners of different tasks.
+        most = -(-data.num_learners // data.num_tasks) * data.num_tasks
+        luck = torch.rand(shape[0], most, generator=generator, device=generator.device)
+        task = (luck.argsort(-1) % data.num_tasks)[:, : data.num_learners, None]
+        picked = {}
+        for name, buffer, more in (
+            ("transitions", self._transitions, (data.batch_size,)),
+            ("context", self._explorations, (2,)),
+        ):
+            rows = integers(len(buffer) // data.num_tasks, *more)
+            found = buffer[(rows * data.num_tasks + task).flatten()]
+            picked[name] = found.reshape(*shape, *more)
+        length = 1 + integers(data.explore_length, 2, 1)
+        order = torch.arange(data.explore_length, device=generator.device)
+        context = picked["context"].auto_batch_size_(4)
+        context["weight"] = (order < length).float()
+        batches = TensorDict({"task": task, **picked}, shape)
+        return batches.unbind(0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "transitions": self._transitions.state_dict(),
+            "explorations": self._explorations.state_dict(),
+            "env": dict(self._env.state_dict()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._transitions.load_state_dict(state["transitions"])
+        self._explorations.load_state_dict(state["explorations"])
+        self._env.load_state_dict(state["env"])
+
+    def close(self) -> None:
+        self._env.close(raise_if_closed=False)
+
+    def _run(self, num_steps: int, learn: bool, random: bool) -> list[TensorDictBase]:
+        """Transitions ``[N, K]`` of every step, from fresh episodes on."""
+        current, steps = self._env.reset(), []
+        agent, shape = self._agent, self._env.batch_size
+        agent.started(torch.ones_like(self._low[:, 0], dtype=torch.bool))
+        for _ in range(num_steps):
+            state = current["observation"].flatten(0, 1)
+            if random:
+                action = self._low + (self._high - self._low) * torch.rand_like(self._low)
+            elif learn:
+                action = agent.explore(state, self._low, self._high, self._generator)
+            else:
+                action = agent.act(state).clamp(self._low, self._high)
+            moved, current = self._env.step_and_maybe_reset(
+                current.set("action", action.unflatten(0, shape))
+            )
+            steps.append(moved.select(*KEYS))
+            if learn:
+                seen = (moved["observation"], moved["action"], moved["next", "reward"][..., 0])
+                agent.observe(
+                    *(part.flatten(0, 1) for part in (*seen, moved["next", "observation"]))
+                )
+            agent.started(moved["next", "done"].flatten())
+        return steps
