@@ -117,6 +117,23 @@ def run(cfg: DictConfig, started: float = STARTED) -> None:
         raise
 
 
+def restore(run_dir: str | Path) -> tuple[Any, Any]:
+    """Data and model of a finished run, with the weights of its last checkpoint.
+
+    Raises:
+        FileNotFoundError: If the folder is not that of a run.
+    """
+    path = Path(run_dir)
+    if not (path / "config.yaml").is_file():
+        raise FileNotFoundError(f"There is no run at {path}: it has no config.yaml.")
+    data, model, _ = assemble(OmegaConf.load(path / "config.yaml"))
+    checkpoint = path / "checkpoints" / "last.ckpt"
+    if checkpoint.is_file():
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        model.load_state_dict(content["state_dict"])
+    return data, model
+
+
 def settings_of(cfg: DictConfig) -> Any:
     """The configuration as plain data, interpolations resolved."""
     return OmegaConf.to_container(cfg, resolve=True)

@@ -15,13 +15,14 @@ from hgm.inference.base import TaskInference
 class ContextAgent(Agent):
     """Sums up what the transitions of a task tell, and hands the latent to a policy.
 
-    It explores as the policy would in a task that is drawn from the belief, anew for every episode
-    (posterior sampling), unless it has a policy of its own for that.
+    It explores with a policy of its own for that; or as the policy would in a task that is drawn
+    from the belief, anew for every episode (posterior sampling); or uniformly.
 
     Args:
         actor: From ``observation`` and ``latent`` to ``action``.
         inference: From transitions to latents.
-        explorer: The same, for exploring, told what is known so far; None samples the belief.
+        explorer: The same as the actor, for exploring, told what is known so far.
+        guess: Whether to explore by posterior sampling if there is no explorer.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class ContextAgent(Agent):
         actor: TensorDictModuleBase,
         inference: TaskInference,
         explorer: TensorDictModuleBase | None = None,
+        guess: bool = False,
     ) -> None:
         self.actor, self.inference, self.explorer = actor, inference, explorer
+        self.guess = guess
         self.oracle = inference.oracle
 
     def begin(self, num_tasks: int) -> None:
@@ -70,7 +73,9 @@ class ContextAgent(Agent):
     def explore(
         self, state: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Sampled actions of the explorer, or of the policy, told a guess."""
+        """Sampled actions of the explorer, or of the policy, told a guess, or uniform ones."""
+        if self.explorer is None and not self.guess:
+            return super().explore(state, low, high, generator)
         alone = self.explorer is None
         actor, latent = (self.actor, self._guess) if alone else (self.explorer, self._latent)
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))

@@ -30,13 +30,15 @@ class MetaReplay(Streamed):
 
     A batch holds learners ``[L]``: a task each, ``task (L, 1)``, with ``transitions [L, B]`` of any
     trial of the task, and ``context [L, 2, E]``, the explorations of two of its latest trials, of
-    which the first transitions count, a random number of them: their ``weight (L, 2, E)`` is 1.
+    which the first transitions count, a random number of them: their ``weight (L, 2, E)`` is 1,
+    that of the others 0.
 
     Args:
         family: Where tasks and environments come from.
         num_frames: Transitions collected in all, the last round rounded up.
         explore_length: Transitions ``E`` that a trial explores.
         act_length: Transitions of a trial afterwards.
+        shortest_context: The least number of transitions that count.
         updates_per_round: Batches that a round yields.
         num_learners: Learners ``L`` in a batch.
         batch_size: Transitions ``B`` of a learner.
@@ -58,7 +60,8 @@ class MetaReplay(Streamed):
         num_frames: int = 262_144,
         explore_length: int = 25,
         act_length: int = 39,
-        updates_per_round: int = 128,
+        shortest_context: int = 5,
+        updates_per_round: int = 256,
         num_learners: int = 16,
         batch_size: int = 32,
         random_rounds: int = 2,
@@ -69,6 +72,9 @@ class MetaReplay(Streamed):
         super().__init__(family, seed)
         self.explore_length = check_int("explore_length", explore_length, 1)
         self.act_length = check_int("act_length", act_length, 0)
+        self.shortest_context = check_int(
+            "shortest_context", shortest_context, 1, self.explore_length
+        )
         self.num_copies = max(1, NUM_ENVS // self.num_tasks)
         trials = self.num_tasks * self.num_copies
         self.frames_per_round = trials * (self.explore_length + self.act_length)
@@ -146,7 +152,8 @@ class _Trials(Source):
             rows = integers(len(buffer) // data.num_tasks, *more)
             found = buffer[(rows * data.num_tasks + task).flatten()]
             picked[name] = found.reshape(*shape, *more)
-        length = 1 + integers(data.explore_length, 2, 1)
+        least = data.shortest_context
+        length = least + integers(data.explore_length + 1 - least, 2, 1)
         order = torch.arange(data.explore_length, device=generator.device)
         context = picked["context"].auto_batch_size_(4)
         context["weight"] = (order < length).float()

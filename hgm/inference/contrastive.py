@@ -14,6 +14,8 @@ from hgm.checks import check_choice, check_real
 from hgm.inference.base import TaskInference
 
 SIMILARITIES = ("bilinear", "cosine")
+_SHORTEST = 1e-6
+"""Length of a mean below which it is not scaled up in full."""
 
 
 class Contrastive(TaskInference):
@@ -86,8 +88,9 @@ class Contrastive(TaskInference):
         return self._counted(self._encode(self.encoder, transitions))
 
     def read(self, total: Tensor, sample: bool = False) -> Tensor:
-        """Means of the encodings; zero of none."""
-        return total[..., :-1] / total[..., -1:].clamp_min(1)
+        """Means of the encodings, scaled to length sqrt Z; zero of none."""
+        mean = total[..., :-1] / total[..., -1:].clamp_min(1)
+        return self.dim_latent**0.5 * normalize(mean, dim=-1, eps=_SHORTEST)
 
     def infer(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
         """Queries as latents, and their contrast."""
@@ -146,4 +149,4 @@ class Contrastive(TaskInference):
 
     @staticmethod
     def _counted(encoding: Tensor) -> Tensor:
-        return torch.cat((encoding.tanh(), torch.ones_like(encoding[..., :1])), -1)
+        return torch.cat((encoding, torch.ones_like(encoding[..., :1])), -1)

@@ -35,7 +35,7 @@ class Variational(TaskInference):
     learns_from_critic = True
 
     def __init__(
-        self, dim_latent: int = 5, width: int = 64, depth: int = 2, kl_coef: float = 0.01
+        self, dim_latent: int = 5, width: int = 128, depth: int = 3, kl_coef: float = 0.001
     ) -> None:
         super().__init__(dim_latent, width, depth)
         self.kl_coef = check_real("kl_coef", kl_coef, 0.0)

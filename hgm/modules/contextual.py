@@ -65,6 +65,8 @@ class Contextual(OffPolicy):
 
     Args:
         inference: From transitions to latents.
+        guess: Whether agents explore by posterior sampling, where the inference has no exploration
+            policy; otherwise uniformly.
         objective: What the policy minimises; :class:`hgm.objectives.SAC` if None.
         width: Width of the hidden layers of actor and critics.
         depth: Number of hidden layers.
@@ -81,6 +83,7 @@ class Contextual(OffPolicy):
     def __init__(
         self,
         inference: TaskInference,
+        guess: bool = False,
         objective: Objective | None = None,
         width: int = 64,
         depth: int = 2,
@@ -92,7 +95,10 @@ class Contextual(OffPolicy):
             raise TypeError(
                 f"Expected `inference` to be a hgm.inference.TaskInference, got {inference!r}."
             )
-        self.inference = inference
+        if not isinstance(guess, bool):
+            raise ValueError(f"Expected `guess` to be True or False, got {guess!r}.")
+        self.guess = guess
+        self.__dict__["inference"] = inference  # registered with the loss, once it is built
 
     def _build(self, data: Any) -> nn.Module:
         self.inference.build(data.dim_state, data.dim_action, data.box, data.tasks)
@@ -112,7 +118,7 @@ class Contextual(OffPolicy):
     def agent(self) -> ContextAgent:
         """A new agent that acts with the current parameters."""
         actor, explorer = self.__dict__["_actors"]
-        return ContextAgent(actor, self.inference, explorer)
+        return ContextAgent(actor, self.inference, explorer, self.guess)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Moves what follows the encoder, too."""
