@@ -126,7 +126,9 @@ def restore(run_dir: str | Path) -> tuple[Any, Any]:
     path = Path(run_dir)
     if not (path / "config.yaml").is_file():
         raise FileNotFoundError(f"There is no run at {path}: it has no config.yaml.")
-    data, model, _ = assemble(OmegaConf.load(path / "config.yaml"))
+    cfg = OmegaConf.load(path / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    data, model, _ = assemble(cfg)
     checkpoint = path / "checkpoints" / "last.ckpt"
     if checkpoint.is_file():
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)

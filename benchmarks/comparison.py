@@ -209,7 +209,9 @@ def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[s
 
 
 def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
-    """The four comparisons, regret on a logarithmic axis below which it is linear."""
+    """The four comparisons."""
+    from hgm.callbacks.meta_test import scale_regret
+
     groups = grouped(runs)
     drawn = {}
     for name, draw, xlabel in (
@@ -220,7 +222,7 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
     ):
         figure = Figure(figsize=(6.0, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.set_yscale("symlog", linthresh=0.1)
+        scale_regret(axes)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("regret on new tasks")
         draw(axes, groups)

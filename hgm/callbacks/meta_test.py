@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -206,10 +208,17 @@ def learning_figure(curve: Sequence[dict[str, float]]) -> Figure:
         if all(key in point for point in curve):
             axes.plot(frames, [point[key] for point in curve], label=label, marker=".")
             axes.set_ylabel("regret")
-            axes.set_yscale("symlog", linthresh=0.1)
+            scale_regret(axes)
     if not axes.lines:
         axes.plot(frames, [point["return"] for point in curve], label="test tasks", marker=".")
         axes.set_ylabel("return")
     axes.set_xlabel("environment steps of training")
     axes.legend(frameon=False)
     return figure
+
+
+def scale_regret(axes: Axes) -> None:
+    """Makes regret logarithmic, and linear below 0.1, where it may be negative."""
+    axes.set_yscale("symlog", linthresh=0.1, subs=[2, 5])
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=0.1, subs=[1, 2, 5]))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -78,6 +78,8 @@ class Contextual(OffPolicy):
         TypeError: If `objective` is no Objective, or `inference` no TaskInference.
     """
 
+    loss: ContextualLoss
+    inference: TaskInference
     _data = "meta_replay"
 
     def __init__(
@@ -100,7 +102,7 @@ class Contextual(OffPolicy):
         self.guess = guess
         self.__dict__["inference"] = inference  # registered with the loss, once it is built
 
-    def _build(self, data: Any) -> nn.Module:
+    def _build(self, data: Any) -> ContextualLoss:
         self.inference.build(data.dim_state, data.dim_action, data.box, data.tasks)
         actor, policy = self._make_actor_and_loss(data, self.inference.dim_latent)
         explorer: tuple[ProbabilisticActor | None, LossModule | None] = None, None
@@ -111,8 +113,8 @@ class Contextual(OffPolicy):
         return ContextualLoss(policy, self.inference, explorer[1])
 
     def _policies(self) -> list[LossModule]:
-        found = [self.loss.policy, self.loss.explorer]
-        return [loss for loss in found if loss is not None]
+        explorer = self.loss.explorer
+        return [self.loss.policy, *(() if explorer is None else (explorer,))]
 
     @property
     def agent(self) -> ContextAgent:
