@@ -51,8 +51,8 @@ class Contrastive(TaskInference):
     def __init__(
         self,
         dim_latent: int = 5,
-        width: int = 64,
-        depth: int = 2,
+        width: int = 128,
+        depth: int = 3,
         momentum: float = 0.99,
         similarity: str = "bilinear",
         temperature: float = 0.1,
