@@ -1,0 +1,119 @@
+"""Environment steps and updates per second of every module that learns from what it does.
+
+    python benchmarks/throughput.py --out benchmarks/results/throughput.json   # two minutes
+
+Each is trained as `train.py model=<name>` would, for a few rounds, without validation. Gathering
+and updating are timed apart, and the first round, which records the loss, is left out.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import train
+
+MODELS = ("policy", "pearl", "ccm", "contrastive_pearl", "oracle", "rl2")
+
+
+class Clock(Callback):
+    """Times the rounds after the first, and what of them is gathering."""
+
+    def __init__(self) -> None:
+        self.gathering, self.rounds = 0.0, 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Starts at the end of the first round; listens to its source from then on."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if trainer.global_step % data.updates_per_round:
+            return
+        if self.rounds == 0:
+            self.begun = time.perf_counter()
+            self._listen(data._rounds.source)
+        self.rounds += 1
+        self.seconds = time.perf_counter() - self.begun
+
+    def _listen(self, source: Any) -> None:
+        collect = source.collect
+
+        def timed(*args: Any) -> None:
+            begun = time.perf_counter()
+            collect(*args)
+            self.gathering += time.perf_counter() - begun
+
+        source.collect = timed
+
+
+def measure(name: str, rounds: int) -> dict[str, float]:
+    """Rates of one model, with its own defaults, over so many rounds."""
+    whole, _, _ = _assemble(name)
+    data, model, _ = _assemble(name, f"data.num_frames={(rounds + 1) * whole.frames_per_round}")
+    clock = Clock()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    trainer.fit(model, datamodule=data)
+    done = clock.rounds - 1
+    updating = clock.seconds - clock.gathering
+    return {
+        "frames_per_second": done * data.frames_per_round / clock.gathering,
+        "updates_per_second": done * data.updates_per_round / updating,
+        "frames_per_second_in_all": done * data.frames_per_round / clock.seconds,
+        "seconds_of_a_training": clock.seconds / done * whole.num_rounds,
+    }
+
+
+def _assemble(name: str, *overrides: str) -> Any:
+    with train.configs():
+        cfg = train.hydra.compose("train", [f"model={name}", "run_dir=unused", *overrides])
+    return train.assemble(cfg)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    found = {}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for name in options.models:
+            found[name] = measure(name, options.rounds)
+    columns = list(next(iter(found.values())))
+    table = Table(title="Throughput, one process of one thread", title_justify="left")
+    for column in ("model", *columns):
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, rates in found.items():
+        table.add_row(name, *(f"{rates[column]:,.0f}" for column in columns))
+    Console().print(table)
+    if options.out is not None:
+        config = {"rounds": options.rounds, "threads": 1, "torch": torch.__version__}
+        options.out.write_text(json.dumps({"config": config, "models": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
