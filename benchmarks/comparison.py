@@ -18,6 +18,7 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -101,7 +102,7 @@ def _train(
         path = path / f"part_{number}"
         with train.configs():
             cfg = train.hydra.compose("train", [f"model={method}", f"run_dir={path}", *given])
-        train.run(cfg)
+        train.run(cfg, time.perf_counter())
     return _measure(path, seed, budgets=BUDGETS if num_tasks == FEW and not overrides else ())
 
 

@@ -26,11 +26,12 @@ FORBIDDEN = {
     "geometry": {"datamodules", "modules", "callbacks", "envs", "symmetry"},
     "metrics": {"datamodules", "modules", "callbacks"},
     "adaptation": {"datamodules", "modules", "callbacks", "envs", "agents", "evaluation"},
+    "inference": {"datamodules", "modules", "callbacks", "envs", "agents", "evaluation"},
     "agents": {"datamodules", "modules", "callbacks", "envs", "evaluation"},
     "evaluation": {"datamodules", "modules", "callbacks"},
     **{
         name: {"datamodules", "modules", "callbacks", "envs", "agents", "evaluation"}
-        for name in ("networks", "objectives", "rollouts", "traced", "distributions")
+        for name in ("networks", "objectives", "rollouts", "traced", "distributions", "recurrent")
     },
 }
 PURE = (

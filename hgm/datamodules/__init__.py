@@ -5,5 +5,6 @@ from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
 from hgm.datamodules.tasks import Tasks
 from hgm.datamodules.transitions import Transitions
+from hgm.datamodules.trials import Trials
 
-__all__ = ["MetaReplay", "Replay", "StoredTransitions", "Tasks", "Transitions"]
+__all__ = ["MetaReplay", "Replay", "StoredTransitions", "Tasks", "Transitions", "Trials"]

@@ -5,5 +5,6 @@ from hgm.modules.discovery import Discovery
 from hgm.modules.hereditary import Hereditary
 from hgm.modules.policy import Policy
 from hgm.modules.random import Random
+from hgm.modules.rl2 import RL2
 
-__all__ = ["Contextual", "Discovery", "Hereditary", "Policy", "Random"]
+__all__ = ["RL2", "Contextual", "Discovery", "Hereditary", "Policy", "Random"]

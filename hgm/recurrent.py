@@ -1,0 +1,196 @@
+"""Recurrent policies: which task it is, they gather from what they see, do and receive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import (
+    NormalParamExtractor,
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+)
+from torch import Tensor, nn
+from torchrl.modules import GRUModule, ValueOperator
+
+from hgm.checks import check_int, check_real
+from hgm.distributions import BoxTanhNormal
+
+INPUTS = ["observation", "previous_action", "previous_reward", "start"]
+"""What is new at every step; ``start (1,)`` is 1. where an episode starts, and else 0."""
+
+
+class RecurrentActor(ProbabilisticTensorDictSequential):
+    """A stochastic policy of :func:`make_recurrent`.
+
+    Attributes:
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        sizes: The arguments of :func:`make_recurrent`.
+    """
+
+    dim_state: int
+    dim_action: int
+    sizes: dict
+
+    @property
+    def recurrent(self) -> GRUModule:
+        """The part with the memory; its ``make_tensordict_primer()`` gives it to environments."""
+        return self[1]
+
+    def blank(self, num: int) -> TensorDictBase:
+        """What it is told besides the state at the start of a trial, ``[num]``: nothing yet."""
+        start = torch.ones(num, 1)
+        entries = {
+            "previous_action": torch.zeros(num, self.dim_action),
+            "previous_reward": torch.zeros(num, 1),
+            "start": start,
+            "is_init": start.bool(),
+            "memory": torch.zeros(num, 1, self.recurrent.gru.hidden_size),
+        }
+        return TensorDict(entries, [num])
+
+
+class _Encoder(nn.Module):
+    """All inputs as one vector: states and rewards times a gain, actions in half ranges."""
+
+    _centre: Tensor
+    _half: Tensor
+
+    def __init__(self, inputs: int, width: int, low: Tensor, high: Tensor, gain: float) -> None:
+        super().__init__()
+        self.register_buffer("_centre", (high + low) / 2)
+        self.register_buffer("_half", (high - low) / 2)
+        self.gain = gain
+        self.net = nn.Sequential(nn.Linear(inputs, width), nn.Tanh())
+
+    def forward(self, observation: Tensor, action: Tensor, reward: Tensor, start: Tensor) -> Tensor:
+        action = (action - self._centre.to(action)) / self._half.to(action)
+        return self.net(torch.cat((self.gain * observation, action, self.gain * reward, start), -1))
+
+
+def make_recurrent(
+    dim_state: int,
+    dim_action: int,
+    low: Tensor,
+    high: Tensor,
+    width: int = 64,
+    input_gain: float = 3.0,
+) -> tuple[RecurrentActor, ValueOperator]:
+    r"""A policy with a memory, and the value of what it knows.
+
+    :math:`h_{t+1} = \mathrm{GRU}(h_t, \tanh W (s_t, a_{t-1}, r_{t-1}, e_t))` with :math:`e_t` = 1
+    where an episode starts, of which policy and value are perceptrons with one hidden layer (Duan
+    et al., arXiv 1611.02779). Both share the memory.
+
+    The actor reads :data:`INPUTS`, ``is_init (1,)``, which empties the memory, and ``memory``,
+    empty where it is missing; it writes ``action (m,)``, ``action_log_prob``, ``features`` and
+    ``("next", "memory")``. Under ``torchrl.modules.set_recurrent_mode`` it runs whole sequences
+    ``[M, T]`` at once. It samples, unless TorchRL's exploration type is deterministic: then it
+    returns the median.
+
+    Args:
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        low: Least actions, ``(m,)``.
+        high: Largest actions, ``(m,)``.
+        width: Width of the memory and of all layers.
+        input_gain: Factor of states and rewards; what tells tasks apart are small differences.
+
+    Returns:
+        The actor, and the critic from its ``features`` to ``state_value (1,)``.
+
+    Raises:
+        ValueError: If a size is below 1, the gain is not above 0, or the bounds are not ``m``
+            finite, ordered pairs.
+
+    Example:
+        >>> actor, critic = make_recurrent(3, 2, torch.zeros(2), torch.ones(2))
+        >>> step = actor.blank(5).set("observation", torch.zeros(5, 3))
+        >>> critic(actor(step))["state_value"].shape, step["next", "memory"].shape
+        (torch.Size([5, 1]), torch.Size([5, 1, 64]))
+    """
+    check_int("dim_state", dim_state, 1)
+    check_int("dim_action", dim_action, 1)
+    check_int("width", width, 1)
+    check_real("input_gain", input_gain, 0.0, strict=True)
+    shaped = low.shape == high.shape == (dim_action,)
+    if not shaped or not (low.isfinite() & high.isfinite() & (low < high)).all():
+        raise ValueError(
+            f"Expected `low` and `high` to be {dim_action} finite numbers each, low < high, got "
+            f"{low.tolist()} and {high.tolist()}."
+        )
+    inputs = dim_state + dim_action + 2
+    encoder = _Encoder(inputs, width, low.clone(), high.clone(), input_gain)
+    head = nn.Sequential(_head(width, 2 * dim_action, 0.01), NormalParamExtractor())
+    actor = RecurrentActor(
+        TensorDictModule(encoder, in_keys=INPUTS, out_keys=["embedded"]),
+        GRUModule(
+            input_size=width,
+            hidden_size=width,
+            in_keys=["embedded", "memory", "is_init"],
+            out_keys=["features", ("next", "memory")],
+        ),
+        TensorDictModule(head, in_keys=["features"], out_keys=["loc", "scale"]),
+        ProbabilisticTensorDictModule(
+            in_keys=["loc", "scale"],
+            out_keys=["action"],
+            distribution_class=BoxTanhNormal,
+            distribution_kwargs={"low": low.clone(), "high": high.clone()},
+            return_log_prob=True,
+        ),
+    )
+    actor.dim_state, actor.dim_action = dim_state, dim_action
+    actor.sizes = {
+        "dim_state": dim_state,
+        "dim_action": dim_action,
+        "low": low.clone(),
+        "high": high.clone(),
+        "width": width,
+        "input_gain": input_gain,
+    }
+    return actor, ValueOperator(_head(width, 1, 1.0), in_keys=["features"])
+
+
+def save_recurrent(path: str | Path, actor: RecurrentActor) -> None:
+    """Writes an actor of :func:`make_recurrent`: its sizes and weights, no code."""
+    weights = {key: value.detach().cpu() for key, value in actor.state_dict().items()}
+    torch.save({"sizes": actor.sizes, "weights": weights}, path)
+
+
+def load_recurrent(path: str | Path) -> RecurrentActor:
+    """Reads an actor of :func:`save_recurrent`; unpickles no code.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a recurrent policy.
+
+    Example:
+        >>> import tempfile
+        >>> actor, _ = make_recurrent(3, 2, torch.zeros(2), torch.ones(2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_recurrent(f"{folder}/agent.pt", actor)
+        ...     same = load_recurrent(f"{folder}/agent.pt")
+        >>> same.dim_state, same.dim_action
+        (3, 2)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no recurrent policy at {path}.")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    expected = isinstance(content, dict) and set(content) == {"sizes", "weights"}
+    if not expected or "input_gain" not in content["sizes"]:
+        raise ValueError(f"Expected `{path}` to hold a recurrent policy's sizes and weights.")
+    actor, _ = make_recurrent(**content["sizes"])
+    actor.load_state_dict(content["weights"])
+    return actor.requires_grad_(False)
+
+
+def _head(width: int, outputs: int, gain: float) -> nn.Module:
+    """One hidden layer; a small gain starts a policy without preference."""
+    last = nn.Linear(width, outputs)
+    nn.init.orthogonal_(last.weight, gain)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(width, width), nn.Tanh(), last)
