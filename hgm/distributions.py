@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.distributions import AffineTransform, TransformedDistribution
-from torchrl.modules import TanhNormal
+from torch.distributions import Distribution
+from torch.nn.functional import softplus
 
 
-class BoxTanhNormal(TransformedDistribution):
+class BoxTanhNormal(Distribution):
     r"""Actions :math:`a = c + h \tanh(u)` with :math:`u \sim N(\mu, \sigma^2)`, in a box c -+ h.
 
-    TorchRL's ``TanhNormal`` does the same, but reads its bounds' values whenever it is built,
-    which costs time and which :class:`hgm.traced.TracedLoss` cannot record.
+    TorchRL's ``TanhNormal`` does the same in twice as many operations: it does not use that most
+    of the score of a sample is known from its noise, and reads its bounds' values when built.
 
     Args:
         loc: Means before squashing, ``(..., m)``.
@@ -21,19 +23,45 @@ class BoxTanhNormal(TransformedDistribution):
         high: Largest actions, ``(m,)``.
     """
 
-    base_dist: TanhNormal
+    arg_constraints = {}
+    has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
-        self._centre, self._half = ((high + low) / 2).to(loc), ((high - low) / 2).to(loc)
-        transform = AffineTransform(self._centre, self._half, event_dim=1)
-        super().__init__(TanhNormal(loc, scale), transform, validate_args=False)
+        self.loc, self.scale = loc, scale
+        self._low, self._high = low.to(loc), high.to(loc)
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:  # type: ignore[override]
+        """A sample ``(..., m)``."""
+        return self._squash(self.loc + self.scale * self._noise(sample_shape))
 
     def rsample_and_log_prob(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple:
         """A sample ``(..., m)`` and its log density ``(...)``, exact where tanh saturates."""
-        unit, log_prob = self.base_dist.rsample_and_log_prob(sample_shape)
-        return self._centre + self._half * unit, log_prob - self._half.log().sum(-1)
+        noise = self._noise(sample_shape)
+        latent = self.loc + self.scale * noise
+        return self._squash(latent), self._score(latent, noise)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density ``(...)`` of actions ``(..., m)``."""
+        share = (value - self._low) / (self._high - self._low)
+        latent = share.logit(torch.finfo(share.dtype).resolution) / 2
+        return self._score(latent, (latent - self.loc) / self.scale)
 
     @property
     def deterministic_sample(self) -> Tensor:
         r"""The median :math:`c + h \tanh(\mu)`, ``(..., m)``."""
-        return self._centre + self._half * self.base_dist.deterministic_sample
+        return self._squash(self.loc)
+
+    def _noise(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        return torch.randn_like(self.loc.expand(self._extended_shape(sample_shape)))
+
+    def _squash(self, latent: Tensor) -> Tensor:
+        """The logistic function is tanh from 0 to 1, and lerp never leaves the box."""
+        return torch.lerp(self._low, self._high, torch.sigmoid(2 * latent))
+
+    def _score(self, latent: Tensor, noise: Tensor) -> Tensor:
+        r"""With :math:`da/du = 2 (high - low) \sigma(2u) \sigma(-2u)`."""
+        double = 2 * latent
+        terms = double + 2 * softplus(-double) - noise.square() / 2 - self.scale.log()
+        constants = (2 * math.sqrt(2 * math.pi) * (self._high - self._low)).log().sum()
+        return terms.sum(-1) - constants

@@ -5,12 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tensordict.nn import NormalParamExtractor, TensorDictModule
+from tensordict import TensorDictBase
+from tensordict.nn import NormalParamExtractor, TensorDictModuleBase
 from torch import Tensor, nn
 from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
 
 from hgm.checks import check_int, check_real
 from hgm.distributions import BoxTanhNormal
+
+
+class _Parameters(TensorDictModuleBase):
+    """What TorchRL's ``TensorDictModule`` does, which searches the disk for h5py at every call."""
+
+    def __init__(self, module: nn.Module, in_keys: list[str]) -> None:
+        super().__init__()
+        self.module, self.in_keys, self.out_keys = module, in_keys, ["loc", "scale"]
+
+    def forward(
+        self, tensordict: TensorDictBase, tensordict_out: TensorDictBase | None = None
+    ) -> TensorDictBase:
+        out = tensordict if tensordict_out is None else tensordict_out
+        out["loc"], out["scale"] = self.module(*(tensordict[key] for key in self.in_keys))
+        return out
+
+
+class _Linear(nn.Linear):
+    """Under vmap, as TorchRL runs critics, torch's own also multiplies the bias by one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input @ self.weight.mT + self.bias
 
 
 class _Joined(nn.Sequential):
@@ -90,7 +113,7 @@ def make_actor(
     head = NormalParamExtractor() if spread is None else _FixedSpread(spread)
     net = _Joined(_perceptron(dim_state + dim_latent, outputs, width, depth), head)
     actor = ProbabilisticActor(
-        TensorDictModule(net, in_keys=_inputs(dim_latent), out_keys=["loc", "scale"]),
+        _Parameters(net, _inputs(dim_latent)),
         in_keys=["loc", "scale"],
         out_keys=["action"],
         distribution_class=BoxTanhNormal,
@@ -121,7 +144,7 @@ def make_critic(
 ) -> ValueOperator:
     """A value of ``observation (n,)`` and ``action (m,)``; arguments as in :func:`make_actor`."""
     _check_sizes(dim_state, dim_action, low, high)
-    net = _perceptron(dim_state + dim_latent + dim_action, 1, width, depth)
+    net = _perceptron(dim_state + dim_latent + dim_action, 1, width, depth, _Linear)
     return ValueOperator(_StateAction(net, low, high), in_keys=["action", *_inputs(dim_latent)])
 
 
@@ -166,10 +189,19 @@ def load_policy(path: str | Path) -> ProbabilisticActor:
     return actor.requires_grad_(False)
 
 
-def _perceptron(inputs: int, outputs: int, width: int, depth: int) -> MLP:
+def _perceptron(
+    inputs: int, outputs: int, width: int, depth: int, layer: type[nn.Module] = nn.Linear
+) -> MLP:
     check_int("width", width, 1)
     check_int("depth", depth, 1)
-    return MLP(inputs, outputs, num_cells=[width] * depth, activation_class=nn.ReLU)
+    return MLP(
+        inputs,
+        outputs,
+        num_cells=[width] * depth,
+        activation_class=nn.ReLU,
+        activation_kwargs={"inplace": True},
+        layer_class=layer,
+    )
 
 
 def _check_sizes(dim_state: int, dim_action: int, low: Tensor, high: Tensor) -> None:

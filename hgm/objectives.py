@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
 from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.modules import ProbabilisticActor
@@ -14,12 +15,34 @@ from torchrl.objectives import (
     LossModule,
     SACLoss,
     SoftUpdate,
-    TargetNetUpdater,
     TD3Loss,
     ValueEstimators,
 )
 
 from hgm.checks import check_real
+
+
+class Targets(SoftUpdate):
+    """TorchRL's moving average, in one call for all tensors.
+
+    Args:
+        loss: A TorchRL loss module, on its device; its targets stay as they are.
+        rate: How far a step moves the targets towards the networks, in (0, 1].
+    """
+
+    def __init__(self, loss: LossModule, rate: float) -> None:
+        # TorchRL's updater starts by setting targets to networks, which would undo a checkpoint.
+        state = {key: value.clone() for key, value in loss.state_dict().items()}
+        super().__init__(loss, tau=rate)
+        loss.load_state_dict(state)
+        live, self._rate = loss.state_dict(), rate
+        sources = {f"target_{key}": value for key, value in live.items()}
+        self._moved = [live[key] for key in live if key in sources]
+        self._followed = [sources[key] for key in live if key in sources]
+
+    def step(self) -> None:
+        """Moves all targets."""
+        torch._foreach_lerp_(self._moved, self._followed, self._rate)
 
 
 @dataclass(frozen=True)
@@ -68,13 +91,9 @@ class Objective(ABC):
         return loss
 
     @final
-    def targets(self, loss: LossModule) -> TargetNetUpdater:
+    def targets(self, loss: LossModule) -> Targets:
         """What moves the targets; call it once the loss is on its device."""
-        # TorchRL's updater starts by setting targets to networks, which would undo a checkpoint.
-        state = {key: value.clone() for key, value in loss.state_dict().items()}
-        updater = SoftUpdate(loss, tau=self.target_rate)
-        loss.load_state_dict(state)
-        return updater
+        return Targets(loss, self.target_rate)
 
     def groups(self, loss: LossModule) -> list[dict[str, Any]]:
         """Parameter groups for one optimiser: the losses have disjoint gradients."""

@@ -39,7 +39,7 @@ def distribution(scale=0.7):
 
 def test_density_is_torchrls():
     ours = distribution()
-    theirs = TanhNormal(ours.base_dist.loc, ours.base_dist.scale, low=LOW, high=HIGH)
+    theirs = TanhNormal(ours.loc, ours.scale, low=LOW, high=HIGH)
     torch.manual_seed(0)
     sample, log_prob = ours.rsample_and_log_prob()
     assert_close(log_prob, theirs.log_prob(sample))

@@ -160,6 +160,99 @@ def test_a_recording_is_exact_and_stays_so(objective):
         targets.step()
 
 
+@OBJECTIVES
+def test_gradients_without_autograd_are_the_same(objective):
+    _, loss, _ = build(objective)
+    traced = TracedLoss(loss)
+    torch.manual_seed(0)
+    total, entries = traced.differentiate(batch())
+    torch.manual_seed(0)
+    expected, others = sum_losses(loss, batch())
+    assert_close((total, entries), (expected.detach(), others), rtol=0, atol=0)
+    found = {name: parameter.grad for name, parameter in loss.named_parameters()}
+    assert_close(found, gradients(loss, expected), rtol=0, atol=0)
+    assert all(p.grad.is_contiguous() for p in loss.parameters())  # as fused optimisers want
+
+
+class Loss(torch.nn.Module):
+    """Anything that makes a scalar."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+        self.register_buffer("shift", torch.tensor(0.5))
+        self.function = function
+
+    def forward(self, data):
+        return TensorDict(loss_any=self.function(self, data["observation"]))
+
+
+CONSTANT = torch.tensor([0.5, -1.0, 2.0])
+
+
+def scaled(self, state):
+    if (CONSTANT.sum() > 0).item():  # a constant may be asked for its value
+        state = state * CONSTANT.exp() + self.shift
+    return (state * self.weight).pow(2).sum().reshape(())
+
+
+def in_place(self, state):
+    sums = torch.zeros(len(state))
+    sums += (state * self.weight).sum(-1)
+    sums[0].mul_(2)
+    return torch.where(sums > 0, sums, -math.inf).clamp(min=-3.0).mean()
+
+
+def pieces(self, state):
+    (whole,) = torch.split(state * self.weight, 3, -1)
+    noise = torch.empty_like(whole).normal_() * torch.empty_like(whole).uniform_()
+    first, second, third = (whole + noise).unbind(-1)
+    return torch.stack([first, second, third]).max(0)[0].norm() + whole.T.contiguous().std()
+
+
+@pytest.mark.parametrize("function", [scaled, in_place, pieces])
+def test_whatever_a_loss_is_made_of(function):
+    loss = Loss(function)
+    traced = TracedLoss(loss)
+    for step in range(3):
+        results = []
+        for run in (traced, lambda data: sum_losses(loss, data)):
+            torch.manual_seed(step)
+            total, _ = run(batch(seed=step))
+            results.append((total.detach(), gradients(loss, total)))
+        assert_close(results[0], results[1], rtol=0, atol=0)
+        with torch.no_grad():
+            loss.weight += 0.1
+            loss.shift += 0.1
+
+
+def test_entries_that_once_shared_their_memory():
+    loss = Loss(lambda self, state: (self.weight * state).sum())
+    traced = TracedLoss(loss)
+    shared = torch.ones(4, 3)
+    first = TensorDict(observation=shared, other=shared, batch_size=[4])
+    second = TensorDict(observation=2 * shared, other=shared, batch_size=[4])
+    assert [float(traced(data)[0].detach()) for data in (first, second)] == [24.0, 48.0]
+
+
+def asks(self, state):
+    return (self.weight * state).sum() * (2 if state.sum() > 0 else 3)
+
+
+def changes(self, state):
+    total = torch.tensor(0.0)
+    total += (self.weight * state).sum()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("function", "message"), [(asks, "reads no values"), (changes, "changes no constants")]
+)
+def test_what_cannot_be_recorded_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        TracedLoss(Loss(function))(batch())
+
+
 def test_recording_draws_no_random_numbers():
     _, loss, _ = build(SAC())
     states = []

@@ -87,6 +87,12 @@ class Streamed(LightningDataModule, ABC):
         """Batches, as many as :attr:`num_updates`."""
         return _Resumable(self.num_updates, self._train)
 
+    def transfer_batch_to_device(
+        self, batch: TensorDictBase, device: torch.device, dataloader_idx: int
+    ) -> TensorDictBase:
+        """Nothing to do: what gathers is on the device already, and so is what it gathered."""
+        return batch
+
     def teardown(self, stage: str | None = None) -> None:
         """Closes the environments; the state stays."""
         if self._rounds is not None:

@@ -122,9 +122,7 @@ class Contextual(OffPolicy):
         actor, explorer = self.__dict__["_actors"]
         return ContextAgent(actor, self.inference, explorer, self.guess)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Moves what follows the encoder, too."""
-        super().optimizer_step(*args, **kwargs)
+    def _follow(self) -> None:
         self.inference.follow()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
