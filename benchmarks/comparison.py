@@ -37,6 +37,8 @@ sys.path.insert(0, str(ROOT))
 
 RESULTS = ROOT / "benchmarks" / "results" / "comparison.json"
 FIGURES = ROOT / "docs" / "figures"
+DOCUMENT = ROOT / "docs" / "results.md"
+MARKERS = ("<!-- comparison -->", "<!-- end of comparison -->")
 METHODS = ("hereditary", "pearl", "ccm", "rl2", "oracle", "random")
 NUM_TASKS = (2, 4, 8, 16, 32)
 FEW = 4
@@ -155,6 +157,21 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
+def collect(folder: Path, out: Path) -> None:
+    """Writes the results of all finished runs in a folder, one run a line, to four digits."""
+    found = [json.loads(file.read_text()) for file in sorted(folder.glob("*/result.json"))]
+    lines = ",\n".join(json.dumps(_rounded(run)) for run in found)
+    out.write_text(f'{{"runs": [\n{lines}\n]}}\n')
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Test and training regret, slope and first episodes of runs that differ by their seed only."""
     from hgm.evaluation import bootstrap, slope
@@ -180,22 +197,45 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def table(runs: Sequence[dict[str, Any]]) -> Table:
-    """One line per method and number of training tasks."""
-    shown = Table(title="Meta-test after 25 transitions: means over seeds", title_justify="left")
-    for column in (
-        *("method", "tasks", "seeds", "regret", "95% interval", "worst", "on training tasks"),
-        *("slope per rad", "95% interval", "first episode", "steps", "seconds"),
-    ):
-        shown.add_column(column)
+COLUMNS = (
+    *("agent", "training tasks", "seeds", "regret on new tasks", "95% over seeds", "worst task"),
+    *("regret on training tasks, per seed", "slope per rad", "95% over seeds", "first episode"),
+    "environment steps",
+)
+
+
+def rows(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """One line per method and number of training tasks, under COLUMNS."""
+    found = []
     for (method, num), group in grouped(runs).items():
         row = summarise(group)
         cells = [method, str(num), str(row["seeds"]), f"{row['regret']:.3f}"]
         cells += [_interval(row["regret_interval"]), f"{row['regret_worst']:.2f}"]
-        cells += [" ".join(f"{value:.3f}" for value in row["regret_train"])]
+        cells += [", ".join(f"{value:.3f}" for value in row["regret_train"])]
         cells += [f"{row['slope']:.3f}", _interval(row["slope_interval"]), f"{row['first']:.2f}"]
-        shown.add_row(*cells, f"{row['frames']:,}", f"{row['seconds']:.0f}")
+        # One seed leaves intervals over tasks only, which say nothing of other seeds.
+        cells = ["-" if row["seeds"] == 1 and " to " in cell else cell for cell in cells]
+        found.append([*cells, f"{row['frames']:,}"])
+    return found
+
+
+def tabulate(lines: Sequence[Sequence[str]]) -> Table:
+    """For the terminal."""
+    shown = Table(title="Meta-test after 25 transitions: means over seeds", title_justify="left")
+    for column in COLUMNS:
+        shown.add_column(column)
+    for line in lines:
+        shown.add_row(*line)
     return shown
+
+
+def document(lines: Sequence[Sequence[str]], path: Path) -> None:
+    """Puts the table between the two markers of a Markdown file."""
+    head, _, rest = path.read_text().partition(MARKERS[0])
+    _, _, tail = rest.partition(MARKERS[1])
+    body = [COLUMNS, ["---"] * len(COLUMNS), *lines]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in body)
+    path.write_text(f"{head}{MARKERS[0]}\n{text}\n{MARKERS[1]}{tail}")
 
 
 def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -249,9 +289,9 @@ def draw_distance(axes: Axes, groups: Groups) -> None:
 def draw_tasks(axes: Axes, groups: Groups) -> None:
     """Means over seeds with intervals, against the number of training tasks."""
     for method in METHODS:
-        rows = {num: summarise(group) for (name, num), group in groups.items() if name == method}
-        if rows:
-            _line(axes, method, rows, lambda row: (row["regret"], row["regret_interval"]))
+        points = {num: summarise(group) for (name, num), group in groups.items() if name == method}
+        if points:
+            _line(axes, method, points, lambda row: (row["regret"], row["regret_interval"]))
     axes.set_xscale("log", base=2)
 
 
@@ -262,14 +302,14 @@ def draw_budget(axes: Axes, groups: Groups) -> None:
     for (method, num), group in groups.items():
         if num != FEW or not group[0]["regret_by_budget"]:
             continue
-        rows = {}
+        points = {}
         for budget in group[0]["regret_by_budget"]:
             kept = [
                 np.asarray(run["regret_by_budget"][budget])[: run["num_test_tasks"]]
                 for run in group
             ]
-            rows[int(budget)] = float(np.mean(kept)), bootstrap(kept, np.mean)
-        _line(axes, method, rows, lambda row: row)
+            points[int(budget)] = float(np.mean(kept)), bootstrap(kept, np.mean)
+        _line(axes, method, points, lambda row: row)
     axes.set_xscale("symlog", linthresh=1)
 
 
@@ -282,29 +322,29 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
             continue
         curves = [{p["frames"]: p["regret_mean"] for p in run["curve"]} for run in group]
         common = sorted(set.intersection(*(set(curve) for curve in curves)) - {0})
-        rows = {}
+        points = {}
         for frames in common:
             values = [np.array([curve[frames]]) for curve in curves]
-            rows[frames] = float(np.mean(values)), bootstrap(values, np.mean)
-        _line(axes, method, rows, lambda row: row)
+            points[frames] = float(np.mean(values)), bootstrap(values, np.mean)
+        _line(axes, method, points, lambda row: row)
     own = [run for run in runs if run["method"] == "hereditary" and run["num_train_tasks"] == FEW]
     lengths = sorted({run["frames"] for run in own})
-    rows = {}
+    points = {}
     for frames in lengths:
         kept = [
             np.asarray(run["regret"])[: run["num_test_tasks"]]
             for run in own
             if run["frames"] == frames
         ]
-        rows[frames] = float(np.mean(kept)), bootstrap(kept, np.mean)
-    if rows:
-        _line(axes, "hereditary", rows, lambda row: row)
+        points[frames] = float(np.mean(kept)), bootstrap(kept, np.mean)
+    if points:
+        _line(axes, "hereditary", points, lambda row: row)
     axes.set_xscale("log")
 
 
-def _line(axes: Axes, method: str, rows: dict[int, Any], read: Any) -> None:
-    x = sorted(rows)
-    mean, interval = zip(*(read(rows[at]) for at in x), strict=True)
+def _line(axes: Axes, method: str, points: dict[int, Any], read: Any) -> None:
+    x = sorted(points)
+    mean, interval = zip(*(read(points[at]) for at in x), strict=True)
     low, high = np.transpose(interval)
     axes.plot(x, mean, color=_colour(method), label=method, marker=".")
     axes.fill_between(x, low, high, color=_colour(method), alpha=0.15, lw=0)
@@ -335,12 +375,15 @@ def main() -> None:
         jobs = all_jobs(options.methods, options.tasks, range(options.seeds))
         work = partial(perform, options.runs.absolute())
         with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-            done = list(track(pool.imap(work, jobs), total=len(jobs), description="runs"))
-        options.out.write_text(json.dumps({"runs": done}) + "\n")
+            for _ in track(pool.imap(work, jobs), total=len(jobs), description="runs"):
+                pass
+        collect(options.runs, options.out)
     runs = json.loads(options.out.read_text())["runs"]
     for name, figure in figures(runs).items():
         figure.savefig(FIGURES / f"{name}.png", dpi=110)
-    Console(width=160).print(table(runs))
+    lines = rows(runs)
+    document(lines, DOCUMENT)
+    Console(width=180).print(tabulate(lines))
 
 
 if __name__ == "__main__":

@@ -170,8 +170,27 @@ def test_finished_jobs_are_not_repeated(tmp_path):
     assert comparison.perform(tmp_path, job) == {"from": "the file"}
 
 
+def test_results_are_collected_to_four_digits(tmp_path):
+    for name, value in (("a", 0.123456), ("b", [1.5, {"c": 2}])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({"regret": value}))
+    comparison.collect(tmp_path, tmp_path / "out.json")
+    runs = json.loads((tmp_path / "out.json").read_text())["runs"]
+    assert runs == [{"regret": 0.1235}, {"regret": [1.5, {"c": 2}]}]
+
+
 def test_what_is_committed_can_be_drawn(tmp_path, monkeypatch):
+    written = tmp_path / "results.md"
+    written.write_text("before\n" + "\nold\n".join(comparison.MARKERS) + "\nafter")
     monkeypatch.setattr(comparison, "FIGURES", tmp_path)
+    monkeypatch.setattr(comparison, "DOCUMENT", written)
     monkeypatch.setattr(sys, "argv", ["comparison.py", "--draw"])
     comparison.main()
     assert len(list(tmp_path.glob("comparison_*.png"))) == 4
+    text = written.read_text()
+    assert "old" not in text
+    assert text.startswith("before")
+    assert text.endswith("after")
+    # What the document shows is what the numbers say.
+    shown = (Path(comparison.ROOT) / "docs" / "results.md").read_text()
+    assert text.split(comparison.MARKERS[0])[1].split("after")[0] in shown
