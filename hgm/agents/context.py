@@ -52,17 +52,17 @@ class ContextAgent(Agent):
         """Guesses anew."""
         if not self.oracle:
             guess = self.inference.read(self._total, sample=True)
-            self._guess = torch.where(where[:, None], guess, self._guess)
+            self._guess = torch.where(where[:, None].to(guess.device), guess, self._guess)
 
     @torch.no_grad()
     def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
         """Adds the transition's statistic to what is known of its task."""
         if self.oracle:
             return
-        given = ~reward.isnan()[:, None]
         after = {"observation": following, "reward": reward.nan_to_num()[:, None]}
         seen = {"observation": state, "action": action, "next": after}
-        statistic = self.inference.embed(TensorDict(seen, [len(state)]))
+        statistic = self.inference.embed(TensorDict(seen, [len(state)]).to(self.inference.device))
+        given = ~reward.isnan()[:, None].to(statistic.device)
         self._total = self._total + torch.where(given, statistic, 0.0)
         self._latent = self.inference.read(self._total)
 
@@ -87,5 +87,5 @@ class ContextAgent(Agent):
     def _told(self, actor: TensorDictModuleBase, latent: Tensor, state: Tensor) -> Tensor:
         latent = latent.view(len(latent), *(1,) * (state.dim() - 2), -1)
         latent = latent.expand(*state.shape[:-1], -1)
-        entries = {"observation": state, "latent": latent}
-        return actor(TensorDict(entries, state.shape[:-1]))["action"]
+        entries = {"observation": state.to(latent.device), "latent": latent}
+        return actor(TensorDict(entries, state.shape[:-1]))["action"].to(state.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -33,7 +32,7 @@ class Told(TaskInference):
 
     def read(self, total: Tensor, sample: bool = False) -> Tensor:
         """Zeros: what an oracle knows does not come from transitions."""
-        return torch.zeros(*total.shape[:-1], self.dim_latent)
+        return total.new_zeros(*total.shape[:-1], self.dim_latent)
 
     def infer(self, batch: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
         """The parameters of the learners' training tasks."""
