@@ -110,14 +110,17 @@ class TrainingReport(Report, ABC):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Goes on with the curve."""
-        data, updates = trainer.datamodule, trainer.global_step  # type: ignore[attr-defined]
-        rounds = -(-updates // data.updates_per_round)
-        point = {"updates": updates, "frames": rounds * data.frames_per_round}
-        self.curve.append(point | self._validate(trainer, pl_module))
+        self.curve.append(self._spent(trainer) | self._validate(trainer, pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last checkpoint."""
         self._save(trainer)
+
+    def _spent(self, trainer: Trainer) -> dict[str, int]:
+        """Updates so far, and the environment steps of their rounds."""
+        data, updates = trainer.datamodule, trainer.global_step  # type: ignore[attr-defined]
+        rounds = -(-updates // data.updates_per_round)
+        return {"updates": updates, "frames": rounds * data.frames_per_round}
 
     def state_dict(self) -> dict[str, Any]:
         """The curve."""

@@ -90,7 +90,7 @@ class MetaTestReport(TrainingReport):
         self._draw(trainer, figures, trainer.global_step)
         metrics = regret_metrics([scores]) | {key: scores[key] for key in ("adapts", "oracle")}
         if self.curve:
-            metrics |= {key: self.curve[-1][key] for key in ("updates", "frames")}
+            metrics |= self._spent(trainer)
         self._publish(trainer, metrics, regret_table)
         if not scores["adapts"]:
             Console().print("[bold red]No symmetry to use[/]: the base policy acts everywhere.")
