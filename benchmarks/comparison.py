@@ -293,6 +293,7 @@ def draw_tasks(axes: Axes, groups: Groups) -> None:
         if points:
             _line(axes, method, points, lambda row: (row["regret"], row["regret_interval"]))
     axes.set_xscale("log", base=2)
+    axes.set_xticks(NUM_TASKS, [str(num) for num in NUM_TASKS])
 
 
 def draw_budget(axes: Axes, groups: Groups) -> None:

@@ -92,8 +92,10 @@ class TracedLoss:
         devices = [x.device for x in given[:1] if x.is_cuda]
         with torch.random.fork_rng(devices), torch.enable_grad(), tape:  # the replay draws numbers
             total, entries = sum_losses(self._loss, batch)
-            # Optimisers want them laid out like the parameters.
-            gradients = [x.contiguous() for x in torch.autograd.grad(total, parameters)]
+            # Optimisers and DistributedDataParallel want them laid out like the parameters, also
+            # along dimensions of size 1.
+            found = zip(torch.autograd.grad(total, parameters), parameters, strict=True)
+            gradients = [x.contiguous().flatten().view(p.shape) for x, p in found]
             values = torch.stack(list(entries.values()))
         replay = tape.compile([total, values, *gradients])
         return _Recording(replay, tape.inputs[len(given) :], parameters, list(entries))

@@ -15,6 +15,8 @@ from hgm.geometry import load_geometry
 ROOT = Path(__file__).parents[1]
 FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
+TRANSITIONS = "data.num_transitions=500"
+
 pytestmark = pytest.mark.slow
 
 
@@ -25,7 +27,7 @@ def run(run_dir, *overrides, seconds=300):
         for key, value in os.environ.items()
         if not key.startswith(FOREIGN) and not key.endswith("RANK")
     }
-    command = [sys.executable, "train.py", "data.num_transitions=500", f"run_dir={run_dir}"]
+    command = [sys.executable, "train.py", f"run_dir={run_dir}"]
     process = subprocess.Popen(
         [*command, "trainer.accelerator=cpu", *overrides],
         cwd=ROOT,
@@ -48,7 +50,9 @@ def run(run_dir, *overrides, seconds=300):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    outputs = {name: run(folder / name, f"trainer={name}") for name in ("default", "ddp")}
+    outputs = {
+        name: run(folder / name, f"trainer={name}", TRANSITIONS) for name in ("default", "ddp")
+    }
     return folder, outputs
 
 
@@ -79,3 +83,18 @@ def test_results_are_written_and_shown_once(runs, name):
     assert len({log[-2] for log in logs}) == 1
     assert {path.name for path in folder.iterdir()} == {"default", "ddp"}
     assert not list((folder / name).rglob("*_1*"))
+
+
+@pytest.mark.parametrize("model", ["pearl", "rl2"])
+def test_baselines_train_on_two_processes_and_are_tested_once(model, tmp_path):
+    small = {
+        "pearl": ["data.num_frames=8192", "data.updates_per_round=6"],
+        "rl2": ["data.num_frames=4096", "data.num_envs=32", "data.num_steps=64"],
+    }
+    few = ["num_test_tasks=4", "num_exploration=3", "num_episodes=2", "num_first_episodes=1"]
+    protocol = [f"report.protocol.{setting}" for setting in few]
+    output = run(tmp_path / "run", "trainer=ddp", f"model={model}", *small[model], *protocol)
+    assert output.count("Meta-test, scored") == 1
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert len(scores["regret"]) == 8
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
