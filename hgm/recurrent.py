@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import (
@@ -28,12 +26,10 @@ class RecurrentActor(ProbabilisticTensorDictSequential):
     Attributes:
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
-        sizes: The arguments of :func:`make_recurrent`.
     """
 
     dim_state: int
     dim_action: int
-    sizes: dict
 
     @property
     def recurrent(self) -> GRUModule:
@@ -143,49 +139,7 @@ def make_recurrent(
         ),
     )
     actor.dim_state, actor.dim_action = dim_state, dim_action
-    actor.sizes = {
-        "dim_state": dim_state,
-        "dim_action": dim_action,
-        "low": low.clone(),
-        "high": high.clone(),
-        "width": width,
-        "input_gain": input_gain,
-    }
     return actor, ValueOperator(_head(width, 1, 1.0), in_keys=["features"])
-
-
-def save_recurrent(path: str | Path, actor: RecurrentActor) -> None:
-    """Writes an actor of :func:`make_recurrent`: its sizes and weights, no code."""
-    weights = {key: value.detach().cpu() for key, value in actor.state_dict().items()}
-    torch.save({"sizes": actor.sizes, "weights": weights}, path)
-
-
-def load_recurrent(path: str | Path) -> RecurrentActor:
-    """Reads an actor of :func:`save_recurrent`; unpickles no code.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a recurrent policy.
-
-    Example:
-        >>> import tempfile
-        >>> actor, _ = make_recurrent(3, 2, torch.zeros(2), torch.ones(2))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_recurrent(f"{folder}/agent.pt", actor)
-        ...     same = load_recurrent(f"{folder}/agent.pt")
-        >>> same.dim_state, same.dim_action
-        (3, 2)
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no recurrent policy at {path}.")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    expected = isinstance(content, dict) and set(content) == {"sizes", "weights"}
-    if not expected or "input_gain" not in content["sizes"]:
-        raise ValueError(f"Expected `{path}` to hold a recurrent policy's sizes and weights.")
-    actor, _ = make_recurrent(**content["sizes"])
-    actor.load_state_dict(content["weights"])
-    return actor.requires_grad_(False)
 
 
 def _head(width: int, outputs: int, gain: float) -> nn.Module:

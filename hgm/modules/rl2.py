@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torchrl.objectives.value import GAE
 from hgm.agents import RecurrentAgent
 from hgm.checks import check_int, check_real
 from hgm.modules.off_policy import LOG_EVERY
-from hgm.recurrent import RecurrentActor, make_recurrent, save_recurrent
+from hgm.recurrent import RecurrentActor, make_recurrent
 from hgm.traced import sum_losses
 
 
@@ -218,7 +217,3 @@ class RL2(LightningModule):
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
         """Nothing: the meta-test runs the agent itself."""
-
-    def save(self, path: str | Path) -> None:
-        """Writes :attr:`actor` to a file, read back by :func:`hgm.recurrent.load_recurrent`."""
-        save_recurrent(path, self.actor)

@@ -11,7 +11,7 @@ from torchrl.modules import set_recurrent_mode
 from hgm.agents import RecurrentAgent
 from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
-from hgm.recurrent import load_recurrent, make_recurrent, save_recurrent
+from hgm.recurrent import make_recurrent
 
 BOX = torch.tensor([0.2, 0.3])
 NO_BOUNDS = (None, None, None)
@@ -187,23 +187,6 @@ def test_the_primer_carries_memory_through_anybodys_rollout():
 
 
 # --- the file, and refusals ---------------------------------------------------------------------
-
-
-def test_a_saved_actor_acts_the_same(tmp_path):
-    actor, past = make(), history(2, 4)
-    save_recurrent(tmp_path / "agent.pt", actor)
-    again = load_recurrent(tmp_path / "agent.pt")
-    assert (live(begun(again, 2), past) == live(begun(actor, 2), past)).all()
-    assert not any(parameter.requires_grad for parameter in again.parameters())
-
-
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no recurrent policy at"):
-        load_recurrent(tmp_path / "agent.pt")
-    for content in ([1], {"sizes": {}, "weights": {}}):
-        torch.save(content, tmp_path / "other.pt")
-        with pytest.raises(ValueError, match=r"other.pt` to hold a recurrent policy"):
-            load_recurrent(tmp_path / "other.pt")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
 from hgm.modules import RL2
 from hgm.modules.rl2 import TrialAdvantage
-from hgm.recurrent import load_recurrent
 
 FAMILY = Navigation(max_steps=5, radius=0.4)
 SMALL = dict(
@@ -267,15 +266,6 @@ def test_training_is_logged(tmp_path):
     lines = (tmp_path / "metrics.csv").read_text()
     for key in ("loss_objective", "loss_critic", "kl_approx", "clip_fraction", "episode_return"):
         assert f"train/{key}" in lines
-
-
-def test_saved_agent_is_the_same(whole, tmp_path):
-    model = whole[0]
-    model.save(tmp_path / "agent.pt")
-    again = load_recurrent(tmp_path / "agent.pt")
-    steps = [actor.blank(4).set("observation", torch.ones(4, 2)) for actor in (again, model.actor)]
-    one, two = again(steps[0]), model.actor(steps[1])
-    assert_close(one["loc"], two["loc"], rtol=0, atol=0)
 
 
 # --- refusals -----------------------------------------------------------------------------------
