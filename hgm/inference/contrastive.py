@@ -115,7 +115,6 @@ class Contrastive(TaskInference):
         rows["next", "reward"] = (others - own - lower)[..., None].clamp(-most, most)
         return rows
 
-    @torch.no_grad()
     def _keys(self, batch: TensorDictBase) -> Tensor:
         """Keys of the second windows, ``(L, Z)``."""
         context = batch["context"][:, 1]

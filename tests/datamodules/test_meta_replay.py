@@ -117,6 +117,9 @@ def test_contexts_are_explorations_from_their_start(tmp_path):
     east = (late == torch.tensor([0.1, 0.0])).all(-1)
     assert east.all(1).any()
     assert (east.all(1) | (~east).all(1)).all()
+    early = torch.cat([batch["context", "action"].flatten(0, -2) for batch in batches[:4]])
+    assert not (early == torch.tensor([0.1, 0.0])).all(-1).any()
+    assert early.abs().amax() <= 0.2
 
 
 def test_the_first_transitions_count_and_never_too_few(tmp_path):
