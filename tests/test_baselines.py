@@ -171,12 +171,12 @@ def test_finished_jobs_are_not_repeated(tmp_path):
 
 
 def test_results_are_collected_to_four_digits(tmp_path):
-    for name, value in (("a", 0.123456), ("b", [1.5, {"c": 2}])):
+    for name, value in (("a", 0.123456), ("b", [f"{tmp_path}/x", {"c": 2}])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(json.dumps({"regret": value}))
     comparison.collect(tmp_path, tmp_path / "out.json")
     runs = json.loads((tmp_path / "out.json").read_text())["runs"]
-    assert runs == [{"regret": 0.1235}, {"regret": [1.5, {"c": 2}]}]
+    assert runs == [{"regret": 0.1235}, {"regret": ["x", {"c": 2}]}]
 
 
 def test_what_is_committed_can_be_drawn(tmp_path, monkeypatch):
