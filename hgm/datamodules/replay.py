@@ -81,7 +81,7 @@ class Replay(Streamed):
         self.frames_per_round = envs * self._num_steps
         self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
         self.updates_per_round = check_int("updates_per_batch", updates_per_batch, 1)
-        self._batch_size = check_int("batch_size", batch_size, 1)
+        self.batch_size = check_int("batch_size", batch_size, 1)
         self._random_frames = check_int("random_frames", random_frames, 0)
         check_int("buffer_size", buffer_size, self.frames_per_round)
         self._buffer_size = min(buffer_size, self.num_frames)
@@ -107,7 +107,7 @@ class Replay(Streamed):
         )
         buffer = ReplayBuffer(storage=LazyTensorStorage(self._buffer_size, device=device))
         num_random = math.ceil(self._random_frames / self.frames_per_round)
-        return _Replayed(collection, buffer, (self.updates_per_round, self._batch_size), num_random)
+        return _Replayed(collection, buffer, (self.updates_per_round, self.batch_size), num_random)
 
     def _score(self, episodes: Episodes) -> Iterator[TensorDictBase]:
         assert self.trainer is not None
