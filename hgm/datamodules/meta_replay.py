@@ -88,14 +88,6 @@ class MetaReplay(Streamed):
         self.buffer_size = min(buffer_size, self.num_frames)
         self.context_size = context_size
 
-    def val_dataloader(self) -> list[Tensor]:
-        """One batch that says nothing: reports run the agent."""
-        return [torch.zeros(1)]
-
-    def test_dataloader(self) -> list[Tensor]:
-        """The same."""
-        return self.val_dataloader()
-
     def _source(self, device: torch.device) -> Source:
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module

@@ -87,6 +87,14 @@ class Streamed(LightningDataModule, ABC):
         """Batches, as many as :attr:`num_updates`."""
         return _Resumable(self.num_updates, self._train)
 
+    def val_dataloader(self) -> Any:
+        """One batch that says nothing, where reports run the agent themselves."""
+        return [torch.zeros(1)]
+
+    def test_dataloader(self) -> Any:
+        """Like :meth:`val_dataloader`."""
+        return self.val_dataloader()
+
     def transfer_batch_to_device(
         self, batch: TensorDictBase, device: torch.device, dataloader_idx: int
     ) -> TensorDictBase:

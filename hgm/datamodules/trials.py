@@ -40,8 +40,7 @@ class Trials(Streamed):
 
     and what the module's ``advantage`` adds. The LightningModule has two TensorDictModules, the
     ``policy`` from the first line, ``is_init`` and its own ``("next", "memory")`` to the second
-    one, and ``advantage``, which sees a whole round ``[M, T]``. Validation and test have one batch
-    that says nothing: meta-tests run agents themselves.
+    one, and ``advantage``, which sees a whole round ``[M, T]``.
 
     Args:
         family: Where tasks and environments come from; all training tasks run.
@@ -86,14 +85,6 @@ class Trials(Streamed):
             check_int("num_minibatches", num_minibatches, 1, envs),
         )
         self.updates_per_round = math.prod(self._shape)
-
-    def val_dataloader(self) -> list[Tensor]:
-        """The indices of the training tasks, ``(N,)``."""
-        return [torch.arange(self.num_tasks)]
-
-    def test_dataloader(self) -> list[Tensor]:
-        """The same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
 
     def _source(self, device: torch.device) -> Source:
         assert self.trainer is not None

@@ -102,7 +102,7 @@ class TaskInference(nn.Module, ABC):
         Their ``latent`` is what was known before them, ``("next", "latent")`` after them, and the
         reward is what was learned. Only called where it :attr:`explores`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} explores: it must write `exploration`.")
 
     def follow(self) -> None:  # noqa: B027 (optional)
         """Called after every step of the optimiser: for what follows the encoder."""

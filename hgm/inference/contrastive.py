@@ -42,7 +42,7 @@ class Contrastive(TaskInference):
             own.
         similarity: ``"bilinear"``, as published, or ``"cosine"`` over the temperature.
         temperature: Of the cosine.
-        explores: Whether an exploration policy is trained; otherwise the policy itself explores.
+        explores: Whether an exploration policy is trained; otherwise agents explore without one.
 
     Raises:
         ValueError: If an argument is out of range.
