@@ -18,8 +18,8 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.differentials.fourier import FourierEstimator
-from hgm.fourier import FourierRegression, features, slope
 from hgm.groups import GL
+from hgm.numerics.fourier import FourierRegression, features, slope
 from hgm.symmetry.alignment import draw_starts
 
 LOSSES = ("functional", "differential")

@@ -33,10 +33,10 @@ from samples import NUM_TASKS, RESCALED, Answer, Sample, collect, judge
 
 from hgm import __version__
 from hgm.differentials.fourier import FourierEstimator
-from hgm.fourier import FourierRegression
 from hgm.groups import GL
-from hgm.losses import LOSSES
 from hgm.modules.discovery import DYNAMICS_LENGTHSCALES
+from hgm.numerics.fourier import FourierRegression
+from hgm.symmetry.losses import LOSSES
 from hgm.symmetry.search import Search, SearchSteps, discover
 
 PARTS = ("closed_form", "descent", "recipe")

@@ -31,9 +31,9 @@ from torch import Tensor
 
 from hgm.datamodules import Replay
 from hgm.envs import Navigation
+from hgm.envs.rollouts import returns
 from hgm.modules import Policy
 from hgm.objectives import SAC
-from hgm.rollouts import returns
 
 SOLVED = 0.02
 EVALUATE_EVERY = 128

@@ -6,10 +6,10 @@ from typing import Any
 from hgm.geometry import Geometry, load_geometry
 
 _LATER = {  # imported when asked for: TorchRL takes seconds
-    "HereditaryActor": "hgm.agents",
+    "HereditaryActor": "hgm.policies.symmetric",
     "HereditaryAgent": "hgm.agents",
     "adapt": "hgm.adaptation",
-    "load_policy": "hgm.networks",
+    "load_policy": "hgm.policies.feedforward",
 }
 
 __all__ = [

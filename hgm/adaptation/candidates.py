@@ -9,7 +9,7 @@ from torch.quasirandom import SobolEngine
 from hgm import lie
 from hgm.adaptation.reward import NUM_LANDMARKS, Reward, carry
 from hgm.geometry import Geometry
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
 
 NUM_ERRORS = 32  # samples of the errors of R: they tell variances to 25%
 MAX_ROWS = 2**19  # rows in memory at a time

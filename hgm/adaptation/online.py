@@ -12,7 +12,7 @@ from hgm.adaptation.posterior import Posterior, check_shape, difference
 from hgm.adaptation.reward import TAIL, Reward, along, carry, misfit
 from hgm.checks import check_int
 from hgm.geometry import Geometry
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
 
 _INSENSITIVE = 0.01  # squared effect on rewards, relative to that of the strongest direction
 _CONVERGED = 1e-4  # square of a step in standard deviations

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from hgm.fourier import LINEAR_SCALE
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
+from hgm.numerics.fourier import LINEAR_SCALE
 
 _FLOOR = 1e-3  # f, relative to the spread of R: about the misfit of 256 waves away from kinks
 TAIL = 9.0  # nu; loses 3% of efficiency on Gaussian noise

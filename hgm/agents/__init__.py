@@ -2,14 +2,13 @@
 
 from hgm.agents.base import Agent
 from hgm.agents.context import ContextAgent
-from hgm.agents.hereditary import HereditaryActor, HereditaryAgent
+from hgm.agents.hereditary import HereditaryAgent
 from hgm.agents.random import RandomAgent
 from hgm.agents.recurrent import RecurrentAgent
 
 __all__ = [
     "Agent",
     "ContextAgent",
-    "HereditaryActor",
     "HereditaryAgent",
     "RandomAgent",
     "RecurrentAgent",

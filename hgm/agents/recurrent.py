@@ -8,7 +8,7 @@ from torch import Tensor
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from hgm.agents.base import Agent
-from hgm.recurrent import RecurrentActor
+from hgm.policies.recurrent import RecurrentActor
 
 
 class RecurrentAgent(Agent):
@@ -20,7 +20,7 @@ class RecurrentAgent(Agent):
     is told there, and never in :meth:`act`.
 
     Args:
-        actor: A policy of :func:`hgm.recurrent.make_recurrent`.
+        actor: A policy of :func:`hgm.policies.recurrent.make_recurrent`.
     """
 
     def __init__(self, actor: RecurrentActor) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from hgm.callbacks.base import TrainingReport
-from hgm.rollouts import returns
+from hgm.envs.rollouts import returns
 
 _NUM_SHOWN = 12
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hgm.callbacks.base import Report
 from hgm.callbacks.figures import discovery_figures
-from hgm.metrics import truth_metrics
+from hgm.evaluation.truth import truth_metrics
 
 _STYLES = {"found": "bold green", "partial": "bold yellow", "none": "bold red"}
 

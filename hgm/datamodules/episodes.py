@@ -8,7 +8,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from hgm.envs.base import TaskFamily
-from hgm.rollouts import Rollouts, returns
+from hgm.envs.rollouts import Rollouts, returns
 
 
 class Episodes:

@@ -15,10 +15,11 @@ from hgm.checks import check_int
 from hgm.datamodules.base import Batches
 from hgm.datamodules.collection import Collection
 from hgm.datamodules.episodes import Episodes
-from hgm.datamodules.rounds import Source, derive_seed
+from hgm.datamodules.rounds import Source
 from hgm.datamodules.streamed import NUM_ENVS, Streamed
 from hgm.envs.base import TaskFamily
 from hgm.geometry import Geometry, load_geometry
+from hgm.numerics.seeds import derive_seed
 
 _VAL, _TEST = 1, 2
 """Purposes of seeds."""

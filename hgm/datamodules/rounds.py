@@ -6,19 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torchrl.checkpoint import GlobalRNGState
 
+from hgm.numerics.seeds import derive_seed
+
 _COLLECT, _REPLAY, _GLOBAL = range(3)
 """Purposes of seeds."""
-
-
-def derive_seed(*numbers: int) -> int:
-    """A seed for these numbers, independent of the seeds for others."""
-    # NumPy fills up with zeros, so that (1,) and (1, 0) would be the same without their length.
-    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1)[0])
 
 
 class Source(ABC):

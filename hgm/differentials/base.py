@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from hgm.fourier import Jet
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.fourier import Jet
+from hgm.numerics.ranks import ALONE, Ranks
 
 
 class DifferentialEstimator(nn.Module, ABC):

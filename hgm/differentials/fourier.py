@@ -6,12 +6,12 @@ from torch import Tensor
 
 from hgm.checks import check_int
 from hgm.differentials.base import DifferentialEstimator
-from hgm.fourier import LENGTHSCALES, FourierRegression, Jet
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, Jet
+from hgm.numerics.ranks import ALONE, Ranks
 
 
 class FourierEstimator(DifferentialEstimator):
-    """One Gaussian-process-like regression per task, :class:`~hgm.fourier.FourierRegression`.
+    """One :class:`~hgm.numerics.fourier.FourierRegression` per task.
 
     Length scale and noise of every task maximise the evidence; the posterior variance tells where
     the data end.

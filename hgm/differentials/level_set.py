@@ -18,8 +18,8 @@ from hgm.differentials.local import (
     regress,
     usable,
 )
-from hgm.fourier import Jet, whitening
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.fourier import Jet, whitening
+from hgm.numerics.ranks import ALONE, Ranks
 
 _JUDGES = 300
 _HELD_OUT = 12

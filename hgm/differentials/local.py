@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hgm.checks import check_int
 from hgm.differentials.base import DifferentialEstimator
-from hgm.fourier import Jet, whitening
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.fourier import Jet, whitening
+from hgm.numerics.ranks import ALONE, Ranks
 
 COUNTS = (12, 17, 24, 34, 48, 68, 96, 136, 192, 272, 400)
 """Candidate neighbourhood sizes."""

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from hgm.checks import check_int, check_real
 from hgm.differentials.base import DifferentialEstimator
-from hgm.fourier import Jet, whitening
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.fourier import Jet, whitening
+from hgm.numerics.ranks import ALONE, Ranks
 
 _SAMPLES_PER_STEP = 256
 _LAST = 0.1  # share of the passes whose residuals tell the noise

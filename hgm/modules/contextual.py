@@ -70,7 +70,8 @@ class Contextual(OffPolicy):
         objective: What the policy minimises; :class:`hgm.objectives.SAC` if None.
         width: Width of the hidden layers of actor and critics.
         depth: Number of hidden layers.
-        trace: Whether to record the loss and replay it, see :class:`hgm.traced.TracedLoss`.
+        trace: Whether to record the loss and replay it:
+            :class:`hgm.objectives.traced.TracedLoss`.
         seed: Seed of the initial weights.
 
     Raises:

@@ -16,14 +16,14 @@ from torch import Tensor
 from hgm import lie
 from hgm.checks import check_choice, check_int
 from hgm.differentials import DifferentialEstimator, FourierEstimator
-from hgm.fourier import FourierRegression
 from hgm.geometry import Geometry
 from hgm.groups import LieGroup
-from hgm.losses import LOSSES
-from hgm.ranks import across_processes
+from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.ranks import across_processes
 from hgm.symmetry.algebra import compactness, name
 from hgm.symmetry.alignment import pair_objective
 from hgm.symmetry.invariance import action_generators
+from hgm.symmetry.losses import LOSSES
 from hgm.symmetry.phases import FLOOR, Data, FitModels, Phase
 from hgm.symmetry.search import Findings, Search, SearchSteps
 from hgm.symmetry.verdict import Evidence, judge
@@ -42,8 +42,8 @@ class Discovery(LightningModule):
 
     Every training step is one step of the current :class:`~hgm.symmetry.phases.Phase`: closed-form
     statistics, or a Gauss-Newton step on the differential invariance loss
-    (:func:`hgm.losses.differential_invariance`). Statistics are summed over processes, so that any
-    number of them fits the same model. The module ends training by itself.
+    (:func:`hgm.symmetry.losses.differential_invariance`). Statistics are summed over processes, so
+    that any number of them fits the same model. The module ends training by itself.
 
     Source: P. Nitschke and S. Talebi, *Hereditary Geometric Meta-RL*, arXiv 2603.00396; what is
     different here is in docs/method.md.

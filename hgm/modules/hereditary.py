@@ -9,7 +9,7 @@ from lightning import LightningModule
 
 from hgm.agents import HereditaryAgent
 from hgm.geometry import load_geometry
-from hgm.networks import load_policy
+from hgm.policies.feedforward import load_policy
 
 
 class Hereditary(LightningModule):

@@ -13,9 +13,9 @@ from torchrl.modules import ProbabilisticActor
 from torchrl.objectives import LossModule
 
 from hgm.checks import check_int
-from hgm.networks import make_actor, make_critic
 from hgm.objectives import SAC, Objective
-from hgm.traced import TracedLoss, sum_losses
+from hgm.objectives.traced import TracedLoss, sum_losses
+from hgm.policies.feedforward import make_actor, make_critic
 
 LOG_EVERY = 50
 """Updates between two entries of the log."""
@@ -31,8 +31,8 @@ class OffPolicy(LightningModule, ABC):
         objective: What is minimised; :class:`hgm.objectives.SAC` if None.
         width: Width of the hidden layers of actor and critics.
         depth: Number of hidden layers.
-        trace: Whether to record the loss and replay it, see :class:`hgm.traced.TracedLoss`: the
-            same numbers in a third of the time.
+        trace: Whether to record the loss and replay it: the same numbers in a third of the time,
+            see :class:`hgm.objectives.traced.TracedLoss`.
         seed: Seed of the initial weights.
 
     Attributes:

@@ -11,8 +11,8 @@ from torchrl.modules import ProbabilisticActor
 from torchrl.objectives import LossModule
 
 from hgm.modules.off_policy import OffPolicy
-from hgm.networks import save_policy
 from hgm.objectives import Objective
+from hgm.policies.feedforward import save_policy
 
 
 class Policy(OffPolicy):
@@ -24,8 +24,8 @@ class Policy(OffPolicy):
         objective: What is minimised; :class:`hgm.objectives.SAC` if None.
         width: Width of the hidden layers of actor and critics.
         depth: Number of hidden layers.
-        trace: Whether to record the loss and replay it, see :class:`hgm.traced.TracedLoss`: the
-            same numbers in half the time.
+        trace: Whether to record the loss and replay it: the same numbers in half the time, see
+            :class:`hgm.objectives.traced.TracedLoss`.
         seed: Seed of the initial weights.
 
     Attributes:

@@ -16,8 +16,8 @@ from torchrl.objectives.value import GAE
 from hgm.agents import RecurrentAgent
 from hgm.checks import check_int, check_real
 from hgm.modules.off_policy import LOG_EVERY
-from hgm.recurrent import RecurrentActor, make_recurrent
-from hgm.traced import sum_losses
+from hgm.objectives.traced import sum_losses
+from hgm.policies.recurrent import RecurrentActor, make_recurrent
 
 
 class TrialAdvantage(TensorDictModuleBase):
@@ -63,7 +63,7 @@ class RL2(LightningModule):
     Source: Y. Duan et al., *RL2: Fast Reinforcement Learning via Slow Reinforcement Learning*,
     arXiv 1611.02779, and J. X. Wang et al., arXiv 1611.05763. Different from the first: PPO
     (Schulman et al., arXiv 1707.06347) instead of TRPO; policy and value share the memory; a
-    bounded policy (:class:`hgm.distributions.BoxTanhNormal`).
+    bounded policy (:class:`hgm.policies.distributions.BoxTanhNormal`).
 
     The learning rate falls linearly to zero over the DataModule's length, after which the module
     ends training. The DataModule runs :attr:`policy`, and asks :attr:`advantage`: see
@@ -155,7 +155,7 @@ class RL2(LightningModule):
 
     @property
     def actor(self) -> RecurrentActor:
-        """The policy alone, see :func:`hgm.recurrent.make_recurrent`."""
+        """The policy alone, see :func:`hgm.policies.recurrent.make_recurrent`."""
         return self.__dict__["_actor"]
 
     @property

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.func import jacfwd, vmap
 
 from hgm.differentials.base import DifferentialEstimator
-from hgm.fourier import Jet
-from hgm.gauss_newton import Objective, Terms
 from hgm.groups import LieGroup
-from hgm.losses import InvarianceLoss
+from hgm.numerics.fourier import Jet
+from hgm.numerics.gauss_newton import Objective, Terms
+from hgm.symmetry.losses import InvarianceLoss
 
 SPREAD_OF_IGNORANCE = 1.0
 """Variance of a direction of which nothing is known; beyond it a point counts as not covered."""
@@ -74,7 +74,7 @@ def base_objective(
     Args:
         group: The group searched; unknowns are coordinates ``(N - 1, S, D)``.
         estimator: Fitted reward differentials.
-        loss: One of :mod:`hgm.losses`.
+        loss: One of :mod:`hgm.symmetry.losses`.
         points: Points of every task, ``(N, K, n)``.
     """
     dim = group.dim_space
@@ -129,7 +129,7 @@ def pair_objective(
     Args:
         elements: Left actions ``(N, k, k)`` of unknowns ``(a,)``.
         estimator: Fitted reward differentials.
-        loss: One of :mod:`hgm.losses`.
+        loss: One of :mod:`hgm.symmetry.losses`.
         points: Points of every task, ``(N, K, n)``.
     """
     num, dim = points.shape[0], points.shape[-1]

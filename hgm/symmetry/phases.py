@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from hgm.differentials.base import DifferentialEstimator
-from hgm.fourier import FourierRegression, Jet, whitening
-from hgm.gauss_newton import GaussNewton
 from hgm.groups import LieGroup
-from hgm.losses import InvarianceLoss
-from hgm.ranks import Ranks
+from hgm.numerics.fourier import FourierRegression, Jet, whitening
+from hgm.numerics.gauss_newton import GaussNewton
+from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import (
     base_objective,
     draw_starts,
@@ -22,6 +21,7 @@ from hgm.symmetry.alignment import (
     score,
 )
 from hgm.symmetry.invariance import EquivarianceForm, equivariance_form
+from hgm.symmetry.losses import InvarianceLoss
 from hgm.symmetry.pooling import PooledModel, calibrate
 from hgm.symmetry.subgroup import Subgroup
 
@@ -122,7 +122,7 @@ class AlignStarts(Phase):
     Args:
         group: The group searched.
         estimator: Fitted reward differentials.
-        loss: One of :mod:`hgm.losses`.
+        loss: One of :mod:`hgm.symmetry.losses`.
         starts: Coordinates of the starts, ``(S, D)``.
         num_tasks: Number of tasks ``N``.
         num_steps: Gauss-Newton steps.

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd
 
-from hgm.fourier import (
+from hgm.geometry.reward_model import RewardModel
+from hgm.numerics.fourier import (
     LENGTHSCALES,
     Jet,
     Moments,
@@ -18,8 +19,7 @@ from hgm.fourier import (
     slope,
     whitening,
 )
-from hgm.ranks import ALONE, Ranks
-from hgm.reward_model import RewardModel
+from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.subgroup import Subgroup
 

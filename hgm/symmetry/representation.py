@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.func import jacfwd
 
 from hgm import lie
-from hgm.fourier import FourierRegression
-from hgm.gauss_newton import GaussNewton, Objective, Terms
-from hgm.ranks import Ranks
+from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.gauss_newton import GaussNewton, Objective, Terms
+from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.phases import Data, Phase, thin
 

@@ -12,12 +12,12 @@ from torch.func import jacfwd
 from hgm import lie
 from hgm.checks import check_int
 from hgm.differentials.base import DifferentialEstimator
-from hgm.fourier import FourierRegression
 from hgm.groups import LieGroup
-from hgm.losses import InvarianceLoss, functional_invariance
-from hgm.ranks import ALONE
+from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.ranks import ALONE
 from hgm.symmetry.algebra import close
 from hgm.symmetry.invariance import EquivarianceForm, action_generators
+from hgm.symmetry.losses import InvarianceLoss, functional_invariance
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -110,7 +110,7 @@ class Search:
     Args:
         group: The ambient group; its ``raw_*`` parameters are learned in place.
         estimator: Estimator of reward differentials.
-        loss: One of :mod:`hgm.losses`.
+        loss: One of :mod:`hgm.symmetry.losses`.
         dynamics: Regression of ``s' - s`` on ``(s, a)``.
         num_tasks: Number of tasks ``N``.
         steps: Effort.

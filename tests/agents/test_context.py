@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from hgm.agents import ContextAgent, RandomAgent
 from hgm.inference import Contrastive, Told, Variational
-from hgm.networks import make_actor
+from hgm.policies.feedforward import make_actor
 
 BOX = torch.tensor([[-0.2, -0.2], [0.2, 0.2]])
 ECHO = TensorDictModule(lambda latent: latent[..., :2], in_keys=["latent"], out_keys=["action"])

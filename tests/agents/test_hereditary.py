@@ -9,11 +9,12 @@ from tensordict.nn import TensorDictModule
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.agents import HereditaryActor, HereditaryAgent
+from hgm.agents import HereditaryAgent
 from hgm.envs import Navigation
-from hgm.fourier import draw_frequencies, features, fit, moments, whitening
 from hgm.geometry import Geometry
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
+from hgm.numerics.fourier import draw_frequencies, features, fit, moments, whitening
+from hgm.policies.symmetric import HereditaryActor
 
 GOAL = torch.tensor([0.6, 0.8]).double()
 

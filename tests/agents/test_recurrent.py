@@ -11,7 +11,7 @@ from torchrl.modules import set_recurrent_mode
 from hgm.agents import RecurrentAgent
 from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
-from hgm.recurrent import make_recurrent
+from hgm.policies.recurrent import make_recurrent
 
 BOX = torch.tensor([0.2, 0.3])
 NO_BOUNDS = (None, None, None)

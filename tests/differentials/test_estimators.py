@@ -14,7 +14,7 @@ from hgm.differentials import (
     LocalEstimator,
     NetworkEstimator,
 )
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.ranks import ALONE, Ranks
 
 MAKE = {
     "fourier": FourierEstimator,

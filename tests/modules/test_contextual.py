@@ -10,7 +10,7 @@ from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
 from hgm.inference import Contrastive, Told, Variational
 from hgm.modules import Contextual, Random
-from hgm.traced import sum_losses
+from hgm.objectives.traced import sum_losses
 
 FAMILY = Navigation(max_steps=6, radius=0.4)
 SMALL = dict(

@@ -11,9 +11,9 @@ from torch.testing import assert_close
 from hgm.datamodules import StoredTransitions, Transitions
 from hgm.differentials import FourierEstimator
 from hgm.envs import Navigation, Scattered
-from hgm.fourier import FourierRegression
 from hgm.groups import GL, SO, Affine
 from hgm.modules import Discovery
+from hgm.numerics.fourier import FourierRegression
 from hgm.symmetry import SearchSteps
 
 FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3)

@@ -9,10 +9,9 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.differentials import DifferentialEstimator
-from hgm.fourier import Jet
-from hgm.gauss_newton import GaussNewton, Terms
 from hgm.groups import GL, SO, Affine, Compact
-from hgm.losses import LOSSES, differential_invariance
+from hgm.numerics.fourier import Jet
+from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.symmetry.alignment import (
     base_objective,
     concatenate,
@@ -22,6 +21,7 @@ from hgm.symmetry.alignment import (
     pair_objective,
     score,
 )
+from hgm.symmetry.losses import LOSSES, differential_invariance
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.envs.point import BOUNDS, step
-from hgm.fourier import FourierRegression
+from hgm.numerics.fourier import FourierRegression
 from hgm.symmetry.invariance import action_generators, affine_fields, equivariance_form
 from hgm.symmetry.phases import Data, dynamics_form
 

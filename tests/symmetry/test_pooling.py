@@ -8,9 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.fourier import Jet
 from hgm.groups import GL, SO, Affine
-from hgm.ranks import Ranks
+from hgm.numerics.fourier import Jet
+from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.pooling import PooledModel, calibrate
 from hgm.symmetry.subgroup import LeftActions, Subgroup

@@ -7,8 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.fourier import FourierRegression
-from hgm.ranks import ALONE
+from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.ranks import ALONE
 from hgm.symmetry.phases import Data
 from hgm.symmetry.representation import Represent
 

@@ -11,11 +11,11 @@ from hgm import lie
 from hgm.datamodules import Transitions
 from hgm.differentials import FourierEstimator
 from hgm.envs import Navigation, RewardTransform, Scattered
-from hgm.fourier import FourierRegression
 from hgm.groups import GL
-from hgm.losses import LOSSES, differential_invariance
+from hgm.numerics.fourier import FourierRegression
 from hgm.symmetry import Search, SearchSteps, discover
 from hgm.symmetry.alignment import pair_objective
+from hgm.symmetry.losses import LOSSES, differential_invariance
 from hgm.symmetry.phases import FLOOR, Data
 from hgm.symmetry.search import deviations, expected_loss
 from hgm.symmetry.subgroup import LeftActions, Subgroup

@@ -7,9 +7,9 @@ import torch
 from tensordict import TensorDict
 from torch.testing import assert_close
 
-from hgm.networks import make_actor, make_critic
 from hgm.objectives import SAC, TD3, Objective
-from hgm.traced import TracedLoss, sum_losses
+from hgm.objectives.traced import TracedLoss, sum_losses
+from hgm.policies.feedforward import make_actor, make_critic
 
 BOX = torch.tensor([[-0.2, 1.0], [0.2, 4.0]])
 OBJECTIVES = pytest.mark.parametrize("objective", [SAC(), TD3()], ids=["sac", "td3"])

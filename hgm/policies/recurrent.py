@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchrl.modules import GRUModule, ValueOperator
 
 from hgm.checks import check_int, check_real
-from hgm.distributions import BoxTanhNormal
+from hgm.policies.distributions import BoxTanhNormal
 
 INPUTS = ["observation", "previous_action", "previous_reward", "start"]
 """What is new at every step; ``start (1,)`` is 1. where an episode starts, and else 0."""

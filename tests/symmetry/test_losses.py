@@ -8,9 +8,9 @@ from torch.func import grad, hessian, jacfwd, vmap
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.fourier import Jet
 from hgm.groups import GL, SO, Affine
-from hgm.losses import LOSSES, differential_invariance, functional_invariance
+from hgm.numerics.fourier import Jet
+from hgm.symmetry.losses import LOSSES, differential_invariance, functional_invariance
 
 BASE_GOAL = (0.8, -0.5, 0.3)
 

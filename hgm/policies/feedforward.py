@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
 
 from hgm.checks import check_int, check_real
-from hgm.distributions import BoxTanhNormal
+from hgm.policies.distributions import BoxTanhNormal
 
 
 class _Parameters(TensorDictModuleBase):

@@ -11,13 +11,7 @@ import torch
 from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.modules import ProbabilisticActor
-from torchrl.objectives import (
-    LossModule,
-    SACLoss,
-    SoftUpdate,
-    TD3Loss,
-    ValueEstimators,
-)
+from torchrl.objectives import LossModule, SoftUpdate, ValueEstimators
 
 from hgm.checks import check_real
 
@@ -110,83 +104,3 @@ class Objective(ABC):
     @abstractmethod
     def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
         """Hook of :meth:`build`: the loss without its value estimator."""
-
-
-@dataclass(frozen=True)
-class SAC(Objective):
-    r"""Soft actor-critic (Haarnoja et al., arXiv 1812.05905) with a learned temperature.
-
-    The target entropy is given per action dimension and in units of half the action range, in
-    which uniform actions have log 2. TorchRL's own default, :math:`-m` in the units of the action,
-    asks for nearly uniform actions where the range is narrow.
-
-    Attributes:
-        alpha_lr: Adam's learning rate of the log temperature, at the start.
-        alpha: Temperature at the start.
-        entropy: Target entropy, see above.
-    """
-
-    alpha_lr: float = 3e-3
-    alpha: float = 0.1
-    entropy: float = -1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("alpha_lr", "alpha"):
-            check_real(name, getattr(self, name), 0.0, strict=True)
-        check_real("entropy", self.entropy)
-
-    def groups(self, loss: LossModule) -> list[dict[str, Any]]:
-        """Those of every objective, and the temperature."""
-        return [*super().groups(loss), {"params": [loss.log_alpha], "lr": self.alpha_lr}]
-
-    def qvalue(self, entries: Mapping[str, Tensor]) -> Tensor:
-        r"""From :math:`E[\alpha \log \pi - Q]`, the loss, and :math:`-E \log \pi`, the entropy."""
-        return -(entries["loss_actor"] + entries["alpha"] * entries["entropy"])
-
-    def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
-        half = (box[1] - box[0]) / 2
-        loss = SACLoss(
-            actor,
-            critic,
-            loss_function="l2",
-            alpha_init=self.alpha,
-            target_entropy=float((self.entropy + half.log()).sum()),
-        )
-        # A buffer that TorchRL makes when it is first read; strict loading needs it before.
-        _ = loss.target_entropy
-        return loss
-
-
-@dataclass(frozen=True)
-class TD3(Objective):
-    """Twin delayed DDPG (Fujimoto et al., arXiv 1802.09477), the actor updated at every step.
-
-    Exploration is Gaussian before the squashing, not after it as in the paper.
-
-    Attributes:
-        spread: Standard deviation of the exploration.
-        target_noise: Standard deviation of the noise on target actions, in half action ranges.
-        target_noise_clip: Largest such noise.
-    """
-
-    spread: float = 0.5
-    target_noise: float = 0.2
-    target_noise_clip: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("spread", self.spread, 0.0, strict=True)
-        for name in ("target_noise", "target_noise_clip"):
-            check_real(name, getattr(self, name), 0.0)
-
-    @property
-    def actor_spread(self) -> float:
-        """The standard deviation of the exploration."""
-        return self.spread
-
-    def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
-        half = (box[1] - box[0]) / 2
-        loss = TD3Loss(actor, critic, bounds=(box[0], box[1]), loss_function="l2", policy_noise=0.0)
-        loss.policy_noise, loss.noise_clip = self.target_noise * half, self.target_noise_clip * half
-        return loss

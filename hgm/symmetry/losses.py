@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hgm.fourier import Jet
-from hgm.gauss_newton import Terms
+from hgm.numerics.fourier import Jet
+from hgm.numerics.gauss_newton import Terms
 
 InvarianceLoss = Callable[[Tensor, Tensor | None, Tensor, Jet, Jet], Terms]
 """See :func:`differential_invariance`, whose signature all of them share."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,11 @@ from hgm import lie
 from hgm.agents.base import Agent
 from hgm.checks import check_int
 from hgm.envs.base import TaskFamily
+from hgm.envs.rollouts import Rollouts, returns
 from hgm.geometry import Geometry
-from hgm.rollouts import Rollouts, returns
 
 Act = Callable[[Tensor], Tensor]
 Observe = Callable[[Tensor, Tensor, Tensor, Tensor], None]
-
-CONFIDENCE = 0.95
-_NUM_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class MetaTest:
 def run_episodes(
     env: EnvBase, act: Act, observe: Observe | None = None, num_steps: int = sys.maxsize
 ) -> Rollouts:
-    """Runs every copy of a batched environment for one episode, see :func:`hgm.rollouts.returns`.
+    """Runs every copy of a batch for one episode, see :func:`hgm.envs.rollouts.returns`.
 
     Args:
         env: Batch size ``(T, E)``.
@@ -215,77 +212,3 @@ def _place(family: TaskFamily, tasks: Tensor, base: int) -> tuple[Geometry, Tens
         truth.generators, truth.action_generators, coords, family.dim_state, "found", "true"
     )
     return geometry, coords[1:]
-
-
-def regret_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    r"""Summary of meta-tests of one agent, one run a seed, docs/method.md section 11.
-
-    Lists are per test task, over all runs. Intervals ``*_interval`` are 95% bootstrap intervals
-    over seeds, or over test tasks if there is one seed only (``intervals_over`` says which). What
-    needs the optimum or the true group is absent where they are not known.
-    """
-
-    def per_run(key: str, train: bool = False) -> list[np.ndarray]:
-        found = []
-        for run in runs:
-            values, num = np.asarray(run[key]), run["num_test_tasks"]
-            found.append(values[num:] if train else values[:num])
-        return found
-
-    metrics: dict[str, Any] = {
-        "num_seeds": len(runs),
-        "intervals_over": "seeds" if len(runs) > 1 else "tasks",
-        "exploration_transitions": float(np.mean([run["exploration_transitions"] for run in runs])),
-        "separation": np.concatenate(per_run("separation")).tolist(),
-        "success": float(np.concatenate(per_run("success")).mean()),
-    }
-
-    def add(name: str, values: list[np.ndarray]) -> None:
-        metrics[name] = float(np.mean([run.mean() for run in values]))
-        metrics[f"{name}_interval"] = bootstrap(values, np.mean)
-
-    add("return", per_run("return"))
-    if not all("regret" in run for run in runs):
-        return metrics
-    regret = per_run("regret")
-    metrics["regret"] = np.concatenate(regret).tolist()
-    metrics["regret_max"] = max(metrics["regret"])
-    add("optimal_return", per_run("optimal_return"))
-    add("regret_mean", regret)
-    add("regret_train_tasks", per_run("regret", train=True))
-    add("regret_first_episode", per_run("regret_first_episodes"))
-    both = [np.stack(pair) for pair in zip(per_run("separation"), regret, strict=True)]
-    metrics["regret_slope"] = slope(np.concatenate(both, 1))
-    metrics["regret_slope_interval"] = bootstrap(both, slope)
-    if all("regret_told" in run for run in runs):
-        told, base = per_run("regret_told"), per_run("regret_told", train=True)
-        add("regret_of_policy", [run[:1] for run in base])
-        add("regret_of_broken_symmetry", [a - b[0] for a, b in zip(told, base, strict=True)])
-        add("regret_of_inference", [a - b for a, b in zip(regret, told, strict=True)])
-    return metrics
-
-
-def slope(pairs: np.ndarray) -> float:
-    """Least-squares slope of the second row against the first, ``(2, T)``; 0 without spread."""
-    x, y = pairs
-    x = x - x.mean()
-    return float(x @ y / max(x @ x, 1e-300))
-
-
-def bootstrap(runs: Sequence[np.ndarray], statistic: Callable[[np.ndarray], Any]) -> list[float]:
-    """95% percentile interval of a statistic of tasks (last axis) over runs (Efron, 1979).
-
-    Whole runs are drawn with replacement; of a single run, its tasks are.
-    """
-    generator = np.random.default_rng(0)
-    found = []
-    for _ in range(_NUM_RESAMPLES):
-        if len(runs) > 1:
-            picked = np.concatenate(
-                [runs[i] for i in generator.integers(len(runs), size=len(runs))], -1
-            )
-        else:
-            picked = runs[0][..., generator.integers(runs[0].shape[-1], size=runs[0].shape[-1])]
-        found.append(float(statistic(picked)))
-    tail = 50 * (1 - CONFIDENCE)
-    return np.percentile(found, [tail, 100 - tail]).tolist()

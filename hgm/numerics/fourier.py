@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.ranks import ALONE, Ranks
 
 LENGTHSCALES = (0.35, 0.6, 1.0, 1.8, 3.2)
 """Candidates in standard deviations of the inputs."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hgm.gauss_newton import GaussNewton, Terms
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.gauss_newton import GaussNewton, Terms
+from hgm.numerics.ranks import ALONE, Ranks
 
 
 def randn(*shape, seed=0):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.ranks import ALONE, Ranks
 
 _MAX_STEP = 0.7
 _CORRELATED = 10.0

@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
 
 torch.manual_seed(0)
 

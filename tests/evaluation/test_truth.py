@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.envs import Navigation, Scattered
+from hgm.evaluation.truth import truth_metrics
 from hgm.geometry import Geometry
-from hgm.metrics import truth_metrics
 
 CHART = [[2.0, 0.5], [0.0, 0.8]]
 

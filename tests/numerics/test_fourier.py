@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hgm.fourier import (
+from hgm.numerics.fourier import (
     LENGTHSCALES,
     FourierRegression,
     Moments,
@@ -18,7 +18,7 @@ from hgm.fourier import (
     slope,
     whitening,
 )
-from hgm.ranks import ALONE, Ranks
+from hgm.numerics.ranks import ALONE, Ranks
 
 
 def randn(*shape, seed=0):

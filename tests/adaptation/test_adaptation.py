@@ -13,9 +13,9 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
-from hgm.fourier import draw_frequencies, features, fit, moments
 from hgm.geometry import Geometry
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
+from hgm.numerics.fourier import draw_frequencies, features, fit, moments
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
-from hgm.reward_model import RewardModel
+from hgm.geometry.reward_model import RewardModel
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import TanhNormal
 
 import hgm
-from hgm.distributions import BoxTanhNormal
-from hgm.networks import load_policy, make_actor, make_critic, save_policy
+from hgm.policies.distributions import BoxTanhNormal
+from hgm.policies.feedforward import load_policy, make_actor, make_critic, save_policy
 
 LOW, HIGH = torch.tensor([-0.2, 1.0]), torch.tensor([0.2, 4.0])
 DETERMINISTIC = set_exploration_type(ExplorationType.DETERMINISTIC)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hgm.fourier import Whitening, features, slope
+from hgm.numerics.fourier import Whitening, features, slope
 
 
 class Prediction(NamedTuple):
@@ -26,8 +26,8 @@ class Prediction(NamedTuple):
 class RewardModel:
     r"""Reward of the base task at the state reached, :math:`R(s') = \phi(s')^T w`.
 
-    Ridge regression on Fourier features, see :mod:`hgm.fourier`. It was fitted to the transitions
-    of all training tasks, carried into the base task by their left actions.
+    Ridge regression on Fourier features, see :mod:`hgm.numerics.fourier`. It was fitted to the
+    transitions of all training tasks, carried into the base task by their left actions.
 
     Attributes:
         mean: Centre of the points, ``(n,)``.

@@ -6,7 +6,7 @@ from tensordict.nn import TensorDictModule
 from torch.testing import assert_close
 
 from hgm.envs import Navigation, Scattered
-from hgm.rollouts import returns
+from hgm.envs.rollouts import returns
 
 FAMILY = Navigation()
 TASKS = FAMILY.train_tasks(0)

@@ -1,0 +1,18 @@
+"""The meta-test: any agent, any family, scored on each task's own reward."""
+
+from hgm.evaluation.meta_test import MetaTest, explore, meta_test, run_episodes
+from hgm.evaluation.regret import regret_metrics
+from hgm.evaluation.statistics import CONFIDENCE, bootstrap, slope
+from hgm.evaluation.truth import truth_metrics
+
+__all__ = [
+    "CONFIDENCE",
+    "MetaTest",
+    "bootstrap",
+    "explore",
+    "meta_test",
+    "regret_metrics",
+    "run_episodes",
+    "slope",
+    "truth_metrics",
+]

@@ -1,0 +1,1 @@
+"""Actors and critics, with TorchRL's keys."""

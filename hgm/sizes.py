@@ -1,0 +1,70 @@
+"""What a model must know about its data, and all that it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from hgm.checks import check_int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One value, which every DataModule has as ``sizes`` and every model takes when it is built.
+
+    Attributes:
+        num_tasks: Number ``N`` of training tasks.
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        kind: What batches hold: ``"transitions"``, ``"replay"``, ``"meta_replay"``, ``"trials"`` or
+            ``"tasks"``, see the DataModules of these names.
+        action_box: Least and largest actions, ``(2, m)``; None where they are not known.
+        num_updates: Batches of the whole training; None where the model decides when to stop.
+        task_parameters: Hidden parameters of the training tasks, ``(N, k)``: for oracles only, and
+            reports say so. None where nobody knows them.
+
+    Raises:
+        ValueError: If a size is below 1, or a shape does not fit.
+
+    Example:
+        >>> Sizes(num_tasks=4, dim_state=2, dim_action=2).kind
+        'transitions'
+    """
+
+    num_tasks: int
+    dim_state: int
+    dim_action: int
+    kind: str = "transitions"
+    action_box: Tensor | None = None
+    num_updates: int | None = None
+    task_parameters: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ("num_tasks", "dim_state", "dim_action"):
+            check_int(name, getattr(self, name), 1)
+        if self.num_updates is not None:
+            check_int("num_updates", self.num_updates, 1)
+        if self.action_box is not None and self.action_box.shape != (2, self.dim_action):
+            raise ValueError(
+                f"Expected `action_box` of shape (2, {self.dim_action}), got "
+                f"{tuple(self.action_box.shape)}."
+            )
+        if self.task_parameters is not None and len(self.task_parameters) != self.num_tasks:
+            raise ValueError(
+                f"Expected `task_parameters` of {self.num_tasks} tasks, got "
+                f"{tuple(self.task_parameters.shape)}."
+            )
+
+    def require(self, kind: str, model: object) -> None:
+        """Checks that batches hold what a model learns from.
+
+        Raises:
+            ValueError: If they are of another kind, naming the configuration that would be right.
+        """
+        if self.kind != kind:
+            raise ValueError(
+                f"Expected `data` of the kind {kind!r} for {type(model).__name__}, got "
+                f"{self.kind!r}: choose data={kind}."
+            )
