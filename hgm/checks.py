@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_int(name: str, value: Any, least: int, most: int | None = None) -> int:
@@ -55,5 +55,7 @@ def check_matrix(name: str, value: Any, num_columns: int) -> Tensor:
         raise ValueError(
             f"Expected `{name}` to be a list of vectors of length {num_columns}, got {value!r}."
         )
+    import torch  # here: the command line checks numbers within a second, without it
+
     numbers = [[check_real(name, entry) for entry in row] for row in rows]
     return torch.tensor(numbers, dtype=torch.float64)

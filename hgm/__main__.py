@@ -1,0 +1,6 @@
+"""``python -m hgm``."""
+
+from hgm.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""From the words of a command line to a checked configuration; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hgm.cli.signatures import UNKNOWN, Signature, import_signature, read_signature
+
+TOP_LEVEL = ("run_dir", "seed", "ckpt_path", "num_threads", "allow")
+"""Keys beside the groups."""
+_TAKES_VALUE = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    *("--package", "-p", "--cfg", "-c", "--info", "-i"),
+)
+_INFORMS = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
+
+
+def configs_folder() -> Path:
+    """Where the configurations are: within the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def prepare(words: Sequence[str]) -> list[str]:
+    """The words that Hydra is to be given: checked, and complete with the constructors' defaults.
+
+    A key need not stand in a YAML file: every argument of a node's constructor is one.
+
+    Args:
+        words: What was typed after the program's name.
+
+    Raises:
+        ValueError: Naming the word that is wrong, and what would be right.
+    """
+    if any(word.partition("=")[0] == "--experimental-rerun" for word in words):
+        raise ValueError("`--experimental-rerun` unpickles a file, which can run code: not here.")
+    folder = _config_dir(words)
+    prepared = list(_rewritten(words, {*groups(folder)}))
+    overrides = [prepared[index] for index in _overrides(prepared)]
+    informs = any(word.partition("=")[0] in _INFORMS for word in prepared)
+    if informs or "-m" in prepared or "--multirun" in prepared:
+        return prepared
+    search = [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
+    with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        cfg = compose([*overrides, *search], choices=True)
+        choices = dict(cfg.hydra.runtime.choices)
+        cfg = plain(cfg)
+        added: list[str] = []
+        if cfg.get("experiment") is None:
+            given = {path for path, _ in _values(cfg)}
+            check_keys(cfg)
+            complete(cfg)
+            new = ((path, value) for path, value in _values(cfg) if path not in given)
+            added = [f"++{path}={_quoted(value)}" for path, value in new]
+    if cfg["run_dir"] is None:
+        # Fixed here, so that the processes which a Trainer starts have the same.
+        added.append(f"++run_dir={_quoted(default_run_dir(choices))}")
+    return [*overrides, *added, *(word for word in prepared if word not in overrides)]
+
+
+def default_run_dir(choices: Mapping[str, str | None]) -> str:
+    """``runs/<experiment or model>/<time>``; a job of a sweep has its own folder already."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return str(HydraConfig.get().runtime.output_dir)
+    name = choices.get("experiment") or choices.get("model") or "run"
+    return f"runs/{name}/{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+
+
+def compose(overrides: Sequence[str], choices: bool = False) -> DictConfig:
+    """Composes within Hydra's job, or within ``hydra.initialize_config_dir``.
+
+    Raises:
+        ValueError: If that does not compose, in one line.
+    """
+    assert GlobalHydra.instance().is_initialized()
+    try:
+        return hydra.compose("train", overrides=list(overrides), return_hydra_config=choices)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_one_line(error)) from None
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration as nested dicts and lists, without Hydra's own part.
+
+    Raises:
+        ValueError: If a value is missing, naming its key.
+    """
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    for key in sorted(OmegaConf.missing_keys(own)):
+        raise ValueError(f"`{key}` has no default: give it a value on the command line.")
+    try:
+        result = OmegaConf.to_container(own, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(_one_line(error)) from None
+    assert isinstance(result, dict)
+    return result  # type: ignore[return-value]
+
+
+def check_keys(cfg: Mapping[str, Any]) -> None:
+    """Checks that every key is read by something.
+
+    Raises:
+        ValueError: Naming the first that is not, and the nearest that would be.
+    """
+    known = [*known_keys(cfg)]
+    for path, value in _values(cfg):
+        if path not in known and not path.endswith("._target_"):
+            raise unknown_key(path, value, known)
+
+
+def unknown_key(path: str, value: Any, known: Sequence[str]) -> ValueError:
+    """The error that names a key which nothing reads, and the nearest that would be."""
+    close = difflib.get_close_matches(path, known, n=3)
+    close = close or [name for name in known if "." not in name]
+    return ValueError(
+        f"There is no key `{path}` (given the value {value!r}). Did you mean "
+        f"{' or '.join(f'`{name}`' for name in close)}?"
+    )
+
+
+def known_keys(cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Every key that something reads: those of the top level, of nodes their arguments."""
+    for key, node in cfg.items():
+        if key in TOP_LEVEL or node is None or key == "experiment":
+            yield key
+        yield from _known(node, key)
+
+
+def complete(cfg: Mapping[str, Any]) -> None:
+    """Adds to every node of hgm's own the defaults of its constructor, where they are literals."""
+    for node in _nodes(cfg):
+        target = node["_target_"]
+        if isinstance(target, str) and target.startswith("hgm."):
+            signature = signature_of(target)
+            for key, value in signature.defaults.items() if signature else ():
+                if value is not UNKNOWN and key not in OFFERED:
+                    node.setdefault(key, list(value) if isinstance(value, tuple) else value)
+
+
+OFFERED = (
+    *("sizes", "num_tasks", "dim_state", "dim_action", "dim_space", "family", "group", "estimator"),
+    *("seed", "run_dir", "started", "settings"),
+)
+"""Arguments that a run gives to every constructor which takes them, unless its node does."""
+
+
+def signature_of(target: str) -> Signature | None:
+    """What a target takes; None if it cannot be found, of which the building complains."""
+    found = read_signature(target)
+    if found is not None:
+        return found
+    try:
+        return import_signature(hydra.utils.get_object(target))
+    except (ImportError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def key_of(override: str) -> str:
+    """The key of an override, without prefixes and package."""
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def groups(folder: Path | None = None) -> list[str]:
+    """Names of the configuration groups, with those of a user's own folder."""
+    folders = [configs_folder()] if folder is None else [configs_folder(), folder]
+    return sorted({path.name for place in folders for path in place.iterdir() if path.is_dir()})
+
+
+def _rewritten(words: Sequence[str], names: set[str]) -> Iterator[str]:
+    chosen = set(_overrides(words))
+    for index, word in enumerate(words):
+        if index not in chosen or word.startswith("~"):
+            yield word
+            continue
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"Expected `key=value` or a flag, got {word!r}.")
+        key = key.lstrip("+")
+        own = key.partition("@")[0] in names or key.partition(".")[0] == "hydra"
+        # Forced: whether a key exists is decided by what reads it, not by what a YAML lists.
+        yield word if own else f"++{key}={value}"
+
+
+def _overrides(words: Sequence[str]) -> Iterator[int]:
+    """Positions of the words that are no flags and no flags' values."""
+    for index, word in enumerate(words):
+        value = index > 0 and words[index - 1] in _TAKES_VALUE
+        if not value and not word.startswith("-"):
+            yield index
+
+
+def _config_dir(words: Sequence[str]) -> Path | None:
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("--config-dir", "-cd"):
+            given = value if equals else next(iter(words[index + 1 :]), "")
+            path = Path(given).expanduser().absolute()
+            if not path.is_dir():
+                raise ValueError(f"Expected `--config-dir` to be a folder, got {given!r}.")
+            return path
+    return None
+
+
+def _values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key path that is no node, with its value; lists are values."""
+    for key, child in node.items():
+        if isinstance(child, dict) and child:
+            yield from _values(child, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", child
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """All mappings with a target, inner ones too."""
+    children = node if isinstance(node, list) else node.values() if isinstance(node, dict) else ()
+    if isinstance(node, dict) and "_target_" in node:
+        yield node
+    for child in list(children):
+        yield from _nodes(child)
+
+
+def _known(node: Any, path: str) -> Iterator[str]:
+    if not isinstance(node, dict):
+        return
+    yield f"{path}._target_"
+    target = node.get("_target_")
+    signature = signature_of(target) if isinstance(target, str) else None
+    if signature is None and target is None and path.startswith("experiment"):
+        yield from (f"{path}.{key}" for key in ("num_seeds", "stages"))
+    elif signature is None or signature.open:
+        yield from (f"{path}.{key}" for key in node)
+    yield from (f"{path}.{key}" for key in (signature.defaults if signature else ()))
+    for key, child in node.items():
+        yield from _known(child, f"{path}.{key}")
+
+
+def _quoted(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if isinstance(value, dict):
+        inner = ",".join(f"{key}:{_quoted(entry)}" for key, entry in value.items())
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_quoted, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\") if value.endswith("\\") else value
+        return "'" + escaped.replace("'", "\\'") + "'"
+    return repr(value)
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).partition("\nConfig search path")[0].strip()
+    cause = error.__cause__
+    if cause is not None and str(cause) not in text:
+        text += f" {str(cause).splitlines()[0]}"
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("full_key", "object_type"))]
+    return " ".join(lines).replace(os.linesep, " ")

@@ -1,0 +1,152 @@
+"""The folder of a run: new, to be gone on with, or finished."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+LOCAL = ("run_dir", "ckpt_path", "num_threads", "logger", "allow")
+"""Keys that do not change what a run computes."""
+
+
+class State(Enum):
+    """What a folder holds."""
+
+    NEW = "nothing"
+    UNFINISHED = "a run without results"
+    FINISHED = "a run with results"
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes, however the others were started."""
+    rank = next((os.environ[key] for key in ("RANK", "SLURM_PROCID") if key in os.environ), None)
+    return int(rank if rank is not None else os.environ.get("LOCAL_RANK", 0)) == 0
+
+
+def state_of(path: Path) -> State:
+    """What a folder holds; looks only.
+
+    Raises:
+        ValueError: If it holds something that is no run.
+    """
+    try:
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except OSError as error:
+        raise _unusable(path, error) from None
+    # What a process left that was killed while it wrote: see hgm.files.
+    names = {name for name in names if not name.endswith(".partial")}
+    if not names:
+        return State.NEW
+    if CONFIG not in names:
+        raise ValueError(
+            f"Expected `run_dir` to be new or empty, or the folder of a run, but {path} holds other "
+            "files: choose another one; nothing is overwritten."
+        )
+    return State.FINISHED if METRICS in names else State.UNFINISHED
+
+
+def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Makes a run's folder and writes its configuration, or checks that it is this run's.
+
+    Args:
+        path: The folder.
+        settings: The whole configuration.
+
+    Returns:
+        Whether an unfinished run is gone on with.
+
+    Raises:
+        ValueError: If the folder is another run's, a finished one's, or cannot be written.
+    """
+    state = state_of(path)
+    if state is State.FINISHED:
+        raise ValueError(
+            f"The run in {path} is finished (it has {METRICS}): choose another `run_dir`; nothing "
+            "is overwritten."
+        )
+    if state is State.UNFINISHED:
+        check_same(read_config(path), settings, f"The unfinished run in {path}")
+        if not os.access(path, os.W_OK):
+            raise ValueError(f"Expected `run_dir` to be a folder that can be written, got {path}.")
+        return True
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_config(path, settings)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    return False
+
+
+def write_config(path: Path, settings: Mapping[str, Any]) -> None:
+    """Writes ``config.yaml`` whole or not at all."""
+    partial = path / f".{CONFIG}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path / CONFIG)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration in a run folder, as plain data: interpolations are refused.
+
+    Raises:
+        FileNotFoundError: If the folder is not that of a run.
+        ValueError: If the file is no configuration.
+    """
+    file = path / CONFIG
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no run at {path}: it has no {CONFIG}.")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"Expected {file} to be a run's configuration: {reason}") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ValueError(f"Expected {file} to be a run's configuration, with its keys.")
+    for key, value in flatten(content):
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"Expected plain values in {file}, but `{key}` is {value!r}.")
+    return content  # type: ignore[return-value]
+
+
+def check_same(saved: Mapping[str, Any], settings: Mapping[str, Any], whose: str) -> None:
+    """Checks that two configurations compute the same.
+
+    Raises:
+        ValueError: Naming the first keys that differ.
+    """
+    old, new = (
+        {key: value for key, value in flatten(part) if key.partition(".")[0] not in LOCAL}
+        for part in (saved, settings)
+    )
+    names = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if names:
+        shown = ", ".join(f"`{key}` = {old.get(key)!r}, not {new.get(key)!r}" for key in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ValueError(f"{whose} has {shown}{more}: give the same settings, or another `run_dir`.")
+
+
+def flatten(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested dicts and lists."""
+    if isinstance(node, Mapping) and node:
+        for key, child in node.items():
+            yield from flatten(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and node:
+        for index, child in enumerate(node):
+            yield from flatten(child, f"{path}.{index}")
+    else:
+        yield path, node
+
+
+def _unusable(path: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"Expected `run_dir` to be a folder that can be written, got {path}: {error.strerror}."
+    )

@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM: the step ends, a checkpoint is written, and the exit code says why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal ended the run; not an Exception, so that nothing on the way takes it for an error.
+
+    Args:
+        number: The signal's number; the exit code is 128 more.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class StopOnSignal(Callback):
+    """Lets a training step end before a signal takes effect, and saves a checkpoint then.
+
+    Outside of training, and for the second signal, it takes effect at once.
+
+    Args:
+        checkpoint: Where the checkpoint goes, if the module has something to go on with.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._checkpoint = checkpoint
+        self._training, self._received = False, 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals come here in this context; only the main thread can listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        former = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on steps are waited for."""
+        self._training = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves and ends, if a signal came.
+
+        Raises:
+            Interrupted: If so.
+        """
+        if self._received:
+            if trainer.optimizers:  # what only solves closed forms starts anew
+                trainer.save_checkpoint(self._checkpoint)
+            raise Interrupted(self._received)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Steps are over."""
+        self._training = False
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """No step will end any more."""
+        self._training = False
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received or not self._training or os.environ.get("LOCAL_RANK", "0") != "0":
+            raise Interrupted(number)
+        self._received = number

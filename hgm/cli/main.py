@@ -1,0 +1,47 @@
+"""The command line: ``hgm``, ``python -m hgm`` and ``python train.py`` are the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hgm.cli.errors import fail
+
+
+def main() -> None:
+    """Runs what the command line says; ends with one message and an exit code.
+
+    0: done. 1: something is wrong, and the message says what. 130 and 143: stopped by Ctrl-C or
+    SIGTERM.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # one's own groups, families and estimators
+    if sys.argv[1:2] == ["compare"]:
+        _compare(sys.argv[2:])
+        return
+    import hydra
+
+    from hgm.cli.command_line import configs_folder, prepare
+    from hgm.cli.run import run
+
+    try:
+        sys.argv[1:] = prepare(sys.argv[1:])
+    except ValueError as error:
+        fail(error)
+    hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(run)()
+
+
+def _compare(words: list[str]) -> None:
+    import argparse
+
+    from hgm.runs import compare
+
+    parser = argparse.ArgumentParser("hgm compare", description="Compares runs side by side.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("--out", type=Path, default=Path("compare.png"), help="the figure")
+    options = parser.parse_args(words)
+    try:
+        compare(options.runs, options.out)
+    except (ValueError, OSError) as error:
+        fail(error)

@@ -1,0 +1,149 @@
+"""One job: assembles it, and only then writes anything; trains what can learn, and tests."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from hgm.cli.assemble import assemble, run_dir_of
+from hgm.cli.build import build
+from hgm.cli.command_line import check_keys, complete, default_run_dir, plain
+from hgm.cli.errors import fail
+from hgm.cli.folder import METRICS, is_first_process, open_folder, state_of
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+_NOISE = (  # what the libraries below us do to themselves, and say to modules like ours
+    "Creating .* which inherits from WeightUpdaterBase",
+    ".*LeafSpec",
+    ".*does not have many workers",
+    ".*returned `None`, this fit will run with no optimizer",
+    ".*You passed in a `val_dataloader` but have no `validation_step`",
+)
+
+
+def run(cfg: DictConfig) -> None:
+    """Runs a composed configuration, or the stages of its experiment, and ends with an exit code."""
+    try:
+        if OmegaConf.select(cfg, "experiment") is not None:
+            from hgm.cli.experiment import run_experiment
+
+            run_experiment()
+        else:
+            run_job(settings_of(cfg))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # Hydra would show its traceback
+        fail(error)
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """The complete configuration as plain data.
+
+    Raises:
+        ValueError: If a key is unknown, or a value missing.
+    """
+    settings = plain(cfg)
+    check_keys(settings)
+    complete(settings)
+    if settings["run_dir"] is None:
+        choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+        settings["run_dir"] = default_run_dir(choices)
+    return settings
+
+
+def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:
+    """Runs one job in its folder; an unfinished one goes on where it stopped.
+
+    Args:
+        settings: The complete configuration.
+        started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
+
+    Raises:
+        ValueError: If something is wrong with it, before anything is written.
+        Interrupted: If a signal ended it.
+    """
+    started = time.perf_counter() if started is None else started
+    path = run_dir_of(settings)
+    announce(settings, path)
+    if is_first_process():
+        state_of(path)
+    quieten()
+    from hgm.cli.interruption import StopOnSignal
+    from hgm.files import readable_checkpoint
+
+    stop = StopOnSignal(path / "checkpoints" / "last.ckpt")
+    with stop.listening():
+        data, model, report = assemble(settings, started)
+        given = settings["ckpt_path"]
+        if given is not None:
+            check_checkpoint_file(Path(str(given)), settings, model)
+        fresh = is_first_process() and not open_folder(path, settings)
+        own = readable_checkpoint(path / "checkpoints")
+        if own is not None:
+            check_checkpoint_file(own, settings, model)
+        try:
+            trainer = make_trainer(settings, path, [report, stop])
+            if any(parameter.requires_grad for parameter in model.parameters()):
+                start = own or given
+                trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+            trainer.test(model, datamodule=data, verbose=False, weights_only=True)
+        except Exception:
+            kept = (path / METRICS).exists() or readable_checkpoint(path / "checkpoints")
+            if fresh and not kept:  # the folder is this run's own, and holds no result
+                shutil.rmtree(path)
+            raise
+
+
+def make_trainer(settings: Mapping[str, Any], path: Path, callbacks: list[Any]) -> Trainer:
+    """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
+    from hgm.callbacks import PhaseProgress
+    from hgm.cli.provenance import Provenance
+    from hgm.files import AtomicCheckpointIO
+
+    offers = {
+        "logger": build(settings["logger"], "logger", {"run_dir": path}),
+        "callbacks": [PhaseProgress(), *callbacks, Provenance(settings)],
+        "plugins": [AtomicCheckpointIO()],
+        "default_root_dir": path,
+    }
+    return build(settings["trainer"], "trainer", offers, expected="a node with `_target_`")
+
+
+def check_checkpoint_file(path: Path, settings: Mapping[str, Any], model: Any) -> None:
+    """Checks that a checkpoint can be read, and is one of this configuration's.
+
+    Raises:
+        ValueError: Naming the file, and what is wrong with it.
+    """
+    from hgm.cli.provenance import check_provenance
+    from hgm.files import check_checkpoint, read_tensors
+
+    content = read_tensors(path, "a checkpoint")
+    check_provenance(content, settings, str(path))
+    check_checkpoint(content, model, path)
+
+
+def announce(settings: Mapping[str, Any], path: Path) -> None:
+    """Says what is done, before seconds of imports."""
+    if is_first_process():
+        names = [str(settings[key].get("_target_")).rpartition(".")[2] for key in ("model", "data")]
+        print(f"{names[0]} on {names[1]}, seed {settings['seed']}, in {path}", flush=True)
+
+
+def quieten() -> None:
+    """Filters what libraries say about themselves."""
+    for pattern in _NOISE:
+        warnings.filterwarnings("ignore", pattern)
+    for chatty in ("lightning.pytorch", "torchrl"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
