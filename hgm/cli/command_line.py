@@ -100,12 +100,13 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         ValueError: If a value is missing, naming its key.
     """
     own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    for key in sorted(OmegaConf.missing_keys(own)):
-        raise ValueError(f"`{key}` has no default: give it a value on the command line.")
     try:
-        result = OmegaConf.to_container(own, resolve=True)
+        missing = sorted(OmegaConf.missing_keys(own))
+        result = {} if missing else OmegaConf.to_container(own, resolve=True)
     except OmegaConfBaseException as error:
         raise ValueError(_one_line(error)) from None
+    if missing:
+        raise ValueError(f"`{missing[0]}` has no default: give it a value on the command line.")
     assert isinstance(result, dict)
     return result  # type: ignore[return-value]
 

@@ -40,8 +40,8 @@ def state_of(path: Path) -> State:
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     except OSError as error:
         raise _unusable(path, error) from None
-    # What a process left that was killed while it wrote: see hgm.files.
-    names = {name for name in names if not name.endswith(".partial")}
+    # What a process left that was killed while it wrote: see hgm.files.disk.
+    names = {name for name in names if not (name.startswith(".") and name.endswith(".tmp"))}
     if not names:
         return State.NEW
     if CONFIG not in names:
@@ -86,12 +86,10 @@ def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
 
 def write_config(path: Path, settings: Mapping[str, Any]) -> None:
     """Writes ``config.yaml`` whole or not at all."""
-    partial = path / f".{CONFIG}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(settings))))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path / CONFIG)
+    from hgm.files.disk import replacing
+
+    with replacing(path / CONFIG) as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(settings))).encode())
 
 
 def read_config(path: Path) -> dict[str, Any]:

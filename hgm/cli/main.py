@@ -29,7 +29,10 @@ def main() -> None:
         sys.argv[1:] = prepare(sys.argv[1:])
     except ValueError as error:
         fail(error)
-    hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(run)()
+    try:
+        hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(run)()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compare(words: list[str]) -> None:

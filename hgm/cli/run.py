@@ -107,9 +107,8 @@ def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:
 
 def make_trainer(settings: Mapping[str, Any], path: Path, callbacks: list[Any]) -> Trainer:
     """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
-    from hgm.callbacks import PhaseProgress
+    from hgm.callbacks import AtomicCheckpointIO, PhaseProgress
     from hgm.cli.provenance import Provenance
-    from hgm.files import AtomicCheckpointIO
 
     offers = {
         "logger": build(settings["logger"], "logger", {"run_dir": path}),
