@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.files import read_tensors, write_tensors
 from hgm.geometry.reward_model import RewardModel
+from hgm.geometry.state import WrongState, check_state
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Geometry:
 
     def save(self, path: str | Path) -> None:
         """Writes tensors, numbers and strings; read back by :func:`load_geometry`."""
-        torch.save(self.state(), path)
+        write_tensors(path, self.state())
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and strings in nested dictionaries; :meth:`of_state` reads it back."""
@@ -118,7 +120,13 @@ class Geometry:
 
     @staticmethod
     def of_state(state: dict[str, Any]) -> Geometry:
-        """The inverse of :meth:`state`."""
+        """The inverse of :meth:`state`.
+
+        Raises:
+            ValueError: If entries are missing or unknown, of the wrong type or shape, or not
+                finite, naming the entry.
+        """
+        check_state(state)
         reward = state["reward"]
         return Geometry(**{**state, "reward": None if reward is None else RewardModel(**reward)})
 
@@ -131,7 +139,7 @@ def load_geometry(path: str | Path) -> Geometry:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a geometry.
+        ValueError: If the file is not a geometry, naming the entry that is wrong.
 
     Example:
         >>> import tempfile
@@ -145,10 +153,9 @@ def load_geometry(path: str | Path) -> Geometry:
     """
     path = Path(path)
     path = path / "geometry.pt" if path.is_dir() else path
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"There is no geometry at {path}: give the folder of a discovery.")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    names = {field.name for field in fields(Geometry)}
-    if not isinstance(content, dict) or set(content) != names:
-        raise ValueError(f"Expected `{path}` to hold a geometry with {sorted(names)}")
-    return Geometry.of_state(content)
+    try:
+        return Geometry.of_state(read_tensors(path, "a geometry"))
+    except WrongState as error:
+        raise ValueError(f"There is no geometry in `{path}`: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -11,7 +12,14 @@ from torch import Tensor, nn
 from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
 
 from hgm.checks import check_int, check_real
+from hgm.files import read_tensors, write_tensors
+from hgm.files.disk import brief
 from hgm.policies.distributions import BoxTanhNormal
+
+MAX_DIM, MAX_WIDTH, MAX_DEPTH = 2**16, 2**14, 64
+"""What a file of a policy may claim."""
+
+_NET = "module.0.module.0"  # where an actor holds its perceptron
 
 
 class _Parameters(TensorDictModuleBase):
@@ -155,7 +163,7 @@ def _inputs(dim_latent: int) -> list[str]:
 def save_policy(path: str | Path, actor: ProbabilisticActor) -> None:
     """Writes an actor of :func:`make_actor`: its sizes and weights, no code."""
     weights = {key: value.detach().cpu() for key, value in actor.state_dict().items()}
-    torch.save({"sizes": actor.sizes, "weights": weights}, path)
+    write_tensors(path, {"sizes": actor.sizes, "weights": weights})
 
 
 def load_policy(path: str | Path) -> ProbabilisticActor:
@@ -166,7 +174,7 @@ def load_policy(path: str | Path) -> ProbabilisticActor:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a policy.
+        ValueError: If the file is not a policy, naming the entry that is wrong.
 
     Example:
         >>> import tempfile
@@ -179,14 +187,76 @@ def load_policy(path: str | Path) -> ProbabilisticActor:
     """
     path = Path(path)
     path = path / "policy.pt" if path.is_dir() else path
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"There is no policy at {path}: give the folder of a policy run.")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or set(content) != {"sizes", "weights"}:
-        raise ValueError(f"Expected `{path}` to hold a policy with its sizes and weights.")
+    content = read_tensors(path, "a policy")
+    try:
+        _check_policy(content)
+    except ValueError as error:
+        raise ValueError(f"There is no policy in `{path}`: {error}") from None
     actor = make_actor(**content["sizes"])
     actor.load_state_dict(content["weights"])
     return actor.requires_grad_(False)
+
+
+def _check_policy(content: Any) -> None:
+    """Checks a file's sizes and weights against each other, before anything of that size is made.
+
+    Raises:
+        ValueError: Naming the entry, its value and what would be right.
+    """
+    if not isinstance(content, dict) or set(content) != {"sizes", "weights"}:
+        got = sorted(map(brief, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"Expected the file to hold `sizes` and `weights`, got {brief(got)}.")
+    shapes, weights = _shapes(content["sizes"]), content["weights"]
+    if not isinstance(weights, dict):
+        raise ValueError(f"Expected `weights` to be a dictionary, got {brief(weights)}.")
+    for key in [*shapes, *weights]:
+        if key not in weights or key not in shapes:
+            fault = "also holds" if key in weights else "lacks"
+            raise ValueError(f"Expected `weights` to be those of `sizes`, but it {fault} `{key}`.")
+        value = weights[key]
+        if type(value) is not Tensor or not value.is_floating_point():
+            raise ValueError(f"Expected `{key}` to be a tensor of floats, got {brief(value)}.")
+        if value.shape != shapes[key]:
+            raise ValueError(
+                f"Expected `{key}` of shape {tuple(shapes[key])} by `sizes`, got "
+                f"{tuple(value.shape)}: another width?"
+            )
+        if not value.isfinite().all():
+            raise ValueError(f"Expected `{key}` to be finite, got NaN or infinite weights.")
+
+
+def _shapes(sizes: Any) -> dict[str, torch.Size]:
+    """Shapes of the weights of an actor of these sizes, without making one."""
+    limits = {
+        "dim_state": (1, MAX_DIM),
+        "dim_action": (1, MAX_DIM),
+        "width": (1, MAX_WIDTH),
+        "depth": (1, MAX_DEPTH),
+        "dim_latent": (0, MAX_DIM),
+    }
+    names = {*limits, "low", "high", "spread"}
+    if not isinstance(sizes, dict) or set(sizes) != names:
+        raise ValueError(f"Expected `sizes` to hold {sorted(names)}, got {brief(sizes)}.")
+    for name, (least, most) in limits.items():
+        value = sizes[name]
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(
+                f"Expected `sizes.{name}` to be an int from {least} to {most}, got {brief(value)}."
+            )
+    for name in ("low", "high"):
+        value = sizes[name]
+        if type(value) is not Tensor or value.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"Expected `sizes.{name}` to be a tensor, got {brief(value)}.")
+    _check_sizes(sizes["dim_state"], sizes["dim_action"], sizes["low"], sizes["high"])
+    if sizes["spread"] is not None:
+        check_real("sizes.spread", sizes["spread"], 0.0, strict=True)
+    outputs = sizes["dim_action"] * (2 if sizes["spread"] is None else 1)
+    with torch.device("meta"):  # no memory, and no random numbers
+        inputs = sizes["dim_state"] + sizes["dim_latent"]
+        net = _perceptron(inputs, outputs, sizes["width"], sizes["depth"])
+    return {f"{_NET}.{key}": value.shape for key, value in net.state_dict().items()}
 
 
 def _perceptron(

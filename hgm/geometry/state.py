@@ -1,0 +1,105 @@
+"""What a geometry on disk must hold: entries, types, shapes that fit together, finite values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgm.files.disk import brief
+
+VERDICTS = ("found", "partial", "none")
+
+_ENTRIES = (
+    *("generators", "action_generators", "coords", "dim_state", "verdict", "algebra_type"),
+    *("calibration", "reward"),
+)
+_REWARD = ("mean", "root", "frequencies", "phases", "weights", "spread", "noise")
+
+
+class WrongState(ValueError):
+    """Names the entry that is wrong, and what would be right."""
+
+
+def check_state(state: Any) -> None:
+    """Checks what :meth:`hgm.geometry.Geometry.state` returned and a file gave back.
+
+    Raises:
+        WrongState: Naming the entry, its value and what would be right.
+    """
+    _check_keys("the file", state, _ENTRIES)
+    n = state["dim_state"]
+    if type(n) is not int or n < 1:
+        raise WrongState(f"Expected `dim_state` to be an int, at least 1, got {brief(n)}.")
+    verdict = state["verdict"]
+    if not isinstance(verdict, str) or verdict not in VERDICTS:
+        raise WrongState(f"Expected `verdict` to be one of {list(VERDICTS)}, got {brief(verdict)}.")
+    if not isinstance(state["algebra_type"], str):
+        got = brief(state["algebra_type"])
+        raise WrongState(f"Expected `algebra_type` to be a string, got {got}.")
+    d, k, _ = _check("generators", state["generators"], ("d", "k", "k"))
+    if k not in (n, n + 1):
+        raise WrongState(
+            f"Expected `generators` of {n} or {n + 1} columns for `dim_state` {n}, got {k}."
+        )
+    _check("action_generators", state["action_generators"], (d, "m", "m"))
+    num_tasks, _ = _check("coords", state["coords"], ("N", d))
+    if num_tasks < 1:
+        raise WrongState(f"Expected `coords` of 1 task or more, got {num_tasks}.")
+    if state["calibration"] is not None:
+        _check("calibration", state["calibration"], (num_tasks, 2))
+    if state["reward"] is not None:
+        _check_reward(state["reward"], n)
+
+
+def _check_reward(reward: Any, n: int) -> None:
+    _check_keys("`reward`", reward, _REWARD)
+    (num,) = _check("reward.phases", reward["phases"], ("F",))
+    shapes: dict[str, tuple[int | str, ...]] = {
+        "mean": (n,),
+        "root": (n, n),
+        "frequencies": (num, n),
+        "weights": (num + n + 1,),
+        "spread": (num + n + 1, "S"),
+        "noise": (),
+    }
+    for name, shape in shapes.items():
+        _check(f"reward.{name}", reward[name], shape)
+        if reward[name].dtype != reward["phases"].dtype:
+            raise WrongState(
+                f"Expected `reward.{name}` to be {reward['phases'].dtype} like `reward.phases`, "
+                f"got {reward[name].dtype}."
+            )
+
+
+def _check_keys(what: str, value: Any, names: tuple[str, ...]) -> None:
+    if not isinstance(value, dict):
+        raise WrongState(f"Expected {what} to hold {list(names)}, got a {type(value).__name__}.")
+    wrong = [name for name in names if name not in value]
+    wrong += [name for name in value if name not in names]
+    if wrong:
+        fault = "lacks" if wrong[0] in names else "also holds"
+        raise WrongState(
+            f"Expected {what} to hold {list(names)}, but it {fault} {brief(wrong[0])}."
+        )
+
+
+def _check(name: str, value: Any, shape: tuple[int | str, ...]) -> tuple[int, ...]:
+    """The sizes of a finite floating-point tensor; equal letters stand for equal sizes."""
+    if type(value) is not Tensor or value.dtype not in (torch.float32, torch.float64):
+        got = value.dtype if isinstance(value, Tensor) else brief(value)
+        raise WrongState(f"Expected `{name}` to be a tensor of float32 or float64, got {got}.")
+    sizes, known = tuple(value.shape), dict[str, int]()
+    fits = len(sizes) == len(shape) and all(
+        size == (known.setdefault(want, size) if isinstance(want, str) else want)
+        for size, want in zip(sizes, shape, strict=True)
+    )
+    if not fits or 0 in [known[letter] for letter in known if letter not in "dS"]:
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise WrongState(f"Expected `{name}` of shape ({wanted}), got {sizes}.")
+    if value.requires_grad:
+        raise WrongState(f"Expected `{name}` to be plain numbers, got a tensor with gradients.")
+    if not value.isfinite().all():
+        raise WrongState(f"Expected `{name}` to be finite, got NaN or infinite entries.")
+    return sizes
