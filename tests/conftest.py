@@ -1,14 +1,16 @@
-"""A whole experiment, shrunk, which several test files look at."""
+"""The command line in this process, and a whole experiment, shrunk, which several files look at."""
 
+import contextlib
+import io
 import sys
 import warnings
-from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import train
+from hgm.cli import main
+from hgm.cli.run import settings_from
 
 SMALL_EXPERIMENT = [
     "experiment=navigation",
@@ -24,6 +26,43 @@ SMALL_EXPERIMENT = [
 ]
 
 
+class Done(NamedTuple):
+    """What a command left: exit code, output, and its errors."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def run_command(*words):
+    """Runs ``hgm WORDS`` in this process."""
+    output, errors, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["hgm", *map(str, words)]),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # Lightning's own, about workers and hooks
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Done(code, output.getvalue(), errors.getvalue())
+
+
+@pytest.fixture(scope="session")
+def command():
+    """A function that runs ``hgm WORDS`` in this process."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """A function from words to the settings of a run."""
+    return lambda *words: settings_from([str(word) for word in words])
+
+
 @pytest.fixture(scope="session")
 def small():
     """Overrides of a navigation experiment of seconds."""
@@ -34,7 +73,6 @@ def small():
 def experiment(tmp_path_factory):
     """The folder of a finished one, seeds 0 and 1."""
     path = tmp_path_factory.mktemp("experiment") / "runs" / "navigation"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's own, about workers and hooks
-        train.run_experiment([*SMALL_EXPERIMENT, "experiment.num_seeds=2", f"run_dir={path}"])
+    done = run_command(*SMALL_EXPERIMENT, "experiment.num_seeds=2", f"run_dir={path}")
+    assert done.code == 0, done.errors
     return path

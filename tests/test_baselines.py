@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import comparison
 
-import train
+from hgm import restore
+from hgm.cli.run import run_job, settings_from
 from hgm.evaluation import MetaTest, meta_test
 
 BOTH = [
-    "+env.max_steps=20",
+    "env.max_steps=20",
     "env.radius=0.4",
     "report.protocol.num_test_tasks=4",
     "report.protocol.num_exploration=6",
@@ -41,9 +41,7 @@ LEARNED = ("pearl", "ccm", "contrastive_pearl", "oracle")
 
 def run(folder, model, *overrides):
     given = [*(SMALL if model in LEARNED else BOTH), f"model={model}", f"run_dir={folder}"]
-    with train.configs():
-        cfg = train.hydra.compose("train", [*given, *overrides])
-    train.run(cfg)
+    run_job(settings_from([*given, *overrides]))
     return [json.loads((folder / name).read_text()) for name in ("scores.json", "metrics.json")]
 
 
@@ -77,7 +75,7 @@ def test_agents_are_tested_before_any_training_and_until_its_end(pearl):
 
 
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(pearl, tmp_path):
-    run(tmp_path / "cut", "pearl", "+trainer.max_steps=7")
+    run(tmp_path / "cut", "pearl", "trainer.max_steps=7")
     checkpoint = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     run(tmp_path / "rest", "pearl", f"ckpt_path={checkpoint}")
     whole, rest = (json.loads((p / "scores.json").read_text()) for p in (pearl, tmp_path / "rest"))
@@ -87,12 +85,12 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(pearl, tmp_path):
 
 
 def test_finished_runs_are_restored(pearl, tmp_path):
-    data, model = train.restore(pearl)
+    data, model = restore(pearl)
     torch.manual_seed(0)
     again = meta_test(model.agent, data.family, MetaTest(4, 6, 3, 2), 0)
     assert again["regret"] == json.loads((pearl / "scores.json").read_text())["regret"]
     with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
-        train.restore(tmp_path)
+        restore(tmp_path)
 
 
 def test_training_does_not_notice_its_validations(pearl, tmp_path):

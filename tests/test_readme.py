@@ -2,14 +2,11 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import train
+from hgm.cli.assemble import assemble
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -32,10 +29,11 @@ def commands():
 
 
 def overrides_of(words):
-    """What follows ``train.py``, or stands in ``ARGS`` of ``make discovery``; None for others."""
+    """What follows ``hgm`` or ``train.py``, or stands in ``ARGS`` of ``make``; None for others."""
     names = [Path(word).name for word in words]
-    if "train.py" in names:
-        return words[names.index("train.py") + 1 :]
+    for program in ("hgm", "train.py"):
+        if program in names and "install" not in names and "compare" not in names:
+            return words[names.index(program) + 1 :]
     if names[:2] == ["make", "discovery"]:
         given = [word.partition("=")[2] for word in words if word.startswith("ARGS=")]
         return shlex.split(given[0]) if given else []
@@ -82,17 +80,17 @@ def test_readme_has_jobs():
 
 
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
-def test_jobs_build(words, experiment, monkeypatch):
+def test_jobs_build(words, experiment, monkeypatch, settings, command):
     """All but the training: everything that a job is made of accepts the values."""
     monkeypatch.chdir(experiment.parents[1])
-    overrides = [word for word in overrides_of(words) if not word.startswith("-")]
-    if any(word.startswith("experiment=") for word in overrides):
-        assert train.plan_experiment(overrides)[1]
+    given = overrides_of(words)
+    if any(word.startswith(("-", "experiment=")) for word in given):
+        done = command(
+            *given, *(() if any(w.startswith("--") for w in given) else ("--cfg", "job"))
+        )
+        assert done.code == 0, done.errors
         return
-    train.check_overrides(overrides)
-    with train.configs():
-        cfg = train.hydra.compose("train", overrides=[*overrides, "run_dir=unused"])
-    train.assemble(cfg)
+    assemble(settings(*given, "run_dir=unused"))
 
 
 def test_files_that_are_linked_exist():

@@ -95,7 +95,9 @@ def find(name: Any, path: str, allow: Sequence[str] | None = None) -> Any:
         if not inspect.isclass(found) or not _within(home, allow):
             raise BuildError(_refused(path, name, allow))
     if not callable(found):
-        raise BuildError(f"Expected `{path}` to name a class, got {name!r}: {type(found).__name__}.")
+        raise BuildError(
+            f"Expected `{path}` to name a class, got {name!r}: {type(found).__name__}."
+        )
     return found
 
 

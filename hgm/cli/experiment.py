@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from hgm.checks import check_int
 from hgm.cli.assemble import assemble, run_dir_of
@@ -144,7 +144,9 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(overrides: Sequence[str]) -> list[str]:
     names = groups()
-    return [item for item in overrides if key_of(item) in names or key_of(item).endswith("_target_")]
+    return [
+        item for item in overrides if key_of(item) in names or key_of(item).endswith("_target_")
+    ]
 
 
 def _keys_of(overrides: Sequence[str]) -> set[str]:

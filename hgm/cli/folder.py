@@ -129,7 +129,9 @@ def check_same(saved: Mapping[str, Any], settings: Mapping[str, Any], whose: str
     if names:
         shown = ", ".join(f"`{key}` = {old.get(key)!r}, not {new.get(key)!r}" for key in names[:3])
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise ValueError(f"{whose} has {shown}{more}: give the same settings, or another `run_dir`.")
+        raise ValueError(
+            f"{whose} has {shown}{more}: give the same settings, or another `run_dir`."
+        )
 
 
 def flatten(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -30,7 +30,9 @@ def main() -> None:
     except ValueError as error:
         fail(error)
     try:
-        hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(run)()
+        hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(
+            run
+        )()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -43,7 +43,9 @@ def check_provenance(
     """
     run = checkpoint.get(_KEY)
     if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
-        raise ValueError(f"Expected {where} to be a checkpoint of hgm that says which run wrote it.")
+        raise ValueError(
+            f"Expected {where} to be a checkpoint of hgm that says which run wrote it."
+        )
     check_same(run["settings"], _learned_from(settings), f"The run that wrote {where}")
 
 

@@ -7,16 +7,25 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hgm.cli.assemble import assemble, run_dir_of
 from hgm.cli.build import build
-from hgm.cli.command_line import check_keys, complete, default_run_dir, plain
+from hgm.cli.command_line import (
+    check_keys,
+    complete,
+    compose,
+    configs_folder,
+    default_run_dir,
+    plain,
+    prepare,
+)
 from hgm.cli.errors import fail
 from hgm.cli.folder import METRICS, is_first_process, open_folder, state_of
 
@@ -60,6 +69,17 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
         choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
         settings["run_dir"] = default_run_dir(choices)
     return settings
+
+
+def settings_from(words: Sequence[str]) -> dict[str, Any]:
+    """The settings that ``hgm WORDS`` would run with, for programs.
+
+    Raises:
+        ValueError: If something is wrong with them.
+    """
+    prepared = prepare(words)
+    with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        return settings_of(compose(prepared))
 
 
 def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:

@@ -1,16 +1,12 @@
 """Stages from discovery to meta-test, on the real configuration, shrunk."""
 
 import json
-import sys
-from pathlib import Path
+import re
+import shutil
 
-import hydra
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import train
 from hgm import load_geometry, load_policy
 from hgm.evaluation import regret_metrics
 
@@ -54,40 +50,30 @@ def test_seeds_are_different_experiments(experiment):
     assert scores[0]["separation"] != scores[1]["separation"]
 
 
-def test_a_stage_runs_again_by_itself(experiment, small, tmp_path):
+def test_a_stage_runs_again_by_itself(experiment, small, tmp_path, command):
     folder = experiment / "seed_0"
-    with train.configs():
-        cfg = hydra.compose(
-            "train",
-            overrides=[
-                "model=hereditary",
-                f"model.geometry={folder}/discovery",
-                f"model.policy={folder}/policy",
-                "seed=0",
-                f"run_dir={tmp_path / 'again'}",
-                *small[5:],
-            ],
-        )
-    train.run(cfg)
+    done = command(
+        "model=hereditary",
+        f"model.geometry={folder}/discovery",
+        f"model.policy={folder}/policy",
+        f"run_dir={tmp_path / 'again'}",
+        *small[5:],
+    )
+    assert done.code == 0, done.errors
     assert read(tmp_path / "again" / "scores.json") == read(folder / "meta_test" / "scores.json")
 
 
-def test_a_policy_resumes_from_its_checkpoint(experiment, small, tmp_path):
+def test_a_policy_goes_on_from_a_checkpoint_of_another_folder(experiment, small, tmp_path, command):
     checkpoint = experiment / "seed_0" / "policy" / "checkpoints" / "last.ckpt"
-    with train.configs():
-        cfg = hydra.compose(
-            "train",
-            overrides=[
-                "model=policy",
-                f"data.geometry={experiment}/seed_0/discovery",
-                f"ckpt_path={checkpoint}",
-                "seed=0",
-                f"run_dir={tmp_path / 'more'}",
-                *small[2:5],
-                "trainer.accelerator=cpu",
-            ],
-        )
-    train.run(cfg)
+    done = command(
+        "model=policy",
+        f"data.geometry={experiment}/seed_0/discovery",
+        f"ckpt_path={checkpoint}",
+        f"run_dir={tmp_path / 'more'}",
+        *small[2:5],
+        "trainer.accelerator=cpu",
+    )
+    assert done.code == 0, done.errors
     # The training was over, so nothing is left to learn.
     old = load_policy(experiment / "seed_0" / "policy").state_dict()
     new = load_policy(tmp_path / "more").state_dict()
@@ -106,27 +92,53 @@ def test_a_policy_resumes_from_its_checkpoint(experiment, small, tmp_path):
         (["model.objective.gamma=2"], "gamma"),
     ],
 )
-def test_mistakes_are_named(small, tmp_path, overrides, message):
+def test_mistakes_are_named(small, tmp_path, command, overrides, message):
     keys = [item.partition("=")[0] for item in overrides]
     given = [item for item in small if item.partition("=")[0] not in keys]
-    with pytest.raises(Exception, match=f"(?s){message}"):
-        train.run_experiment([*given, *overrides, f"run_dir={tmp_path / 'x'}"])
+    done = command(*given, *overrides, f"run_dir={tmp_path / 'x'}")
+    assert done.code == 1
+    assert re.search(message, done.errors)
+    assert len(done.errors.strip().splitlines()) == 1
     assert not (tmp_path / "x").exists()
 
 
-def test_a_used_folder_is_left_alone(small, tmp_path):
+def test_a_used_folder_is_left_alone(small, tmp_path, command):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(ValueError, match="new or empty"):
-        train.run_experiment([*small, f"run_dir={tmp_path}"])
+    done = command(*small, f"run_dir={tmp_path}")
+    assert done.code == 1
+    assert "new or empty" in done.errors
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_the_trivial_group_leaves_the_base_policy(small, tmp_path):
+def test_the_trivial_group_leaves_the_base_policy(small, tmp_path, command):
     path = tmp_path / "none"
-    train.run_experiment([*small, "env=scattered", f"run_dir={path}"])
+    done = command(*small, "env=scattered", f"run_dir={path}")
+    assert done.code == 0, done.errors
     metrics = read(path / "metrics.json")
     assert metrics["verdict"] == "none"
     assert metrics["adapts"] is False
     assert read(path / "seed_0" / "policy" / "metrics.json")["num_tasks"] == 1
     assert "regret" not in metrics
     assert "return" in metrics
+
+
+def test_finished_stages_are_skipped_and_missing_ones_made_again(
+    experiment, small, tmp_path, command
+):
+    path = tmp_path / "navigation"
+    shutil.copytree(experiment, path)
+    (path / "metrics.json").unlink()
+    shutil.rmtree(path / "seed_1" / "meta_test")
+    (path / "seed_0" / "meta_test" / "metrics.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("policy.pt")}
+    words = [*small, "experiment.num_seeds=2", f"run_dir={path}"]
+    done = command(*words)
+    assert done.code == 0, done.errors
+    assert done.output.count("finished before") == 4
+    assert before == {file: file.stat().st_mtime_ns for file in path.rglob("policy.pt")}
+    old, new = read(experiment / "metrics.json"), read(path / "metrics.json")
+    timed = {key for key in old if "seconds" in key}
+    assert {k: old[k] for k in old.keys() - timed} == {k: new[k] for k in new.keys() - timed}
+    again = command(*words)
+    assert again.code == 1
+    assert "finished" in again.errors

@@ -1,4 +1,4 @@
-"""train.py on the real configuration, shrunk: what a run leaves, and how mistakes end."""
+"""A job on the real configuration, shrunk: what it leaves, and how mistakes end."""
 
 import json
 import os
@@ -6,19 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import train
+from hgm.cli.folder import read_config
 from hgm.geometry import load_geometry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 SMALL = [
     "data.num_transitions=300",
@@ -61,25 +57,23 @@ class Boost(LieGroup):
 """
 
 
-def compose(run_dir, *overrides):
-    with hydra.initialize_config_dir(str(train.CONFIGS), version_base="1.3"):
-        return hydra.compose("train", overrides=[f"run_dir={run_dir}", *SMALL, *overrides])
-
-
 @pytest.fixture(scope="module")
-def navigation(tmp_path_factory):
+def navigation(tmp_path_factory, command):
     path = tmp_path_factory.mktemp("runs") / "deep" / "navigation"
-    train.run(compose(path, "model=discovery", "seed=11"))
+    done = command("model=discovery", "seed=11", f"run_dir={path}", *SMALL)
+    assert done.code == 0, done.errors
     return path
 
 
 @pytest.fixture(scope="module")
-def scattered(tmp_path_factory):
+def scattered(tmp_path_factory, command):
     """Tasks that share nothing, searched in a group from a file of the user's own."""
     folder = tmp_path_factory.mktemp("custom")
     (folder / "out_of_tree.py").write_text(CUSTOM_GROUP)
     sys.path.insert(0, str(folder))
-    train.run(compose(folder / "run", "env=scattered", "group._target_=out_of_tree.Boost"))
+    own = ["env=scattered", "group._target_=out_of_tree.Boost"]
+    done = command(*SMALL, *own, f"run_dir={folder / 'run'}")
+    assert done.code == 0, done.errors
     sys.path.remove(str(folder))
     return folder / "run"
 
@@ -117,12 +111,12 @@ def test_metrics_hold_every_key_and_are_good(navigation):
     assert metrics["wall_seconds"] > sum(metrics["phase_seconds"].values()) > 0
 
 
-def test_config_is_resolved_and_composes_the_same_again(navigation):
-    saved = OmegaConf.load(navigation / "config.yaml")
-    assert saved.seed == 11
-    assert saved.data.num_transitions == 300
-    assert "${" not in (navigation / "config.yaml").read_text()
-    assert saved == OmegaConf.create(OmegaConf.to_container(compose(navigation, "seed=11")))
+def test_config_is_complete_and_composes_the_same_again(navigation, settings):
+    saved = read_config(navigation)
+    assert saved["seed"] == 11
+    assert saved["data"]["num_transitions"] == 300
+    assert saved["env"]["max_action"] == 0.1
+    assert saved == settings(f"run_dir={navigation}", "seed=11", *SMALL)
 
 
 def test_geometry_loads_from_the_run_folder(navigation):
@@ -157,8 +151,7 @@ def test_unknown_truth_has_no_truth_metrics(scattered):
 
 
 def test_group_from_out_of_tree_is_searched(scattered):
-    saved = OmegaConf.load(scattered / "config.yaml")
-    assert saved.group._target_ == "out_of_tree.Boost"
+    assert read_config(scattered)["group"]["_target_"] == "out_of_tree.Boost"
     assert metrics_of(scattered)["verdict"] != "found"
 
 
@@ -211,20 +204,25 @@ MISTAKES = {
 }
 
 
-def failure(run_dir, *overrides):
-    """The message that a mistake ends with, as ``train.main`` prints it."""
-    dropped = [item[1:] for item in overrides if item.startswith("~")]
-    small = [item for item in SMALL if item.partition("=")[0] not in dropped]
-    overrides = [item for item in (*small, *overrides) if not item.startswith("~")]
-    with hydra.initialize_config_dir(str(train.CONFIGS), version_base="1.3"):
-        cfg = hydra.compose("train", overrides=[f"run_dir={run_dir}", *overrides])
-    with pytest.raises(train.USER_MISTAKES) as caught:
-        train.run(cfg)
-    return train.explain(caught.value)
+@pytest.fixture
+def failure(command):
+    """The one line that a mistake ends with."""
+
+    def run(run_dir, *overrides):
+        dropped = [item[1:] for item in overrides if item.startswith("~")]
+        small = [item for item in SMALL if item.partition("=")[0] not in dropped]
+        given = [item for item in (*small, *overrides) if not item.startswith("~")]
+        done = command(f"run_dir={run_dir}", *given)
+        assert done.code == 1
+        (line,) = done.errors.strip().splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return run
 
 
 @pytest.mark.parametrize(("overrides", "parts"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_explained_and_nothing_is_written(overrides, parts, tmp_path):
+def test_mistakes_are_explained_and_nothing_is_written(failure, overrides, parts, tmp_path):
     message = failure(tmp_path / "run", *overrides)
     for part in parts:
         assert part in message
@@ -240,7 +238,7 @@ def stored(path, **changes):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_stored_data_that_are_not_finite_leave_no_run_folder(bad, tmp_path):
+def test_stored_data_that_are_not_finite_leave_no_run_folder(failure, bad, tmp_path):
     reward = np.random.default_rng(1).normal(size=(3, 40))
     reward[1, 7] = bad
     message = failure(tmp_path / "run", *stored(tmp_path / "data.npz", reward=reward))
@@ -249,7 +247,7 @@ def test_stored_data_that_are_not_finite_leave_no_run_folder(bad, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_constant_rewards_leave_no_run_folder(tmp_path):
+def test_constant_rewards_leave_no_run_folder(failure, tmp_path):
     reward = np.random.default_rng(1).normal(size=(3, 40))
     reward[2] = 1.0
     message = failure(tmp_path / "run", *stored(tmp_path / "data.npz", reward=reward))
@@ -257,7 +255,7 @@ def test_constant_rewards_leave_no_run_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_stored_data_of_one_task_are_too_few(tmp_path):
+def test_stored_data_of_one_task_are_too_few(failure, tmp_path):
     shapes = {"observation": 2, "action": 2, "next_observation": 2}
     arrays = {name: np.zeros((1, 40, size)) for name, size in shapes.items()}
     options = stored(tmp_path / "data.npz", reward=np.zeros((1, 40)), **arrays)
@@ -265,7 +263,7 @@ def test_stored_data_of_one_task_are_too_few(tmp_path):
     assert "at least 2 tasks" in message
 
 
-def test_run_folder_below_a_file_cannot_be_made(tmp_path):
+def test_run_folder_below_a_file_cannot_be_made(failure, tmp_path):
     (tmp_path / "file").write_text("mine")
     message = failure(tmp_path / "file" / "run")
     assert "run_dir" in message
@@ -273,7 +271,7 @@ def test_run_folder_below_a_file_cannot_be_made(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_used_run_folder_is_left_alone(tmp_path):
+def test_used_run_folder_is_left_alone(failure, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     message = failure(tmp_path)
     assert "run_dir" in message
@@ -282,32 +280,6 @@ def test_used_run_folder_is_left_alone(tmp_path):
 
 
 # The command line.
-
-
-@pytest.mark.parametrize(
-    ("overrides", "parts"),
-    [
-        (["model=discover"], ["discover", "discovery"]),
-        (["env=maze"], ["maze", "navigation"]),
-        (["data.num_transition=5"], ["`data.num_transition`", "`data.num_transitions`", "'5'"]),
-        (["env=sphere", "env.radios=2"], ["`env.radios`", "`env.radius`"]),
-        (["sed=1"], ["`sed`", "`seed`"]),
-        (["xyzzy=1"], ["`xyzzy`", "`seed`"]),
-        (["model.steps.pairsteps=3"], ["`model.steps.pairsteps`", "`model.steps.pair_steps`"]),
-    ],
-)
-def test_command_lines_that_do_not_compose_get_a_suggestion(overrides, parts):
-    with pytest.raises(ValueError, match=".") as caught:
-        train.check_overrides(overrides)
-    for part in parts:
-        assert part in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "overrides", [[], ["model=discovery"], ["env=sphere", "seed=3"], ["+group.dim_space=2"]]
-)
-def test_command_lines_that_compose_pass(overrides):
-    train.check_overrides(overrides)
 
 
 @pytest.mark.slow

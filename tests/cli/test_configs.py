@@ -1,43 +1,32 @@
 """Every configuration composes, builds, and says what its constructor says."""
 
 import inspect
-import sys
 import types
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 
 import hydra
 import pytest
-from hydra.utils import get_object, instantiate
+import torch
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from hgm.cli.build import build
+from hgm.cli.command_line import OFFERED as EVERYWHERE
+from hgm.cli.command_line import TOP_LEVEL, configs_folder
+from hgm.envs import Navigation
+from hgm.groups import GL
+from hgm.sizes import Sizes
 
-import train
-
-GROUPS = ("env", "data", "group", "estimator", "model", "report", "trainer")
-ALL_FILES = sorted((path.parent.name, path.stem) for path in train.CONFIGS.glob("*/*.yaml"))
+CONFIGS = configs_folder()
+GROUPS = ("env", "data", "group", "estimator", "model", "report", "trainer", "logger")
+ALL_FILES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
 FILES = [file for file in ALL_FILES if file[0] != "experiment"]
 EXPERIMENTS = [name for group, name in ALL_FILES if group == "experiment"]
 
-DELIBERATE = {  # (group, name, key): values that differ from the constructor's default on purpose
-    ("env", "sphere", "dim_state"): 3,
-    ("env", "sphere", "num_train_tasks"): 8,
-    ("model", "contrastive_pearl", "inference.momentum"): 0.0,
-    ("model", "contrastive_pearl", "inference.similarity"): "cosine",
-    ("model", "contrastive_pearl", "inference.explores"): False,
-}
-OFFERED = {  # arguments without a default that train.py fills in
-    "data": {"family", "seed"},
-    "group": {"dim_space"},
-    "model": {"group", "estimator", "seed"},
-    "report": {"run_dir", "started", "seed"},
-}
-
 
 def compose(group, name):
-    with hydra.initialize_config_dir(str(train.CONFIGS), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return hydra.compose("train", overrides=[f"{group}={name}"])
 
 
@@ -84,14 +73,14 @@ OWN = pytest.mark.parametrize(("group", "name"), [f for f in FILES if f[0] != "t
 
 def test_there_is_a_file_of_every_group():
     assert {group for group, _ in FILES} == set(GROUPS)
-    folders = {path.name for path in train.CONFIGS.iterdir() if path.is_dir()}
+    folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
     assert folders == {*GROUPS, "experiment"}
 
 
 @ALL
 def test_composes_with_the_rest(group, name):
     cfg = compose(group, name)
-    assert set(cfg) == {*GROUPS, "run_dir", "seed", "num_threads", "ckpt_path"}
+    assert set(cfg) == {*GROUPS, *TOP_LEVEL}
     assert cfg.seed == 0
 
 
@@ -121,33 +110,22 @@ def test_every_argument_without_default_has_a_value(group, name):
         for key, parameter in inspect.signature(get_object(node._target_)).parameters.items():
             variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
             if parameter.default is parameter.empty and not variadic:
-                offered = OFFERED.get(group, set()) if not path else set()
-                assert key in list(node) or key in offered, f"{path}.{key}"
+                assert key in list(node) or key in EVERYWHERE, f"{path}.{key}"
 
 
 @OWN
-def test_values_are_the_constructors_defaults(group, name):
+def test_no_default_is_written_twice(group, name):
     for path, node in nodes(raw(group, name)):
         signature = inspect.signature(get_object(node._target_)).parameters
         for key in set(node) - {"_target_"}:
-            default = signature[key].default
             value = node._get_node(key)
-            if default is inspect.Parameter.empty or OmegaConf.is_dict(value):
+            if OmegaConf.is_dict(value) or OmegaConf.is_missing(node, key):
                 continue
-            value = node[key]
+            value, default = node[key], signature[key].default
             if OmegaConf.is_list(value):
-                value, default = list(value), list(default)
-            place = (group, name, f"{path}.{key}".strip("."))
-            if place in DELIBERATE:
-                assert value == DELIBERATE[place]
-                assert value != default
-            else:
-                assert value == default, f"{path}.{key}"
-                assert type(value) is type(default), f"{path}.{key}"
-
-
-def test_deliberate_differences_exist():
-    assert {(group, name) for group, name, _ in DELIBERATE} <= set(FILES)
+                value = list(value)
+                default = list(default) if isinstance(default, tuple | list) else default
+            assert value != default, f"{path}.{key} is the constructor's default"
 
 
 @ALL
@@ -173,36 +151,39 @@ def test_annotations_are_told_apart():
 @ALL
 def test_builds_what_it_names(group, name, tmp_path):
     node = raw(group, name)
-    if any(OmegaConf.is_missing(node, key) for key in node):
-        missing = next(key for key in node if OmegaConf.is_missing(node, key))
-        with pytest.raises(Exception, match=missing):
-            train.build(node)
+    missing = [key for key in node if OmegaConf.is_missing(node, key)]
+    plain = OmegaConf.to_container(node)
+    if missing:
+        plain = {key: value for key, value in plain.items() if key not in missing}
+        with pytest.raises(ValueError, match=missing[0]):
+            build(plain, group, {}, expected="a node")
         return
-    family = instantiate(raw("env", "navigation"))
-    offers = {
-        "family": family,
-        "dim_space": 2,
-        "group": instantiate(raw("group", "gl"), dim_space=2) if group == "model" else None,
-    }
-    with_seed = {"seed": 0}
-    if group == "report":
-        offers["run_dir"] = tmp_path
     if group == "trainer":
-        node.accelerator, node.devices = "cpu", 1
-        with_seed = {"logger": False, "enable_progress_bar": False}
-    offers = {key: value for key, value in offers.items() if value is not None}
-    built = train.build(node, **offers, **with_seed)
-    assert isinstance(built, get_object(node._target_))
+        plain |= {"accelerator": "cpu", "devices": 1, "logger": False}
+    kinds = {**dict.fromkeys(("policy",), "replay"), "rl2": "trials", "discovery": "transitions"}
+    kind = kinds.get(name, "meta_replay" if "inference" in node else "tasks")
+    box = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    offers = {
+        "family": Navigation(),
+        "sizes": Sizes(4, 2, 2, kind, box, 10, torch.rand(4, 5)),
+        **dict.fromkeys(("dim_space", "dim_state", "dim_action"), 2),
+        **{"num_tasks": 4, "seed": 0, "group": GL(2), "run_dir": tmp_path, "settings": {}},
+    }
+    built = build(plain, group, offers)
+    target = get_object(node._target_)
+    assert built is not None
+    assert not inspect.isclass(target) or isinstance(built, target)
 
 
 @pytest.mark.parametrize("name", [name for group, name in FILES if group == "group"])
 def test_groups_act_on_the_plane(name):
-    assert train.build(raw("group", name), dim_space=2).dim_space == 2
+    node = OmegaConf.to_container(raw("group", name))
+    assert build(node, "group", {"dim_space": 2}).dim_space == 2
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_stage_of_an_experiment_composes(name):
-    with train.configs():
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = hydra.compose("train", overrides=[f"experiment={name}"])
         assert cfg.experiment.num_seeds == 1
         for stage in cfg.experiment.stages.values():
