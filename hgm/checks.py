@@ -41,6 +41,15 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return value
 
 
+def check_names(name: str, value: Any) -> list[str]:
+    """Return a list of texts, or raise a ValueError that names it."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"Expected `{name}` to be a list of names, got {value!r}.")
+    if not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f"Expected `{name}` to be a list of names, got {value!r}.")
+    return list(value)
+
+
 def check_matrix(name: str, value: Any, num_columns: int) -> Tensor:
     """Return nested sequences (lists, YAML lists, arrays) as a finite float64 matrix.
 

@@ -66,18 +66,17 @@ def prepare(words: Sequence[str]) -> list[str]:
     search = [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
         cfg = compose([*overrides, *search], choices=True)
-        choices = dict(cfg.hydra.runtime.choices)
-        cfg = plain(cfg)
+        settings = plain(cfg)
         added: list[str] = []
-        if cfg.get("experiment") is None:
-            given = {path for path, _ in _values(cfg)}
-            check_keys(cfg)
-            complete(cfg)
-            new = ((path, value) for path, value in _values(cfg) if path not in given)
+        if settings.get("experiment") is None and not names_folder_only(overrides):
+            given = {path for path, _ in _values(settings)}
+            check_keys(settings)
+            complete(settings)
+            new = ((path, value) for path, value in _values(settings) if path not in given)
             added = [f"++{path}={_quoted(value)}" for path, value in new]
-    if cfg["run_dir"] is None:
+    if settings["run_dir"] is None:
         # Fixed here, so that the processes which a Trainer starts have the same.
-        added.append(f"++run_dir={_quoted(default_run_dir(choices))}")
+        added.append(f"++run_dir={_quoted(default_run_dir(cfg.hydra.runtime.choices))}")
     return [*overrides, *added, *(word for word in prepared if word not in overrides)]
 
 
@@ -108,7 +107,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: If a value is missing, naming its key.
     """
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
         missing = sorted(OmegaConf.missing_keys(own))
         result = {} if missing else OmegaConf.to_container(own, resolve=True)
@@ -182,6 +181,18 @@ def signature_of(target: str) -> Signature | None:
 def key_of(override: str) -> str:
     """The key of an override, without prefixes and package."""
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def names_folder_only(overrides: Sequence[str]) -> bool:
+    """Whether overrides say where a run is and nothing else."""
+    keys = {key_of(item) for item in overrides}
+    return "run_dir" in keys and keys <= {"run_dir", "allow"}
+
+
+def stage_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides of an experiment's command line that are for its stages."""
+    own = ("experiment", "run_dir", "seed", "allow", "hydra")
+    return [item for item in overrides if key_of(item).partition(".")[0] not in own]
 
 
 def groups(folder: Path | None = None) -> list[str]:

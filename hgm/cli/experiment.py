@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from hgm.checks import check_int
@@ -17,7 +15,6 @@ from hgm.cli.command_line import (
     check_keys,
     complete,
     compose,
-    default_run_dir,
     groups,
     key_of,
     known_keys,
@@ -27,73 +24,57 @@ from hgm.cli.command_line import (
 from hgm.cli.folder import State, is_first_process, open_folder, state_of
 from hgm.cli.run import quieten, run_job
 
-_OWN = ("experiment", "run_dir", "seed", "allow")
 
-
-class Plan(NamedTuple):
-    """An experiment: its own settings, the names of a seed's stages, and their jobs' settings."""
-
-    settings: dict[str, Any]
-    stages: list[str]
-    jobs: list[dict[str, Any]]
-
-
-def run_experiment() -> None:
+def run_experiment(settings: Mapping[str, Any], allow: Sequence[str] | None) -> None:
     """Runs the stages of an experiment for every seed, and sums up what their last ones scored.
 
     Finished stages of the same folder are skipped, an unfinished one goes on.
+
+    Args:
+        settings: Those of the experiment itself.
+        allow: Packages that targets may come from; None: any that can be imported.
 
     Raises:
         ValueError: If no stage has a key, or the folder is another run's.
     """
     started = time.perf_counter()
-    overrides = list(HydraConfig.get().overrides.task)
-    choices = HydraConfig.get().runtime.choices
-    plan = plan_experiment(overrides, default_run_dir(choices))
-    path = run_dir_of(plan.settings)
-    print(f"Experiment {choices.get('experiment')}: {len(plan.jobs)} stages, in {path}", flush=True)
-    quieten()
+    path = run_dir_of(settings)
+    jobs = plan_jobs(settings)
+    stages = list(settings["experiment"]["stages"])
+    print(f"Experiment of {len(jobs)} jobs ({', '.join(stages)}), in {path}", flush=True)
     if is_first_process():
         state_of(path)
-    for job in plan.jobs[: len(plan.stages)]:
-        rehearse(job)
+    quieten()
+    for job in jobs[: len(stages)]:
+        rehearse(job, allow)
     if is_first_process():
-        open_folder(path, plan.settings)
+        open_folder(path, settings)
     from rich.console import Console
 
-    for number, job in enumerate(plan.jobs, 1):
+    for number, job in enumerate(jobs, 1):
         where = run_dir_of(job).relative_to(path)
-        Console().rule(f"[bold]{number} of {len(plan.jobs)}: {where}", align="left")
+        Console().rule(f"[bold]{number} of {len(jobs)}: {where}", align="left")
         if state_of(run_dir_of(job)) is State.FINISHED:
             print("finished before")
-            continue
-        run_job(job, started if number == 1 else None)
+        else:
+            run_job(job, started if number == 1 else None, allow)
     if is_first_process():
         from hgm.callbacks import report_experiment
 
-        seconds = time.perf_counter() - started
-        report_experiment(path, plan.stages, seconds, plan.settings)
+        report_experiment(path, stages, time.perf_counter() - started, settings)
 
 
-def plan_experiment(overrides: Sequence[str], run_dir: str) -> Plan:
-    """Composes an experiment and its stages for every seed, within Hydra's job.
+def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings of every stage for every seed, composed within Hydra's job.
 
     An override goes to every stage that has its key.
-
-    Args:
-        overrides: The command line's.
-        run_dir: The folder, where the command line has none.
 
     Raises:
         ValueError: If no stage has a key.
     """
-    own = [item for item in overrides if key_of(item).partition(".")[0] in _OWN]
-    others = [item for item in overrides if item not in own]
-    settings = plain(compose(list(overrides)))
-    if settings["run_dir"] is None:
-        settings["run_dir"] = run_dir
-    experiment = _checked(settings)
-    seed = check_int("seed", settings["seed"], 0)
+    experiment = _checked(settings["experiment"])
+    overrides = experiment["overrides"]
+    seed = check_int("seed", settings["seed"], 0, 2**32 - 1)
     known: set[str] = set()
     jobs = []
     for index in range(check_int("experiment.num_seeds", experiment["num_seeds"], 1, 100_000)):
@@ -101,34 +82,34 @@ def plan_experiment(overrides: Sequence[str], run_dir: str) -> Plan:
         for stage, fixed in experiment["stages"].items():
             start = [item.format(seed_dir=folder) for item in fixed]
             place = [f"++run_dir={_text(folder / stage)}", f"++seed={seed + index}"]
-            keys = _keys_of([*start, *_choices(others)])
+            keys = _keys_of([*start, *_choices(overrides)])
             known |= keys
-            mine = [item for item in others if key_of(item) in keys]
+            mine = [item for item in overrides if key_of(item) in keys]
             job = plain(compose([*start, *mine, *place]))
             check_keys(job)
             complete(job)
             jobs.append(job)
-    for item in others:
-        if key_of(item) not in known and key_of(item).partition(".")[0] != "hydra":
+    for item in overrides:
+        if key_of(item) not in known:
             raise unknown_key(key_of(item), item.partition("=")[2], sorted(known))
-    return Plan(settings, list(experiment["stages"]), jobs)
+    return jobs
 
 
-def rehearse(job: Mapping[str, Any]) -> None:
+def rehearse(job: Mapping[str, Any], allow: Sequence[str] | None) -> None:
     """Assembles a stage as far as that goes before the earlier ones have written their results."""
     job = {**job, "data": {**job["data"]}}
     if "geometry" in job["data"]:
         job["data"]["geometry"] = None
     try:
-        assemble(job)
+        assemble(job, allow=allow)
     except ValueError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
 
 
-def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    experiment = settings["experiment"]
-    if not isinstance(experiment, dict) or set(experiment) != {"num_seeds", "stages"}:
+def _checked(experiment: Any) -> dict[str, Any]:
+    keys = {"num_seeds", "stages", "overrides"}
+    if not isinstance(experiment, dict) or set(experiment) != keys:
         raise ValueError(
             f"Expected `experiment` to have `num_seeds` and `stages` and nothing else, got "
             f"{experiment!r}."
@@ -144,14 +125,12 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(overrides: Sequence[str]) -> list[str]:
     names = groups()
-    return [
-        item for item in overrides if key_of(item) in names or key_of(item).endswith("_target_")
-    ]
+    keys = ((item, key_of(item)) for item in overrides)
+    return [item for item, key in keys if key in names or key.endswith("_target_")]
 
 
 def _keys_of(overrides: Sequence[str]) -> set[str]:
-    cfg = OmegaConf.to_container(compose(overrides), resolve=False)
-    assert isinstance(cfg, dict)
+    cfg: Any = OmegaConf.to_container(compose(overrides), resolve=False)
     complete(cfg)
     return {*known_keys(cfg), *cfg}
 
@@ -159,8 +138,3 @@ def _keys_of(overrides: Sequence[str]) -> set[str]:
 def _text(path: Path) -> str:
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def is_composing() -> bool:
-    """Whether Hydra runs, so that configurations can be composed."""
-    return GlobalHydra.instance().is_initialized()

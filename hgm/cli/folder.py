@@ -46,8 +46,8 @@ def state_of(path: Path) -> State:
         return State.NEW
     if CONFIG not in names:
         raise ValueError(
-            f"Expected `run_dir` to be new or empty, or the folder of a run, but {path} holds other "
-            "files: choose another one; nothing is overwritten."
+            f"Expected `run_dir` to be new or empty, or the folder of a run, but {path} holds "
+            "other files: choose another one; nothing is overwritten."
         )
     return State.FINISHED if METRICS in names else State.UNFINISHED
 

@@ -13,21 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from hgm.checks import check_names
 from hgm.cli.assemble import assemble, run_dir_of
-from hgm.cli.build import build
+from hgm.cli.build import READABLE, build
 from hgm.cli.command_line import (
     check_keys,
     complete,
     compose,
     configs_folder,
     default_run_dir,
+    names_folder_only,
     plain,
     prepare,
+    stage_overrides,
 )
 from hgm.cli.errors import fail
-from hgm.cli.folder import METRICS, is_first_process, open_folder, state_of
+from hgm.cli.folder import (
+    METRICS,
+    State,
+    is_first_process,
+    open_folder,
+    read_config,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -42,33 +52,56 @@ _NOISE = (  # what the libraries below us do to themselves, and say to modules l
 
 
 def run(cfg: DictConfig) -> None:
-    """Runs a composed configuration, or the stages of its experiment, and ends with an exit code."""
+    """Runs a composed configuration, or the stages of its experiment; ends with an exit code."""
     try:
-        if OmegaConf.select(cfg, "experiment") is not None:
+        overrides, allow = list(HydraConfig.get().overrides.task), None
+        settings = settings_of(cfg, overrides)
+        if names_folder_only(overrides):
+            settings, allow = stored_settings(settings)
+        if settings["experiment"] is None:
+            run_job(settings, allow=allow)
+        else:
             from hgm.cli.experiment import run_experiment
 
-            run_experiment()
-        else:
-            run_job(settings_of(cfg))
+            run_experiment(settings, allow)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # Hydra would show its traceback
         fail(error)
 
 
-def settings_of(cfg: DictConfig) -> dict[str, Any]:
+def settings_of(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """The complete configuration as plain data.
+
+    Args:
+        cfg: What Hydra composed.
+        overrides: What it was composed with; an experiment hands them on to its stages.
 
     Raises:
         ValueError: If a key is unknown, or a value missing.
     """
-    settings = plain(cfg)
-    check_keys(settings)
-    complete(settings)
+    settings = {"experiment": None, **plain(cfg)}
     if settings["run_dir"] is None:
         choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
         settings["run_dir"] = default_run_dir(choices)
+    if settings["experiment"] is None:
+        check_keys(settings)
+        complete(settings)
+    elif isinstance(settings["experiment"], dict):
+        settings["experiment"] |= {"overrides": stage_overrides(overrides)}
     return settings
+
+
+def stored_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[str] | None]:
+    """The settings of the unfinished run in a folder, and the packages that they may name.
+
+    Where the folder holds none: those given, which may name any package.
+    """
+    path = run_dir_of(settings)
+    if state_of(path) is not State.UNFINISHED:
+        return dict(settings), None
+    allow = check_names("allow", settings["allow"])
+    return {**read_config(path), "run_dir": settings["run_dir"]}, (*READABLE, *allow)
 
 
 def settings_from(words: Sequence[str]) -> dict[str, Any]:
@@ -79,15 +112,20 @@ def settings_from(words: Sequence[str]) -> dict[str, Any]:
     """
     prepared = prepare(words)
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        return settings_of(compose(prepared))
+        return settings_of(compose(prepared), prepared)
 
 
-def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:
+def run_job(
+    settings: Mapping[str, Any],
+    started: float | None = None,
+    allow: Sequence[str] | None = None,
+) -> None:
     """Runs one job in its folder; an unfinished one goes on where it stopped.
 
     Args:
         settings: The complete configuration.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
+        allow: Packages that targets may come from; None: any that can be imported.
 
     Raises:
         ValueError: If something is wrong with it, before anything is written.
@@ -104,7 +142,7 @@ def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:
 
     stop = StopOnSignal(path / "checkpoints" / "last.ckpt")
     with stop.listening():
-        data, model, report = assemble(settings, started)
+        data, model, report = assemble(settings, started, allow)
         given = settings["ckpt_path"]
         if given is not None:
             check_checkpoint_file(Path(str(given)), settings, model)
@@ -113,7 +151,7 @@ def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:
         if own is not None:
             check_checkpoint_file(own, settings, model)
         try:
-            trainer = make_trainer(settings, path, [report, stop])
+            trainer = make_trainer(settings, path, [report, stop], allow)
             if any(parameter.requires_grad for parameter in model.parameters()):
                 start = own or given
                 trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
@@ -125,18 +163,20 @@ def run_job(settings: Mapping[str, Any], started: float | None = None) -> None:
             raise
 
 
-def make_trainer(settings: Mapping[str, Any], path: Path, callbacks: list[Any]) -> Trainer:
+def make_trainer(
+    settings: Mapping[str, Any], path: Path, callbacks: list[Any], allow: Sequence[str] | None
+) -> Trainer:
     """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
     from hgm.callbacks import AtomicCheckpointIO, PhaseProgress
     from hgm.cli.provenance import Provenance
 
     offers = {
-        "logger": build(settings["logger"], "logger", {"run_dir": path}),
+        "logger": build(settings["logger"], "logger", {"run_dir": path}, allow),
         "callbacks": [PhaseProgress(), *callbacks, Provenance(settings)],
         "plugins": [AtomicCheckpointIO()],
         "default_root_dir": path,
     }
-    return build(settings["trainer"], "trainer", offers, expected="a node with `_target_`")
+    return build(settings["trainer"], "trainer", offers, allow, "a node with `_target_`")
 
 
 def check_checkpoint_file(path: Path, settings: Mapping[str, Any], model: Any) -> None:

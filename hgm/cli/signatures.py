@@ -15,6 +15,9 @@ UNKNOWN = object()
 """A default that is no literal."""
 
 
+_PLAIN = ("ABC", "object", "Protocol")
+
+
 @dataclass(frozen=True)
 class Signature:
     """Arguments of a constructor.
@@ -122,9 +125,8 @@ def _of_class(node: ast.ClassDef, path: Path, depth: int) -> Signature | None:
         if found is not None:
             inherited |= found.defaults
             takes_more |= found.open
-        elif not (isinstance(base, ast.Name) and base.id in ("ABC", "object", "Protocol")):
-            if not _is_dataclass(node):
-                return None
+        elif not _is_dataclass(node) and not (isinstance(base, ast.Name) and base.id in _PLAIN):
+            return None
     if _is_dataclass(node):
         for item in node.body:
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
