@@ -55,25 +55,25 @@ def read_memmap(folder: str | Path) -> dict[tuple[str, ...], Tensor]:
 def _check_tree(place: Path, folder: str | Path) -> None:
     """Checks that nothing in the folder leaves it, waits, or would have to be unpickled."""
     count, left = 0, [place]
-    try:
-        while left:
-            for entry in os.scandir(left.pop()):
-                count += 1
-                name = quoted(os.path.relpath(entry.path, place))
-                if count > MAX_FILES:
-                    raise _unfit(folder, f"it holds more than {MAX_FILES} files")
-                if entry.is_symlink():
-                    raise _unfit(folder, f"{name} is a link: copy the file into the folder")
-                if entry.name.endswith((".pickle", ".pkl")):
-                    raise _unfit(
-                        folder, f"{name} would have to be unpickled: write the tensors alone"
-                    )
-                if entry.is_dir():
-                    left.append(Path(entry.path))
-                elif not entry.is_file():
-                    raise _unfit(folder, f"{name} is no regular file")
-    except OSError as error:
-        raise _unfit(folder, f"it cannot be read: {error.strerror}") from None
+    while left:
+        try:
+            with os.scandir(left.pop()) as entries:
+                listed = list(entries)
+        except OSError as error:
+            raise _unfit(folder, f"it cannot be read: {error.strerror}") from None
+        count += len(listed)
+        if count > MAX_FILES:
+            raise _unfit(folder, f"it holds more than {MAX_FILES} files")
+        for entry in listed:
+            name = quoted(os.path.relpath(entry.path, place))
+            if entry.is_symlink():
+                raise _unfit(folder, f"{name} is a link: copy what it leads to into the folder")
+            if entry.name.endswith((".pickle", ".pkl")):
+                raise _unfit(folder, f"{name} would have to be unpickled: write the tensors alone")
+            if entry.is_dir():
+                left.append(Path(entry.path))
+            elif not entry.is_file():
+                raise _unfit(folder, f"{name} is no regular file")
 
 
 def _read(place: Path, shown: Path, key: tuple[str, ...]) -> dict[tuple[str, ...], Tensor]:
