@@ -134,17 +134,19 @@ def main() -> None:
     for column in ("job", "kills", "finished", "equal to the run never killed", "seconds a run"):
         table.add_column(column)
     with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder)
-        discovery = base / "discovery"
+        base, discovery = Path(folder), Path(folder) / "of_discovery"
         for name, template in JOBS.items():
             if options.only and name not in options.only and name != "discovery":
                 continue
             words = [word.format(discovery=discovery) for word in template]
-            place = discovery if name == "discovery" else base / name.replace(" ", "_")
+            # Always the same folder, since checkpoints know the paths that they were given.
+            place = base / name.replace(" ", "_")
             begun = time.perf_counter()
             code, error = finish(start(place, words))
             assert code == 0, error
             seconds, whole = time.perf_counter() - begun, contents(place)
+            if name == "discovery":
+                shutil.copytree(place, discovery)
             if options.only and name not in options.only:
                 continue
             runs = known.setdefault(name, [])
@@ -153,9 +155,8 @@ def main() -> None:
                 after = moments.uniform(0, seconds)
                 if number < len(runs):
                     continue
-                again = base / f"{place.name}_{number}"
-                runs.append(survive(words, after, whole, again))
-                shutil.rmtree(again)
+                shutil.rmtree(place)
+                runs.append(survive(words, after, whole, place))
                 if options.out:
                     options.out.write_text(json.dumps(known, indent=1) + "\n")
             done = [run for run in runs if run["code"] == 0]
