@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import NoReturn
 
 FAILED = 1
+
+
+class Interrupted(BaseException):
+    """A signal ended the run; not an Exception, so that nothing on the way takes it for an error.
+
+    Args:
+        number: The signal's number; the exit code is 128 more.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def stop(interrupted: Interrupted, folder: Path | None) -> NoReturn:
+    """Ends the program with one line that says how to go on."""
+    there = folder is not None and folder.exists()
+    more = f": to go on, give the same command with run_dir={folder}" if there else ""
+    print(f"{interrupted}{more}", file=sys.stderr)
+    sys.exit(interrupted.exit_code)
 
 
 def fail(error: Exception) -> NoReturn:

@@ -21,7 +21,7 @@ from hgm.cli.command_line import (
     plain,
     unknown_key,
 )
-from hgm.cli.folder import State, is_first_process, open_folder, state_of
+from hgm.cli.folder import State, check_folder, is_first_process, open_folder, state_of
 from hgm.cli.run import quieten, run_job
 
 
@@ -43,7 +43,9 @@ def run_experiment(settings: Mapping[str, Any], allow: Sequence[str] | None) -> 
     stages = list(settings["experiment"]["stages"])
     print(f"Experiment of {len(jobs)} jobs ({', '.join(stages)}), in {path}", flush=True)
     if is_first_process():
-        state_of(path)
+        check_folder(path, settings)
+    import lightning  # noqa: F401 (before its logger is told to be quiet)
+
     quieten()
     for job in jobs[: len(stages)]:
         rehearse(job, allow)

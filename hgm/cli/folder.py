@@ -52,18 +52,11 @@ def state_of(path: Path) -> State:
     return State.FINISHED if METRICS in names else State.UNFINISHED
 
 
-def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
-    """Makes a run's folder and writes its configuration, or checks that it is this run's.
-
-    Args:
-        path: The folder.
-        settings: The whole configuration.
-
-    Returns:
-        Whether an unfinished run is gone on with.
+def check_folder(path: Path, settings: Mapping[str, Any]) -> State:
+    """Checks that a folder is free for a run, or holds this run, unfinished; looks only.
 
     Raises:
-        ValueError: If the folder is another run's, a finished one's, or cannot be written.
+        ValueError: If it holds another run, a finished one, or something else.
     """
     state = state_of(path)
     if state is State.FINISHED:
@@ -75,13 +68,30 @@ def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
         check_same(read_config(path), settings, f"The unfinished run in {path}")
         if not os.access(path, os.W_OK):
             raise ValueError(f"Expected `run_dir` to be a folder that can be written, got {path}.")
-        return True
+    return state
+
+
+def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Makes a run's folder and writes its configuration, unless the unfinished run is there.
+
+    Args:
+        path: The folder.
+        settings: The whole configuration.
+
+    Returns:
+        Whether the folder is new.
+
+    Raises:
+        ValueError: If it is not free for this run, or cannot be written.
+    """
+    if check_folder(path, settings) is State.UNFINISHED:
+        return False
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_config(path, settings)
     except OSError as error:
         raise _unusable(path, error) from None
-    return False
+    return True
 
 
 def write_config(path: Path, settings: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,19 +12,9 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from hgm.cli.errors import Interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """A signal ended the run; not an Exception, so that nothing on the way takes it for an error.
-
-    Args:
-        number: The signal's number; the exit code is 128 more.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
 
 
 class StopOnSignal(Callback):
@@ -55,8 +44,9 @@ class StopOnSignal(Callback):
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on steps are waited for."""
-        self._training = True
+        """From here on steps are waited for, where one process trains."""
+        # Several processes would wait for each other if one of them stopped to save.
+        self._training = trainer.world_size == 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,6 +72,6 @@ class StopOnSignal(Callback):
         self._training = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received or not self._training or os.environ.get("LOCAL_RANK", "0") != "0":
+        if self._received or not self._training:
             raise Interrupted(number)
         self._received = number

@@ -29,10 +29,11 @@ def main() -> None:
         sys.argv[1:] = prepare(sys.argv[1:])
     except ValueError as error:
         fail(error)
+    job = hydra.main(str(configs_folder()), "train", version_base="1.3")(run)
     try:
-        hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(
-            run
-        )()
+        job()
+    except KeyboardInterrupt:
+        stop(Interrupted(signal.SIGINT), None)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
+import signal
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,11 @@ from hgm.cli.command_line import (
     prepare,
     stage_overrides,
 )
-from hgm.cli.errors import fail
+from hgm.cli.errors import Interrupted, fail, stop
 from hgm.cli.folder import (
     METRICS,
     State,
+    check_folder,
     is_first_process,
     open_folder,
     read_config,
@@ -53,11 +54,13 @@ _NOISE = (  # what the libraries below us do to themselves, and say to modules l
 
 def run(cfg: DictConfig) -> None:
     """Runs a composed configuration, or the stages of its experiment; ends with an exit code."""
+    folder = None
     try:
         overrides, allow = list(HydraConfig.get().overrides.task), None
         settings = settings_of(cfg, overrides)
         if names_folder_only(overrides):
             settings, allow = stored_settings(settings)
+        folder = run_dir_of(settings)
         if settings["experiment"] is None:
             run_job(settings, allow=allow)
         else:
@@ -65,7 +68,9 @@ def run(cfg: DictConfig) -> None:
 
             run_experiment(settings, allow)
     except KeyboardInterrupt:
-        sys.exit(130)
+        stop(Interrupted(signal.SIGINT), folder)
+    except Interrupted as interrupted:
+        stop(interrupted, folder)
     except Exception as error:  # Hydra would show its traceback
         fail(error)
 
@@ -135,27 +140,31 @@ def run_job(
     path = run_dir_of(settings)
     announce(settings, path)
     if is_first_process():
-        state_of(path)
-    quieten()
+        check_folder(path, settings)
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     from hgm.cli.interruption import StopOnSignal
     from hgm.files import readable_checkpoint
 
-    stop = StopOnSignal(path / "checkpoints" / "last.ckpt")
-    with stop.listening():
+    quieten()
+    signals = StopOnSignal(path / "checkpoints" / "last.ckpt")
+    with signals.listening():
         data, model, report = assemble(settings, started, allow)
         given = settings["ckpt_path"]
         if given is not None:
             check_checkpoint_file(Path(str(given)), settings, model)
-        fresh = is_first_process() and not open_folder(path, settings)
+        fresh = is_first_process() and open_folder(path, settings)
         own = readable_checkpoint(path / "checkpoints")
         if own is not None:
             check_checkpoint_file(own, settings, model)
         try:
-            trainer = make_trainer(settings, path, [report, stop], allow)
+            trainer = make_trainer(settings, path, [report, signals], allow)
             if any(parameter.requires_grad for parameter in model.parameters()):
                 start = own or given
                 trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
             trainer.test(model, datamodule=data, verbose=False, weights_only=True)
+        except SIGTERMException:  # Lightning's own, between two of our steps
+            raise Interrupted(signal.SIGTERM) from None
         except Exception:
             kept = (path / METRICS).exists() or readable_checkpoint(path / "checkpoints")
             if fresh and not kept:  # the folder is this run's own, and holds no result
@@ -201,7 +210,7 @@ def announce(settings: Mapping[str, Any], path: Path) -> None:
 
 
 def quieten() -> None:
-    """Filters what libraries say about themselves."""
+    """Filters what libraries say about themselves; Lightning's has been imported."""
     for pattern in _NOISE:
         warnings.filterwarnings("ignore", pattern)
     for chatty in ("lightning.pytorch", "torchrl"):

@@ -18,7 +18,7 @@ SETTINGS = {"seed": 0, "run_dir": "x", "model": {"_target_": "a.B", "sizes": [1,
 def test_a_new_folder_is_made_with_its_configuration(tmp_path):
     path = tmp_path / "deep" / "run"
     assert state_of(path) is State.NEW
-    assert open_folder(path, SETTINGS) is False
+    assert open_folder(path, SETTINGS) is True
     assert read_config(path) == SETTINGS
     assert [entry.name for entry in path.iterdir()] == ["config.yaml"]
 
@@ -27,7 +27,7 @@ def test_an_unfinished_run_goes_on(tmp_path):
     open_folder(tmp_path, SETTINGS)
     assert state_of(tmp_path) is State.UNFINISHED
     elsewhere = {**SETTINGS, "run_dir": "y", "num_threads": 7, "logger": None}
-    assert open_folder(tmp_path, elsewhere) is True
+    assert open_folder(tmp_path, elsewhere) is False
     assert read_config(tmp_path) == SETTINGS
 
 
@@ -62,7 +62,7 @@ def test_other_files_are_left_alone(tmp_path):
 def test_what_a_killed_process_left_counts_as_nothing(tmp_path):
     (tmp_path / ".config.yaml.12.tmp").write_text("seed: ")
     assert state_of(tmp_path) is State.NEW
-    assert open_folder(tmp_path, SETTINGS) is False
+    assert open_folder(tmp_path, SETTINGS) is True
     assert read_config(tmp_path) == SETTINGS
 
 
