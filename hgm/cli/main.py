@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
-from hgm.cli.errors import fail
+from hgm.cli.errors import Interrupted, fail, stop
 
 
 def main() -> None:
