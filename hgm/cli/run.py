@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -150,18 +150,15 @@ def run_job(
     signals = StopOnSignal(path / "checkpoints" / "last.ckpt")
     with signals.listening():
         data, model, report = assemble(settings, started, allow)
-        given = settings["ckpt_path"]
-        if given is not None:
-            check_checkpoint_file(Path(str(given)), settings, model)
-        fresh = is_first_process() and open_folder(path, settings)
         own = readable_checkpoint(path / "checkpoints")
-        if own is not None:
-            check_checkpoint_file(own, settings, model)
+        start = find_start(own, settings, model)
+        fresh = is_first_process() and open_folder(path, settings)
+        if is_first_process() and not fresh:
+            print(f"goes on at step {start.step}" if start.path else "starts anew in its folder")
         try:
-            trainer = make_trainer(settings, path, [report, signals], allow)
+            trainer = make_trainer(settings, path, [report, signals], start.step, allow)
             if any(parameter.requires_grad for parameter in model.parameters()):
-                start = own or given
-                trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+                trainer.fit(model, datamodule=data, ckpt_path=start.path, weights_only=True)
             trainer.test(model, datamodule=data, verbose=False, weights_only=True)
         except SIGTERMException:  # Lightning's own, between two of our steps
             raise Interrupted(signal.SIGTERM) from None
@@ -173,14 +170,20 @@ def run_job(
 
 
 def make_trainer(
-    settings: Mapping[str, Any], path: Path, callbacks: list[Any], allow: Sequence[str] | None
+    settings: Mapping[str, Any],
+    path: Path,
+    callbacks: list[Any],
+    first_step: int,
+    allow: Sequence[str] | None,
 ) -> Trainer:
     """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
     from hgm.callbacks import AtomicCheckpointIO, PhaseProgress
     from hgm.cli.provenance import Provenance
 
     offers = {
-        "logger": build(settings["logger"], "logger", {"run_dir": path}, allow),
+        "logger": build(
+            settings["logger"], "logger", {"run_dir": path, "first_step": first_step}, allow
+        ),
         "callbacks": [PhaseProgress(), *callbacks, Provenance(settings)],
         "plugins": [AtomicCheckpointIO()],
         "default_root_dir": path,
@@ -188,18 +191,35 @@ def make_trainer(
     return build(settings["trainer"], "trainer", offers, allow, "a node with `_target_`")
 
 
-def check_checkpoint_file(path: Path, settings: Mapping[str, Any], model: Any) -> None:
-    """Checks that a checkpoint can be read, and is one of this configuration's.
+class Start(NamedTuple):
+    """Where training starts: from which checkpoint, if any, and at which step."""
+
+    path: Path | None
+    step: int
+
+
+def find_start(own: Path | None, settings: Mapping[str, Any], model: Any) -> Start:
+    """The checkpoint to go on from: the run's own, or the one that it is given.
+
+    A checkpoint without optimiser is that of a model which solves closed forms: it starts anew.
 
     Raises:
-        ValueError: Naming the file, and what is wrong with it.
+        ValueError: If it cannot be read, or is not one of this configuration's.
     """
     from hgm.cli.provenance import check_provenance
     from hgm.files import check_checkpoint, read_tensors
 
-    content = read_tensors(path, "a checkpoint")
-    check_provenance(content, settings, str(path))
-    check_checkpoint(content, model, path)
+    given = settings["ckpt_path"]
+    if given is not None and not isinstance(given, str):
+        raise ValueError(f"Expected `ckpt_path` to be a checkpoint file, got {given!r}.")
+    for path in (own, None if given is None else Path(given).expanduser()):
+        if path is not None:
+            content = read_tensors(path, "a checkpoint (`ckpt_path`)")
+            check_checkpoint(content, model, path)
+            check_provenance(content, settings, str(path))
+            if content.get("optimizer_states"):
+                return Start(path, int(content["global_step"]))
+    return Start(None, 0)
 
 
 def announce(settings: Mapping[str, Any], path: Path) -> None:
