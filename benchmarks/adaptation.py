@@ -31,6 +31,8 @@ from torch import Tensor
 
 from hgm import __version__, lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
+from hgm.adaptation.candidates import NUM_ERRORS
+from hgm.adaptation.reward import Reward
 from hgm.datamodules.behaviours import make_behaviour
 from hgm.envs import Navigation
 from hgm.geometry import Geometry, load_geometry
@@ -203,7 +205,7 @@ class Descent:
         self.family = family
         assert family.geometry.reward is not None, "discover checks it"
         self.model = family.geometry.reward
-        self.noise = OnlineAdaptation(family.geometry, 1)._model.noise
+        self.noise = Reward(self.model, torch.float64, NUM_ERRORS).noise
 
     def loss(self, coords: Tensor, context: Context) -> Tensor:
         """Minus the log-likelihood: normal errors with Cauchy tails."""

@@ -57,17 +57,16 @@ class Problem:
     def __init__(self, sample: Sample, num_starts: int) -> None:
         data = sample.data
         self.truth, self.num_tasks = sample.truth, len(data.reward)
-        estimator = FourierEstimator()
-        estimator.begin(self.num_tasks, data.following.shape[-1])
-        estimator.update(data.following, data.reward)
+        estimator = FourierEstimator(self.num_tasks, data.next_state.shape[-1])
+        estimator.update(data.next_state, data.reward)
         estimator.finish()
         self.models: FourierRegression = estimator.regression
-        white = self.models.whitening(data.following[0])
-        inner = data.following[0, white.norm(dim=-1) < COVERED]
+        white = self.models.whitening(data.next_state[0])
+        inner = data.next_state[0, white.norm(dim=-1) < COVERED]
         self.points = inner[:: max(1, len(inner) // NUM_POINTS)]
         generator = torch.Generator().manual_seed(sample.seed)
         root = self.models.whitening.root
-        group = GL(data.following.shape[-1]).double()
+        group = GL(data.next_state.shape[-1]).double()
         starts = draw_starts(group, root, num_starts, generator)
         self.starts = group.hat(starts).detach().repeat(self.num_tasks - 1, 1, 1, 1)
         self.base_value = self.value(0, self.points).detach()
@@ -78,13 +77,13 @@ class Problem:
         """Rewards of a task's model at points ``(..., n)``."""
         models = self.models
         table = features(models.whitening(points), models.chosen[task], models.phases)
-        value = table @ models.posterior.weights[task, :, 0]
+        value = table @ models.fitted.weights[task, :, 0]
         return value * models.scale[task, 0] + models.mean[task, 0]
 
     def gradient(self, task: int, points: Tensor) -> Tensor:
         """Gradients of a task's model at points ``(..., n)``, up to the reward's scale."""
         models = self.models
-        weights = models.posterior.weights[task, :, 0]
+        weights = models.fitted.weights[task, :, 0]
         white = models.whitening(points)
         return slope(white, models.chosen[task], models.phases, weights) @ models.whitening.root
 

@@ -34,9 +34,8 @@ from samples import NUM_TASKS, RESCALED, Answer, Sample, collect, judge
 from hgm import __version__
 from hgm.differentials.fourier import FourierEstimator
 from hgm.groups import GL
-from hgm.modules.discovery import DYNAMICS_LENGTHSCALES
-from hgm.numerics.fourier import FourierRegression
-from hgm.symmetry.losses import LOSSES
+from hgm.symmetry.dynamics import dynamics_model
+from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.search import Search, SearchSteps, discover
 
 PARTS = ("closed_form", "descent", "recipe")
@@ -141,22 +140,19 @@ class Results:
 
 def run_hgm(sample: Sample, loss: str = "differential") -> Answer:
     """The pipeline of hgm with its defaults: GL(2) and Fourier features."""
-    num_tasks, _, n = sample.data.following.shape
-    group, estimator = GL(n).double(), FourierEstimator()
-    estimator.begin(num_tasks, n)
-    dynamics = FourierRegression(1, 2 * n, n, 128, DYNAMICS_LENGTHSCALES, (n, n))
-    search = Search(group, estimator, LOSSES[loss], dynamics, num_tasks, SearchSteps())
-    actions = discover(search, sample.data).actions
-    coords = actions.coords @ actions.directions
-    coords = torch.cat((torch.zeros_like(coords[:1]), coords))
-    notes = {"num_generators": float(len(actions.directions))}
-    return Answer(group.exp(coords).detach(), group.hat(actions.directions).detach(), notes)
+    num_tasks, _, n = sample.data.next_state.shape
+    group, estimator = GL(n).double(), FourierEstimator(num_tasks, n)
+    search = Search(group, estimator, INVARIANCES[loss], dynamics_model(n, n), SearchSteps())
+    findings = discover(search, sample.data)
+    directions = findings.actions.directions
+    notes = {"num_generators": float(len(directions))}
+    return Answer(group.exp(findings.coords @ directions), group.hat(directions), notes)
 
 
 def run_recipe(sample: Sample, steps: RecipeSteps) -> Answer:
     """The paper's recipe, with the shares of starts and of answers in the false basin."""
     data = sample.data
-    answer, starts = paper_recipe(data.following, data.reward, steps, sample.seed)
+    answer, starts = paper_recipe(data.next_state, data.reward, steps, sample.seed)
     errors = torch.stack([sample.truth.element_error_deg(elements)[1:] for elements in starts])
     wrong = (errors > FALSE_BASIN_DEG).double()
     notes = {
@@ -196,7 +192,7 @@ def measure(plan: Plan, results: Results, advance: Callable[[str], None]) -> dic
 
 def run_closed_form(sample: Sample, num_neighbours: int) -> Answer:
     """The closed form on a sample."""
-    return closed_form(sample.data.following, sample.data.reward, num_neighbours)
+    return closed_form(sample.data.next_state, sample.data.reward, num_neighbours)
 
 
 def measure_descents(plan: Plan, advance: Callable[[str], None]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hgm import lie
 from hgm.datamodules import Transitions
 from hgm.envs import Navigation, RewardTransform
 from hgm.envs.base import Truth
-from hgm.symmetry.phases import Data
+from hgm.symmetry.samples import Samples
 
 NUM_TASKS = 4
 RESCALED = RewardTransform(scale=(0.5, 3.0), shift=(-2.0, 2.0))
@@ -30,14 +30,14 @@ class Sample:
 
     name: str
     num: int
-    data: Data
+    data: Samples
     truth: Truth
     seed: int
 
     def first(self, num: int) -> "Sample":
         """The same with fewer transitions, in time order."""
         kept = round(self.data.reward.shape[1] * num / self.num)
-        return replace(self, num=num, data=Data(*(field[:, :kept] for field in self.data)))
+        return replace(self, num=num, data=Samples(*(field[:, :kept] for field in self.data)))
 
     def standardised(self) -> "Sample":
         """The same with every task's rewards standardised by its own mean and deviation."""
@@ -78,7 +78,7 @@ def collect(
     module = Transitions(family, behaviour=behaviour, num_transitions=num, seed=seed)
     batch = next(iter(module.train_dataloader())).double()
     reward = batch["next", "reward"][..., 0]
-    data = Data(
+    data = Samples(
         batch["observation"],
         batch["action"],
         reward / reward.std(1).mean(),

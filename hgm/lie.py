@@ -105,6 +105,53 @@ def _sqrt(element: Tensor, identity: Tensor) -> Tensor:
     return root
 
 
+def act(element: Tensor, points: Tensor) -> Tensor:
+    r"""Points moved by matrices: :math:`g x`, or :math:`A x + b` for :math:`g = (A, b; 0, 1)`.
+
+    Args:
+        element: Shape ``(..., k, k)``, with ``k = n``, or ``n + 1`` in homogeneous coordinates.
+        points: Rows that share an element, ``(..., K, n)``; the batches broadcast.
+
+    Returns:
+        Moved points, ``(..., K, n)``.
+
+    Example:
+        >>> shift = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+        >>> act(shift, torch.zeros(1, 1))
+        tensor([[2.]])
+    """
+    n = points.shape[-1]
+    moved = points @ element[..., :n, :n].mT
+    return moved if element.shape[-1] == n else moved + element[..., None, :n, n]
+
+
+def field(generators: Tensor, points: Tensor) -> Tensor:
+    r"""Vector fields of generators at points: :math:`W x`, or :math:`W x + b` for ``(W, b; 0, 0)``.
+
+    The derivative of :func:`act` along a curve of matrices whose derivatives are the generators.
+
+    Args:
+        generators: Shape ``(..., d, k, k)``, ``k`` as for :func:`act`.
+        points: Rows that share generators, ``(..., K, n)``; the batches broadcast.
+
+    Returns:
+        One vector per point and generator, ``(..., K, d, n)``.
+    """
+    n = points.shape[-1]
+    moved = torch.einsum("...dij,...kj->...kdi", generators[..., :n, :n], points)
+    return moved if generators.shape[-1] == n else moved + generators[..., None, :, :n, n]
+
+
+def homogeneous(points: Tensor, size: int) -> Tensor:
+    """Points ``(..., n)`` as ``(..., k)``: with a last component 1 where ``k = n + 1``.
+
+    For what is linear in the entries of a matrix; :func:`act` and :func:`field` need no such thing.
+    """
+    if points.shape[-1] == size:
+        return points
+    return torch.cat((points, torch.ones_like(points[..., :1])), -1)
+
+
 def bracket(a: Tensor, b: Tensor) -> Tensor:
     r"""Lie bracket :math:`[A, B] = AB - BA`, ``(..., k, k)``, batches broadcast."""
     return a @ b - b @ a

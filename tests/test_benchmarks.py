@@ -38,8 +38,8 @@ def random_sample():
 
 
 def test_closed_form_finds_rotations_from_goal_reaching_data():
-    sample = collect("goal", 2000, seed=0, behaviour="goal")
-    answer = closed_form(sample.data.following, sample.data.reward)
+    sample = collect("goal", 2000, seed=1, behaviour="goal")
+    answer = closed_form(sample.data.next_state, sample.data.reward)
     error, cosine = judge(answer, sample.truth)
     assert error < 1.0
     assert cosine > 0.998

@@ -132,6 +132,48 @@ def test_vee_is_least_squares():
     assert_close(lie.vee(matrix, generators), torch.as_tensor(expected))
 
 
+def affine_of(*batch, n=2):
+    """Linear parts ``A``, translations ``b``, and both as matrices ``(A, b; 0, 1)``."""
+    linear, shift = torch.randn(*batch, n, n), torch.randn(*batch, n)
+    matrix = torch.zeros(*batch, n + 1, n + 1)
+    matrix[..., :n, :n], matrix[..., :n, n], matrix[..., n, n] = linear, shift, 1.0
+    return linear, shift, matrix
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3, 1, 2)])
+def test_act_is_the_affine_map_of_every_row(batch):
+    linear, shift, matrix = affine_of(*batch)
+    points = torch.randn(2, 5, 2)
+    moved = torch.einsum("...ij,...kj->...ki", linear, points)
+    assert_close(lie.act(linear, points), moved)
+    assert_close(lie.act(matrix, points), moved + shift[..., None, :])
+
+
+def test_act_of_a_product_applies_the_right_factor_first():
+    (_, _, a), (_, _, b) = affine_of(3), affine_of(3)
+    points = torch.randn(3, 4, 2)
+    assert_close(lie.act(a @ b, points), lie.act(a, lie.act(b, points)))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3, 1, 2)])
+@pytest.mark.parametrize("size", [2, 3])
+def test_field_is_the_derivative_of_act_at_the_identity(batch, size):
+    generators = torch.randn(*batch, 4, size, size)
+    generators[..., 2:, :] = 0.0 if size == 3 else generators[..., 2:, :]
+    points, step = torch.randn(2, 5, 2), 1e-5
+    found = lie.field(generators, points)
+    for index, generator in enumerate(generators.unbind(-3)):
+        up, down = (lie.act(lie.exp(sign * step * generator), points) for sign in (1, -1))
+        assert_close(found[..., index, :], (up - down) / (2 * step), atol=1e-8, rtol=1e-8)
+
+
+def test_homogeneous_appends_one_where_asked():
+    points = torch.randn(4, 3, 2)
+    assert lie.homogeneous(points, 2) is points
+    assert_close(lie.homogeneous(points, 3)[..., :2], points)
+    assert torch.equal(lie.homogeneous(points, 3)[..., 2], torch.ones(4, 3))
+
+
 def test_bracket_is_antisymmetric_and_obeys_jacobi():
     a, b, c = torch.randn(3, 5, 4, 4)
     assert_close(lie.bracket(a, b), -lie.bracket(b, a))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from hgm import lie
-from hgm.adaptation.reward import NUM_LANDMARKS, Reward, carry
+from hgm.adaptation.reward import NUM_LANDMARKS, Reward
 from hgm.geometry import Geometry
 from hgm.geometry.reward_model import RewardModel
 
@@ -41,7 +41,7 @@ class Candidates:
         # Points as in the training data of tasks all over the group.
         spread = torch.arange(NUM_LANDMARKS, device=reach.device) * len(self.coords)
         away = torch.linalg.inv(self._inverse[spread // NUM_LANDMARKS])
-        self._landmarks = carry(away, self._model.base[:, None])[:, 0]
+        self._landmarks = lie.act(away, self._model.base[:, None])[:, 0]
         self._landed = self._land(self._inverse)
         rewards = self._model(self._landed, slope=False)[0].double()
         num_near = min(4 * d + 1, len(self.coords))
@@ -49,7 +49,7 @@ class Candidates:
         self.cell = distance[:, num_near // 2].median().square() / (4 * NUM_LANDMARKS)
 
     def _land(self, inverse: Tensor) -> Tensor:
-        return carry(inverse, self._landmarks.expand(len(inverse), -1, -1))
+        return lie.act(inverse, self._landmarks)
 
     def nearest(self, inverse: Tensor) -> Tensor:
         """The candidates that move points most like inverse elements ``(Q, k, k)``, ``(Q,)``."""
@@ -61,7 +61,7 @@ class Candidates:
         size = max(1, MAX_ROWS // (len(self.coords) * max(1, points.shape[1])))
         pieces = []
         for p, r, exists in zip(*(x.split(size) for x in (points, rewards, mask)), strict=True):
-            carried = carry(self._inverse, p[:, None])
+            carried = lie.act(self._inverse, p[:, None])
             value, _, variance = (field.double() for field in self._model(carried, slope=False))
             variance, r, exists = variance + self.cell, r[:, None], exists[:, None]
             w = exists / variance

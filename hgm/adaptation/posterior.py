@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.adaptation.observations import check_shape
 from hgm.checks import check_real
 from hgm.geometry import Geometry
 
@@ -117,11 +118,3 @@ def difference(relative: Tensor, generators: Tensor, symmetries: Tensor) -> Tens
         along = along + step @ symmetries @ symmetries.mT
         step = log_of(relative @ lie.exp(-lie.hat(along, generators)), generators)
     return step + along
-
-
-def check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-    """Raises a ValueError that names the argument if its shape is another one."""
-    if value.shape != shape:
-        raise ValueError(
-            f"Expected `{name}` of shape {tuple(shape)}, but got {tuple(value.shape)}."
-        )

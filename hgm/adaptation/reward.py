@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from hgm import lie
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import LINEAR_SCALE
 
@@ -77,22 +78,6 @@ class Reward:
         return (*known, torch.addmm(self._linear[:, 0], waves, self._omega.mT))
 
 
-def carry(inverse: Tensor, points: Tensor) -> Tensor:
-    """The points :math:`L^{-1} s'`, ``(..., k, k), (..., K, n) -> (..., K, n)``."""
-    n = points.shape[-1]
-    moved = points @ inverse[..., :n, :n].mT
-    return moved if inverse.shape[-1] == n else moved + inverse[..., None, :n, n]
-
-
 def along(generators: Tensor, points: Tensor, gradient: Tensor) -> Tensor:
-    """Derivatives along the generators' fields at points, ``(..., n), (..., n) -> (..., d)``."""
-    n = points.shape[-1]
-    field = torch.einsum("dij,...j->...di", generators[:, :n, :n], points)
-    if generators.shape[-1] > n:
-        field = field + generators[:, :n, n]
-    return (field @ gradient[..., None])[..., 0]
-
-
-def misfit(residual: Tensor, variance: Tensor) -> Tensor:
-    """Minus the log-likelihood of residuals, up to the normalisation."""
-    return TAIL / 2 * torch.log1p(residual.square() / (TAIL * variance))
+    """Derivatives along generators ``(d, k, k)``, ``(..., K, n), (..., K, n) -> (..., K, d)``."""
+    return (lie.field(generators, points) @ gradient[..., None])[..., 0]

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import final
 
-import numpy as np
 import torch
 from lightning import LightningDataModule
 from tensordict import TensorDictBase
@@ -15,6 +14,8 @@ from torch import Tensor
 
 from hgm.checks import check_int, check_real
 from hgm.envs.base import TaskFamily
+from hgm.numerics.seeds import derive_seed
+from hgm.sizes import Sizes
 
 KEYS = (
     "observation",
@@ -103,6 +104,11 @@ class TransitionData(LightningDataModule, ABC):
         """Yield this rank's ``num_local`` transitions in time order, in pieces ``[N, b]``."""
 
     @property
+    def sizes(self) -> Sizes:
+        """What a model must know of the data."""
+        return Sizes(self.num_tasks, self.dim_state, self.dim_action, kind="transitions")
+
+    @property
     def rank(self) -> int:
         """Rank of this process; 0 without a trainer."""
         return 0 if self.trainer is None else self.trainer.global_rank
@@ -155,8 +161,7 @@ class TransitionData(LightningDataModule, ABC):
     @final
     def derive_seed(self, *purpose: int) -> int:
         """A seed for this rank and a purpose, independent of the others."""
-        sequence = np.random.SeedSequence([self.seed, self.rank, *purpose])
-        return int(sequence.generate_state(1)[0])
+        return derive_seed(self.seed, self.rank, *purpose)
 
     def _num_held(self, num: int) -> int:
         return max(1, round(self.holdout_fraction * num))

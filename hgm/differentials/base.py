@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from hgm.checks import check_int
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import ALONE, Ranks
 
@@ -11,19 +12,27 @@ from hgm.numerics.ranks import ALONE, Ranks
 class DifferentialEstimator(nn.Module, ABC):
     """Estimates rewards, gradients and Hessians of every task from samples ``(p, r_i(p))``.
 
-    Life: :meth:`begin`, then :attr:`num_passes` times :meth:`update` with every batch and
-    :meth:`finish`; after the last pass :meth:`jet` answers. Nothing may be set in data units:
-    length scales, bandwidths and neighbourhoods are chosen from the data.
+    Life: :attr:`num_passes` times :meth:`update` with every batch and :meth:`finish`; after the
+    last pass :meth:`jet` answers. Nothing may be set in data units: length scales, bandwidths and
+    neighbourhoods are chosen from the data.
+
+    Args:
+        num_tasks: Number ``N`` of tasks.
+        dim_state: Dimension ``n`` of the points.
 
     Attributes:
         num_passes: Passes over the data that the estimator needs.
+
+    Raises:
+        ValueError: If an argument is below 1.
     """
 
     num_passes: int = 1
 
-    @abstractmethod
-    def begin(self, num_tasks: int, dim_state: int) -> None:
-        """Makes room for ``N`` tasks with points in R^n."""
+    def __init__(self, num_tasks: int, dim_state: int) -> None:
+        super().__init__()
+        self.num_tasks = check_int("num_tasks", num_tasks, 1)
+        self.dim_state = check_int("dim_state", dim_state, 1)
 
     @abstractmethod
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:

@@ -17,24 +17,25 @@ class FourierEstimator(DifferentialEstimator):
     the data end.
 
     Args:
+        num_tasks: Number ``N`` of tasks.
+        dim_state: Dimension ``n`` of the points.
         num_features: Number of waves, at least 8.
         lengthscales: Candidates, in standard deviations of the points.
     """
 
     def __init__(
-        self, num_features: int = 256, lengthscales: Sequence[float] = LENGTHSCALES
+        self,
+        num_tasks: int,
+        dim_state: int,
+        num_features: int = 256,
+        lengthscales: Sequence[float] = LENGTHSCALES,
     ) -> None:
-        super().__init__()
-        self.num_features = check_int("num_features", num_features, 8)
-        self.lengthscales = [float(scale) for scale in lengthscales]
-        if not self.lengthscales or min(self.lengthscales) <= 0:
+        super().__init__(num_tasks, dim_state)
+        check_int("num_features", num_features, 8)
+        scales = [float(scale) for scale in lengthscales]
+        if not scales or min(scales) <= 0:
             raise ValueError(f"Expected positive `lengthscales`, got {lengthscales!r}.")
-
-    def begin(self, num_tasks: int, dim_state: int) -> None:
-        """Makes room for ``N`` regressions."""
-        self.regression = FourierRegression(
-            num_tasks, dim_state, 1, self.num_features, self.lengthscales
-        )
+        self.regression = FourierRegression(num_tasks, dim_state, 1, num_features, scales)
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Adds the batch's statistics."""

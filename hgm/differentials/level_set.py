@@ -44,6 +44,8 @@ class LevelSetEstimator(DifferentialEstimator):
     task predicts best the differences between the nearest rewards, held out.
 
     Args:
+        num_tasks: Number ``N`` of tasks.
+        dim_state: Dimension ``n`` of the points.
         counts: Candidate neighbourhood sizes; those too large for the data are passed over.
         band: Share of the neighbours that make the level set, above 0 and below 1.
 
@@ -52,17 +54,19 @@ class LevelSetEstimator(DifferentialEstimator):
             inside (0, 1); by :meth:`finish`, if there are too few points.
     """
 
-    def __init__(self, counts: Sequence[int] = COUNTS, band: float = 0.25) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        num_tasks: int,
+        dim_state: int,
+        counts: Sequence[int] = COUNTS,
+        band: float = 0.25,
+    ) -> None:
+        super().__init__(num_tasks, dim_state)
         self.counts = check_counts(counts)
         self.band = check_real("band", band, 0.0, strict=True)
         if self.band >= 1:
             raise ValueError(f"Expected `band` to be below 1, got {band!r}.")
-
-    def begin(self, num_tasks: int, dim_state: int) -> None:
-        """Forgets the points."""
         self._batches: list[tuple[Tensor, Tensor]] = []
-        self.dim_state = dim_state
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Keeps the batch."""

@@ -109,6 +109,8 @@ class LocalEstimator(DifferentialEstimator):
     :math:`|g|^2 \epsilon^2` with the emptiness :math:`\epsilon` of :class:`Near`.
 
     Args:
+        num_tasks: Number ``N`` of tasks.
+        dim_state: Dimension ``n`` of the points.
         counts: Candidate neighbourhood sizes. Those that exceed the data, or do not exceed
             the unknowns of a quadratic by half, are passed over.
 
@@ -117,12 +119,9 @@ class LocalEstimator(DifferentialEstimator):
             if there are too few points for a quadratic.
     """
 
-    def __init__(self, counts: Sequence[int] = COUNTS) -> None:
-        super().__init__()
+    def __init__(self, num_tasks: int, dim_state: int, counts: Sequence[int] = COUNTS) -> None:
+        super().__init__(num_tasks, dim_state)
         self.counts = check_counts(counts)
-
-    def begin(self, num_tasks: int, dim_state: int) -> None:
-        """Forgets the points."""
         self._batches: list[tuple[Tensor, Tensor]] = []
         self.num_unknowns = (dim_state + 1) * (dim_state + 2) // 2
 

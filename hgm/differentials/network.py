@@ -30,6 +30,8 @@ class NetworkEstimator(DifferentialEstimator):
     in the value, and :math:`50 \sigma^2\, \mathrm{tr}\, \Sigma^{-1} / B` in the gradient.
 
     Args:
+        num_tasks: Number ``N`` of tasks.
+        dim_state: Dimension ``n`` of the points.
         width: Units per hidden layer.
         depth: Number of hidden layers.
         num_passes: Passes over the data; as many steps if one batch holds them.
@@ -43,6 +45,8 @@ class NetworkEstimator(DifferentialEstimator):
 
     def __init__(
         self,
+        num_tasks: int,
+        dim_state: int,
         width: int = 64,
         depth: int = 2,
         num_passes: int = 600,
@@ -50,18 +54,15 @@ class NetworkEstimator(DifferentialEstimator):
         num_members: int = 4,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.width = check_int("width", width, 1)
-        self.depth = check_int("depth", depth, 1)
+        super().__init__(num_tasks, dim_state)
+        check_int("width", width, 1)
+        check_int("depth", depth, 1)
         self.num_passes = check_int("num_passes", num_passes, 1)
         self.learning_rate = check_real("learning_rate", learning_rate, 0.0, strict=True)
         self.num_members = check_int("num_members", num_members, 2)
-        self.seed = check_int("seed", seed, 0)
-
-    def begin(self, num_tasks: int, dim_state: int) -> None:
-        """Draws the layers of all networks, ``(E, N, in, out)`` for ``E`` members."""
-        self._generator = torch.Generator().manual_seed(self.seed)
-        sizes = [dim_state, *self.depth * (self.width,), 1]
+        self._generator = torch.Generator().manual_seed(check_int("seed", seed, 0))
+        sizes = [dim_state, *depth * (width,), 1]
+        # Layers of all networks, (E, N, in, out) for E members.
         # Plain float32 tensors: the Trainer's optimiser and DDP must not take them for their own.
         self.weights: list[Tensor] = []
         self.biases: list[Tensor] = []

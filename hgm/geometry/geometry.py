@@ -91,13 +91,12 @@ class Geometry:
             if value.shape[-1] != size:
                 got = tuple(value.shape)
                 raise ValueError(f"Expected `{name}` of shape (..., {size}), but got {got}")
-        n = self.dim_state
-        left = self.element(coords)
-        moved = torch.einsum("...ij,...j->...i", left[..., :n, :n], state.to(left))
-        if left.shape[-1] > n:
-            moved = moved + left[..., :n, n]
-        turned = torch.einsum("...ij,...j->...i", self.action_element(coords), action.to(left))
-        return moved.to(state), turned.to(action)
+        pairs = ((self.element(coords), state), (self.action_element(coords), action))
+        moved, turned = (
+            lie.act(element, value.to(element)[..., None, :])[..., 0, :].to(value)
+            for element, value in pairs
+        )
+        return moved, turned
 
     def trivial(self) -> Geometry:
         """The trivial group: what is left where no symmetry was found. It moves nothing."""

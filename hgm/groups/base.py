@@ -167,13 +167,10 @@ class LieGroup(nn.Module, ABC):
         Raises:
             ValueError: If a shape is wrong or the batches do not broadcast.
         """
-        linear = self.linear_part(element)
+        self._check_element("element", element)
         self._check("points", points, (self.dim_space,))
         _check_broadcast("points", points.shape[:-1], element.shape[:-2])
-        moved = torch.einsum("...ij,...j->...i", linear, points)
-        if self.dim_matrix == self.dim_space:
-            return moved
-        return moved + element[..., : self.dim_space, -1]
+        return lie.act(element, points[..., None, :])[..., 0, :]
 
     @final
     def linear_part(self, element: Tensor) -> Tensor:

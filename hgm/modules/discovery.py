@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -13,28 +13,20 @@ from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from hgm import lie
 from hgm.checks import check_choice, check_int
 from hgm.differentials import DifferentialEstimator, FourierEstimator
 from hgm.geometry import Geometry
-from hgm.groups import LieGroup
-from hgm.numerics.fourier import FourierRegression
+from hgm.groups import GL, LieGroup
 from hgm.numerics.ranks import across_processes
-from hgm.symmetry.algebra import compactness, name
-from hgm.symmetry.alignment import pair_objective
-from hgm.symmetry.invariance import action_generators
-from hgm.symmetry.losses import LOSSES
-from hgm.symmetry.phases import FLOOR, Data, FitModels, Phase
+from hgm.sizes import Sizes
+from hgm.symmetry.algebra import name
+from hgm.symmetry.dynamics import dynamics_model
+from hgm.symmetry.examination import examine
+from hgm.symmetry.losses import INVARIANCES
+from hgm.symmetry.phases import Phase
+from hgm.symmetry.samples import Samples
 from hgm.symmetry.search import Findings, Search, SearchSteps
-from hgm.symmetry.verdict import Evidence, judge
-
-_COVERED = 0.1
-DYNAMICS_LENGTHSCALES = [
-    (of_state, of_action)
-    for of_state in (math.inf, 3.2, 1.8)
-    for of_action in (0.8, 1.4, 2.5, math.inf)
-]
-"""Candidates for the dynamics. If they do not depend on the state, less data tell their shape."""
+from hgm.symmetry.snapshot import Snapshot
 
 
 class Discovery(LightningModule):
@@ -43,14 +35,17 @@ class Discovery(LightningModule):
     Every training step is one step of the current :class:`~hgm.symmetry.phases.Phase`: closed-form
     statistics, or a Gauss-Newton step on the differential invariance loss
     (:func:`hgm.symmetry.losses.differential_invariance`). Statistics are summed over processes, so
-    that any number of them fits the same model. The module ends training by itself.
+    that any number of them fits the same model. The module ends training by itself: give the
+    Trainer ``max_epochs=-1``. Batches are TensorDicts ``[N, B]`` with TorchRL's keys
+    ``observation``, ``action``, ``("next", "observation")`` and ``("next", "reward")``.
 
     Source: P. Nitschke and S. Talebi, *Hereditary Geometric Meta-RL*, arXiv 2603.00396; what is
     different here is in docs/method.md.
 
     Args:
-        group: Ambient group, which acts on states.
-        estimator: Estimator of reward differentials; Fourier features if None.
+        sizes: Numbers of tasks and dimensions of the data.
+        group: Ambient group, which acts on states, and is copied; GL(n) if None.
+        estimator: Estimator of reward differentials, which is fitted; Fourier features if None.
         loss: ``"differential"`` or ``"functional"``.
         steps: Effort of the search.
         num_dynamics_features: Waves of the model of the dynamics.
@@ -58,19 +53,31 @@ class Discovery(LightningModule):
 
     Attributes:
         phase: The phase that runs.
+        snapshot: Where the elements stand, renewed by every step of a phase that has any.
+        num_steps: Steps so far.
         seconds: Seconds spent per phase.
         geometry: The result, after training; trivial where testing found none.
         candidate: The same, whatever the verdict.
-        metrics: What :meth:`test_step` measured.
+        metrics: What testing measured: plain numbers, strings and lists.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, there are fewer than two tasks, batches are of
+            another kind, or the group or the estimator is for other sizes.
         TypeError: If `group` or `estimator` is no LieGroup or DifferentialEstimator.
     """
 
+    phase: Phase | None
+    snapshot: Snapshot | None
+    seconds: dict[str, float]
+    geometry: Geometry | None
+    candidate: Geometry | None
+    metrics: dict[str, Any]
+    reward_scale: Tensor | None
+
     def __init__(
         self,
-        group: LieGroup,
+        sizes: Sizes,
+        group: LieGroup | None = None,
         estimator: DifferentialEstimator | None = None,
         loss: str = "differential",
         steps: SearchSteps | None = None,
@@ -79,89 +86,48 @@ class Discovery(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        estimator = FourierEstimator() if estimator is None else estimator
-        for argument, value, kind in (
-            ("group", group, LieGroup),
-            ("estimator", estimator, DifferentialEstimator),
-        ):
-            if not isinstance(value, kind):
-                raise TypeError(f"Expected `{argument}` to be a {kind.__name__}, got {value!r}.")
-        self.loss = check_choice("loss", loss, list(LOSSES))
-        self.num_dynamics_features = check_int("num_dynamics_features", num_dynamics_features, 8)
-        self.seed = check_int("seed", seed, 0)
-        self.steps = SearchSteps() if steps is None else steps
+        sizes.require("transitions", self)
+        group = GL(sizes.dim_state) if group is None else group
+        if estimator is None:
+            estimator = FourierEstimator(sizes.num_tasks, sizes.dim_state)
+        _check_parts(sizes, group, estimator)
         # The solvers move raw parameters themselves, without autograd.
-        self.group = group.double().requires_grad_(False)
+        self.group = copy.deepcopy(group).double().requires_grad_(False)
         self.estimator = estimator
-        # DistributedDataParallel refuses a module of which nothing has a gradient.
-        self._placeholder = torch.nn.Parameter(torch.zeros(()))
-        self.phase: Phase | None = None
-        self.geometry: Geometry | None = None
-        self.candidate: Geometry | None = None
-        self.seconds: dict[str, float] = {}
-        self.metrics: dict[str, Any] = {}
-        self.num_steps = 0
-
-    def bind(self, data: Any) -> None:
-        """Makes room for the tasks and dimensions of a DataModule.
-
-        Args:
-            data: Has ``num_tasks``, ``dim_state`` and ``dim_action``.
-
-        Raises:
-            ValueError: If the group does not act on the data's states.
-        """
-        if self.group.dim_space != data.dim_state:
-            raise ValueError(
-                f"Expected `group` to act on states of dimension {data.dim_state}, but "
-                f"{type(self.group).__name__} acts on dimension {self.group.dim_space}."
-            )
-        self.num_tasks, self.dim_state = data.num_tasks, data.dim_state
-        if self.num_tasks < 2:
-            raise ValueError(f"Expected `data` of at least 2 tasks, got {self.num_tasks}.")
-        self.estimator.begin(data.num_tasks, data.dim_state)
-        self.dynamics = FourierRegression(
-            1,
-            data.dim_state + data.dim_action,
-            data.dim_state,
-            self.num_dynamics_features,
-            DYNAMICS_LENGTHSCALES,
-            (data.dim_state, data.dim_action),
-        )
+        self.dynamics = dynamics_model(sizes.dim_state, sizes.dim_action, num_dynamics_features)
         self.search = Search(
             self.group,
             self.estimator,
-            LOSSES[self.loss],
+            INVARIANCES[check_choice("loss", loss, list(INVARIANCES))],
             self.dynamics,
-            data.num_tasks,
-            self.steps,
-            self.seed,
+            SearchSteps() if steps is None else steps,
+            check_int("seed", seed, 0),
         )
-        self.reward_scale: Tensor | None = None
-
-    def setup(self, stage: str) -> None:
-        """Binds the module to the trainer's data, unless that was done."""
-        if not hasattr(self, "search"):
-            self.bind(self.trainer.datamodule)  # type: ignore[attr-defined]
+        # DistributedDataParallel refuses a module of which nothing has a gradient.
+        self._placeholder = torch.nn.Parameter(torch.zeros(()))
+        self.geometry = self.candidate = None
+        self.metrics = {}
+        self._restart()
 
     def configure_optimizers(self) -> None:
         """None: Gauss-Newton and closed forms; an estimator may own an optimiser."""
 
     def on_train_start(self) -> None:
-        """Starts the first phase."""
-        self._phases: Iterator[Phase] = iter(self.search)
+        """Starts the first phase: a training that was stopped begins anew, which takes seconds."""
+        self._restart()
         self._advance()
 
+    @torch.no_grad()
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """One step of the current phase on a batch ``[N, B]``."""
         if self.phase is None:
             return
-        start = time.perf_counter()
-        data, phase = self._data(batch), self.phase
-        with torch.set_grad_enabled(isinstance(phase, FitModels)):
-            value = phase.step(data, across_processes())
-        self.seconds[phase.name] = self.seconds.get(phase.name, 0.0) + time.perf_counter() - start
+        start, phase = time.perf_counter(), self.phase
+        value = phase.step(self._samples(batch), across_processes())
+        self._count(phase, start)
+        self._num_seen += batch.shape[1] if self._passes == 0 else 0
         self.num_steps += 1
+        self.snapshot = phase.snapshot or self.snapshot
         if self.logger is not None:
             key = f"train/loss_{phase.name.replace(' ', '_')}"
             self.logger.log_metrics({key: float(value)}, step=self.num_steps)
@@ -170,159 +136,112 @@ class Discovery(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Closed forms are solved at the end of a pass."""
+        self._passes += 1
         if self.phase is None:
             return
         start, phase = time.perf_counter(), self.phase
         phase.end_pass(across_processes())
-        self.seconds[phase.name] = self.seconds.get(phase.name, 0.0) + time.perf_counter() - start
+        self._count(phase, start)
         if phase.done:
             self._advance()
 
-    def test_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """Measures the findings on held-out transitions ``[N, H]``, and judges them.
+    def on_test_start(self) -> None:
+        """Makes room for held-out transitions.
 
         Raises:
-            ValueError: If training was ended before the last phase.
+            ValueError: If training was ended before the last phase, or in another process.
         """
-        if self.candidate is None:
+        if self._findings is None:
             raise ValueError(
-                "Expected the trainer to run until the model ends training, as `max_epochs=-1` and "
-                "no other limit do, but it stopped before."
+                "Expected a module that was trained in this process until it ended training "
+                "itself, as with `max_epochs=-1` and no other limit, but it was not."
             )
-        findings = self._findings
-        data = self._data(batch)
-        elements = self.group.exp(_group_coords(findings, self.num_tasks))
-        result = self._invariance(data, elements)
-        identity = self._invariance(
-            data, torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
-        )
-        expected = self.search.expected
-        spectrum, num = findings.spectrum, findings.num_directions
-        generators = self.candidate.generators.to(elements)
-        # Free elements may use the directions that brackets add (about the base goal, say) or not.
-        ranks = [rank for rank in {num, len(generators)} if rank < len(spectrum)]
-        gap = max((float(spectrum[rank - 1] / spectrum[rank]) for rank in ranks), default=None)
-        closure = float(lie.closure_residual(generators))
-        deviation = torch.rad2deg(findings.deviation)
-        _, unexplained = action_generators(findings.form, generators)
-        verdict, reasons = judge(
-            Evidence(
-                num_tasks=self.num_tasks,
-                dim=len(generators),
-                dim_space=self.dim_state,
-                misalignment=result["loss"] / expected,
-                free_misalignment=findings.free_loss / expected,
-                gap=gap,
-                closure=closure,
-                deviation_deg=float(deviation.max()),
-                coverage=result["coverage"],
-                dynamics=float(unexplained),
-            )
-        )
-        self.candidate = replace(self.candidate, verdict=verdict)
-        self.geometry = self.candidate.trivial() if verdict == "none" else self.candidate
+        self._held: list[Samples] = []
+
+    def test_step(self, batch: TensorDictBase, batch_idx: int) -> None:
+        """Keeps held-out transitions ``[N, H]``."""
+        self._held.append(self._samples(batch))
+
+    @torch.no_grad()
+    def on_test_epoch_end(self) -> None:
+        """Measures the findings on all held-out transitions, and judges them."""
+        assert self._findings is not None, "on_test_start checks it"
+        assert self.candidate is not None, "it comes with the findings"
+        points, ranks = torch.cat([part.next_state for part in self._held], 1), across_processes()
+        metrics = examine(self.search, self._findings, points, ranks)
+        self.candidate = replace(self.candidate, verdict=metrics["verdict"])
+        trivial = metrics["verdict"] == "none"
+        self.geometry = self.candidate.trivial() if trivial else self.candidate
+        count = ranks.sum(torch.tensor(self._num_seen + points.shape[1], device=points.device))
         self.metrics = {
-            "verdict": verdict,
-            "reasons": reasons,
-            "algebra_dim": len(self.geometry.generators),
+            **metrics,
+            "algebra_dim": self.geometry.dim_algebra,
             "algebra_type": self.geometry.algebra_type,
-            "compactness": float(compactness(generators)),
-            "spectral_gap": gap,
-            "spectrum": spectrum.tolist(),
-            "closure_residual": closure,
-            "holdout_residual": result["residual"],
-            "holdout_residual_identity": identity["residual"],
-            "holdout_misalignment": result["loss"] / expected,
-            "coverage": result["coverage"],
-            "dynamics_residual": float(unexplained),
-            "element_deviation_deg": deviation.tolist(),
-            "pooled": findings.pool is not None,
-            "num_tasks": self.num_tasks,
-            "num_transitions": self.trainer.datamodule.num_transitions,  # type: ignore[attr-defined]
+            "num_transitions": int(count),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the geometry, once there is one."""
-        if self.geometry is not None:
+        """Adds what was found, once there is something."""
+        if self.geometry is not None and self.candidate is not None:
             checkpoint["geometry"] = self.geometry.state()
+            checkpoint["candidate"] = self.candidate.state()
+            checkpoint["metrics"] = self.metrics
+            checkpoint["seconds"], checkpoint["num_steps"] = self.seconds, self.num_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Brings the geometry back. The models that led to it are not kept: they take seconds."""
+        """Brings what was found back. The models that led to it are not kept."""
         if "geometry" in checkpoint:
             self.geometry = Geometry.of_state(checkpoint["geometry"])
+            self.candidate = Geometry.of_state(checkpoint["candidate"])
+            self.metrics = checkpoint["metrics"]
+            self.seconds, self.num_steps = checkpoint["seconds"], checkpoint["num_steps"]
 
-    def _advance(self) -> None:
-        with torch.no_grad():
-            self.phase = next(self._phases, None)
-        if self.phase is None:
-            assert self.search.findings is not None, "the last phase sets it"
-            self._findings: Findings = self.search.findings
-            self.candidate = self.geometry = self._geometry()
-            self.trainer.should_stop = True
+    def _restart(self) -> None:
+        self.phase = self.snapshot = self.reward_scale = None
+        self.seconds = {}
+        self.num_steps = 0
+        self._findings: Findings | None = None
+        self._passes, self._num_seen = 0, 0
+        self._phases: Generator[Phase, None, Findings] = self.search.phases()
 
     @torch.no_grad()
-    def _data(self, batch: TensorDictBase) -> Data:
+    def _advance(self) -> None:
+        try:
+            self.phase = next(self._phases)
+        except StopIteration as end:
+            self.phase, self._findings = None, end.value
+            self.candidate = self.geometry = self._geometry(end.value)
+            self.trainer.should_stop = True
+
+    def _count(self, phase: Phase, start: float) -> None:
+        spent = time.perf_counter() - start
+        self.seconds[phase.name] = self.seconds.get(phase.name, 0.0) + spent
+
+    def _samples(self, batch: TensorDictBase) -> Samples:
         """Float64 transitions, with rewards in units of their mean standard deviation."""
         keys = ("observation", "action", ("next", "observation"), ("next", "reward"))
-        state, action, following, reward = (batch.get(key).double() for key in keys)
+        state, action, next_state, reward = (batch.get(key).double() for key in keys)
         reward = reward[..., 0]
         if self.reward_scale is None:
-            ones = torch.ones_like(reward)
-            sums = across_processes().sum(torch.stack((ones, reward, reward.square())).sum(-1))
-            deviation = (sums[2] / sums[0] - (sums[1] / sums[0]).square()).clamp_min(0.0).sqrt()
-            if (deviation < 1e-9 * (1 + sums[1].abs() / sums[0])).any():
-                task = int(deviation.argmin())
-                raise ValueError(
-                    f"Expected rewards that vary, but those of task {task} are all equal: its "
-                    "transitions say nothing about the task."
-                )
-            self.reward_scale = deviation.mean()
-        return Data(state, action, reward / self.reward_scale, following)
+            self.reward_scale = _deviation(reward)
+        return Samples(state, action, reward / self.reward_scale, next_state)
 
-    def _invariance(self, data: Data, elements: Tensor) -> dict[str, float]:
-        """Held-out invariance of given elements over all pairs of different tasks."""
-        objective = pair_objective(
-            lambda _: elements, self.estimator, LOSSES[self.loss], data.following
-        )
-        terms = objective(elements.new_zeros(0), False)
-        spread = terms.variance + FLOOR**2
-        square = terms.residual.square().sum(-1)
-        # An element paired with itself is the identity, and says nothing.
-        others = ~torch.eye(self.num_tasks, dtype=torch.bool, device=square.device)
-        different = others[..., None].expand(-1, -1, data.following.shape[1]).flatten()
-        spread, square = spread[different], square[different]
-        weight = 1 / spread
-        sums = across_processes().sum(
-            torch.stack(
-                (
-                    torch.log1p(square / spread).sum(),
-                    (spread < _COVERED).double().sum(),
-                    torch.full_like(weight.sum(), float(len(square))),
-                    (weight * square).sum() / 2,
-                    weight.sum(),
-                )
-            )
-        )
-        loss, covered, count, residual, total = sums.tolist()
-        return {"loss": loss / count, "coverage": covered / count, "residual": residual / total}
-
-    def _geometry(self) -> Geometry:
+    def _geometry(self, findings: Findings) -> Geometry:
         """The findings on an orthogonal basis of generators of norm sqrt 2, not judged yet."""
-        findings, scale = self._findings, self.reward_scale
+        scale, pool = self.reward_scale, findings.pool
         assert scale is not None, "the first batch sets it"
         generators = self.group.hat(findings.actions.directions)
-        coords = findings.actions.coords
         calibration, reward = None, None
-        if findings.pool is not None:
-            reward = findings.pool.reward_model().scaled(scale).to("cpu")
-            if findings.pool.calibrated:
-                factor, shift = findings.pool.calibration
+        if pool is not None:
+            reward = pool.reward_model().scaled(scale).to("cpu")
+            if pool.calibrated:
+                factor, shift = pool.calibration
                 calibration = torch.stack((factor, shift * scale), -1).cpu()
         return Geometry(
             generators.cpu(),
             findings.action_generators.cpu(),
-            torch.cat((torch.zeros_like(coords[:1]), coords)).cpu(),
-            self.dim_state,
+            findings.coords.cpu(),
+            self.group.dim_space,
             "partial",
             name(generators),
             calibration,
@@ -330,7 +249,37 @@ class Discovery(LightningModule):
         )
 
 
-def _group_coords(findings: Findings, num_tasks: int) -> Tensor:
-    """Coordinates of all tasks' left actions in the ambient group, ``(N, D)``."""
-    directions, coords = findings.actions
-    return torch.cat((torch.zeros_like(coords[:1]), coords)) @ directions
+def _check_parts(sizes: Sizes, group: Any, estimator: Any) -> None:
+    for argument, value, kind in (
+        ("group", group, LieGroup),
+        ("estimator", estimator, DifferentialEstimator),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"Expected `{argument}` to be a {kind.__name__}, got {value!r}.")
+    if sizes.num_tasks < 2:
+        raise ValueError(f"Expected `sizes` of at least 2 tasks, got {sizes.num_tasks}.")
+    if group.dim_space != sizes.dim_state:
+        raise ValueError(
+            f"Expected `group` to act on states of dimension {sizes.dim_state}, but "
+            f"{type(group).__name__} acts on dimension {group.dim_space}."
+        )
+    expected, got = ((part.num_tasks, part.dim_state) for part in (sizes, estimator))
+    if expected != got:
+        raise ValueError(
+            f"Expected `estimator` for {expected[0]} tasks of dimension {expected[1]}, but "
+            f"{type(estimator).__name__} is for {got[0]} of dimension {got[1]}."
+        )
+
+
+def _deviation(reward: Tensor) -> Tensor:
+    """Mean over tasks of the standard deviation of rewards ``(N, B)`` over all processes."""
+    ones = torch.ones_like(reward)
+    sums = across_processes().sum(torch.stack((ones, reward, reward.square())).sum(-1))
+    deviation = (sums[2] / sums[0] - (sums[1] / sums[0]).square()).clamp_min(0.0).sqrt()
+    if (deviation < 1e-9 * (1 + sums[1].abs() / sums[0])).any():
+        task = int(deviation.argmin())
+        raise ValueError(
+            f"Expected rewards that vary, but those of task {task} are all equal: its transitions "
+            "say nothing about the task."
+        )
+    return deviation.mean()

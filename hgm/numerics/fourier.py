@@ -46,7 +46,7 @@ class Moments(NamedTuple):
     total: Tensor
 
 
-class Posterior(NamedTuple):
+class RidgeFit(NamedTuple):
     """Ridge solution: `weights` ``(..., M, q)``, `root` with covariance `root root^T`, variance."""
 
     weights: Tensor
@@ -111,7 +111,7 @@ def moments(table: Tensor, targets: Tensor) -> Moments:
     return Moments(table.mT @ table, table.mT @ targets, square, count.expand_as(square))
 
 
-def fit(statistics: Moments) -> Posterior:
+def fit(statistics: Moments) -> RidgeFit:
     r"""Ridge regression whose ridge :math:`\rho = \sigma^2 / \tau^2` maximises the evidence.
 
     With eigenvalues :math:`\lambda_j` of the Gram matrix and the noise profiled out, the cost is
@@ -138,7 +138,7 @@ def fit(statistics: Moments) -> Posterior:
     shrunk = values + ridge[..., None]
     weights = vectors @ (projected / shrunk[..., None])
     root = vectors * (noise[..., None] / shrunk).sqrt()[..., None, :]
-    return Posterior(weights, root, noise, ridge, cost)
+    return RidgeFit(weights, root, noise, ridge, cost)
 
 
 class FourierRegression(nn.Module):
@@ -211,14 +211,14 @@ class FourierRegression(nn.Module):
         if self._chosen is None:
             self._choose(ranks)
         assert self.statistics is not None, "accumulate comes first"
-        self.posterior = fit(Moments(*(ranks.sum(term) for term in self.statistics)))
+        self.fitted = fit(Moments(*(ranks.sum(term) for term in self.statistics)))
         self.statistics = None
         # Variances only weigh points: a few posterior samples tell them to 25%, at M/S the cost.
         generator = torch.Generator().manual_seed(0)
-        shape = (self.posterior.root.shape[-1], _NUM_SAMPLES)
+        shape = (self.fitted.root.shape[-1], _NUM_SAMPLES)
         white = torch.randn(shape, generator=generator, dtype=torch.float64)
-        samples = self.posterior.root @ white.to(self.posterior.root) / _NUM_SAMPLES**0.5
-        self._both = torch.cat((self.posterior.weights, samples), -1)
+        samples = self.fitted.root @ white.to(self.fitted.root) / _NUM_SAMPLES**0.5
+        self._both = torch.cat((self.fitted.weights, samples), -1)
 
     @property
     def chosen(self) -> Tensor:
@@ -229,14 +229,14 @@ class FourierRegression(nn.Module):
     @property
     def noise(self) -> Tensor:
         """Standard deviation of the noise of each model, in units of the targets, ``(N, q)``."""
-        return self.posterior.noise.sqrt()[:, None] * self.scale
+        return self.fitted.noise.sqrt()[:, None] * self.scale
 
     def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Values ``(N, Q, q)`` and Jacobians ``(N, Q, q, p)`` of all models at ``(N, Q, p)``."""
         white = self._white(inputs)
         p = self.dim_input
         angle = white @ self.chosen.mT + self.phases
-        weights, num = self.posterior.weights, len(self.phases)
+        weights, num = self.fitted.weights, len(self.phases)
         slopes = -math.sqrt(2 / num) * weights[:, :num, :, None] * self.chosen[:, :, None]
         slope = (angle.sin() @ slopes.flatten(-2)).unflatten(-1, (self.dim_output, p))
         slope = (slope + LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root

@@ -1,4 +1,10 @@
-"""Robust damped Gauss-Newton on many independent problems at once."""
+r"""Robust damped Gauss-Newton on many independent problems at once.
+
+The one place for its mathematics: likelihoods with Cauchy tails, normal equations as sums over
+observations (hence over processes), damped steps and when to trust them less (Nocedal and Wright,
+*Numerical Optimization*, 2006, Sec. 10.3). :class:`GaussNewton` puts them together for residuals;
+pooled refinement, which eliminates weights, and adaptation, which is Bayesian, use the parts.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +17,7 @@ from hgm.numerics.ranks import ALONE, Ranks
 _MAX_STEP = 0.7
 _CORRELATED = 10.0
 _DAMPING_RANGE = (1e-8, 1e8)
+_TINY = 1e-300
 
 
 class Terms(NamedTuple):
@@ -28,8 +35,67 @@ class Terms(NamedTuple):
     jacobian: Tensor | None
 
 
-Objective = Callable[[Tensor, bool], Terms]
+Residuals = Callable[[Tensor, bool], Terms]
 """Maps unknowns ``(..., a)``, and whether the Jacobian is wanted, to terms."""
+
+
+def misfit(square: Tensor, variance: Tensor, tail: float = 1.0) -> Tensor:
+    r"""Minus a log-likelihood, :math:`\tfrac12 \nu \log(1 + |e|^2 / \nu v)`, of squares ``|e|^2``.
+
+    Quadratic up to :math:`\sqrt\nu` deviations, with Cauchy tails beyond.
+    """
+    return tail / 2 * torch.log1p(square / (tail * variance))
+
+
+def trust(square: Tensor, variance: Tensor, tail: float = 1.0) -> Tensor:
+    r"""Weight :math:`1 / (v + |e|^2 / \nu)` of an observation in a step on :func:`misfit`."""
+    return 1 / (variance + square / tail)
+
+
+def normal_equations(jacobian: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The sums :math:`J^T W J` and :math:`J^T W Y` over observations.
+
+    Args:
+        jacobian: Rows `J`, ``(..., K, a)``.
+        weight: Diagonal of `W`, ``(..., K)``.
+        targets: Columns `Y`, ``(..., K, q)``.
+
+    Returns:
+        Shapes ``(..., a, a)`` and ``(..., a, q)``.
+    """
+    weighted = (weight[..., None] * jacobian).mT
+    return weighted @ jacobian, weighted @ targets
+
+
+def damped_step(
+    normal: Tensor, slope: Tensor, damping: Tensor | float, floor: Tensor | float = 0.0
+) -> Tensor:
+    r"""The step :math:`-(H + D)^{-1} g` with :math:`D = \lambda\,(\mathrm{diag} H + \epsilon h)`.
+
+    `h` is the largest entry of the diagonal: directions that nothing depends on (stabilisers, a
+    change of basis) stay where they are. A problem that has no finite solution makes no step.
+
+    Args:
+        normal: Normal matrices `H`, ``(..., a, a)``.
+        slope: Slopes `g` of the loss, ``(..., a)``.
+        damping: The :math:`\lambda`, ``(...)``.
+        floor: The :math:`\lambda \epsilon`, ``(...)``.
+    """
+    diagonal = normal.diagonal(dim1=-2, dim2=-1)
+    damping, floor = (torch.as_tensor(value).to(normal)[..., None] for value in (damping, floor))
+    ridge = damping * diagonal + floor * diagonal.amax(-1, keepdim=True)
+    damped = normal + torch.diag_embed(ridge + _TINY)
+    return -torch.linalg.solve_ex(damped, slope[..., None]).result[..., 0].nan_to_num(0.0, 0.0, 0.0)
+
+
+def shorten(step: Tensor, length: Tensor, most: float) -> Tensor:
+    """Steps ``(..., a)`` of given lengths ``(...)``, no longer than `most`."""
+    return step * (most / length.clamp_min(most))[..., None]
+
+
+def next_damping(damping: Tensor, better: Tensor) -> Tensor:
+    """A fifth of the damping after a step that was better, five times as much otherwise."""
+    return torch.where(better, 0.2 * damping, 5 * damping).clamp(*_DAMPING_RANGE)
 
 
 class GaussNewton:
@@ -37,9 +103,10 @@ class GaussNewton:
 
     The Cauchy loss with the scale that each observation deserves: points at which the models know
     nothing have a large variance, and hardly pull. Variances move with the unknowns but are frozen
-    within a step, so that a step cannot gain by walking out of the data. The normal equations are
-    sums over observations, hence over processes (Nocedal and Wright, *Numerical Optimization*,
-    2006, Sec. 10.3).
+    within a step, so that a step cannot gain by walking out of the data.
+
+    The caller evaluates residuals: :meth:`propose` wants those at :attr:`unknowns` and answers with
+    unknowns to try; :meth:`decide` wants those there, and keeps the better of the two.
 
     Args:
         unknowns: Starts, shape ``(..., a)``.
@@ -56,33 +123,32 @@ class GaussNewton:
         self.damping = torch.full_like(unknowns[..., 0], damping)
         self.gain = torch.full_like(unknowns[..., 0], torch.inf)
 
-    def step(self, objective: Objective, ranks: Ranks = ALONE) -> Tensor:
-        """One step of every problem; returns the mean loss before it, shape ``(...)``."""
-        terms = objective(self.unknowns, True)
-        spread = terms.variance + self.floor**2
-        square = terms.residual.square().sum(-1)
-        weight = 1 / (spread + square)
-        assert terms.jacobian is not None, "the Jacobian was asked for"
-        weighted = weight[..., None, None] * terms.jacobian
-        flat = terms.jacobian.transpose(-2, -1).flatten(-3, -2)
-        weighted = weighted.transpose(-2, -1).flatten(-3, -2)
-        normal = ranks.sum(weighted.mT @ flat)
-        self.normal = normal
-        slope = ranks.sum((weighted.mT @ terms.residual.flatten(-2)[..., None])[..., 0])
-        move = self._solve(normal, slope)
-        trial = self.unknowns + move
-        tried = objective(trial, False).residual.square().sum(-1)
-        count = torch.full_like(square[..., 0], square.shape[-1])
-        loss, trial_loss, count = ranks.sum(
-            torch.stack(
-                (torch.log1p(square / spread).sum(-1), torch.log1p(tried / spread).sum(-1), count)
-            )
+    def propose(self, terms: Terms, ranks: Ranks = ALONE) -> Tensor:
+        """Unknowns to try, from residuals at the present ones and their Jacobian, ``(..., a)``."""
+        assert terms.jacobian is not None, "propose needs the Jacobian"
+        self._square = terms.residual.square().sum(-1)
+        self._spread = terms.variance + self.floor**2
+        num = terms.residual.shape[-1]
+        sums = normal_equations(
+            terms.jacobian.transpose(-2, -1).flatten(-3, -2),
+            trust(self._square, self._spread).repeat_interleave(num, -1),
+            terms.residual.flatten(-2)[..., None],
         )
+        self.normal, slope = (ranks.sum(term) for term in sums)
+        step = damped_step(self.normal, slope[..., 0], self.damping, 1e-6 * self.damping + 1e-12)
+        self._trial = self.unknowns + shorten(step, step.norm(dim=-1), _MAX_STEP)
+        return self._trial
+
+    def decide(self, tried: Terms, ranks: Ranks = ALONE) -> Tensor:
+        """Goes where the residuals were tried, if that is better; mean losses before, ``(...)``."""
+        square = tried.residual.square().sum(-1)
+        loss, trial_loss = (2 * misfit(one, self._spread).sum(-1) for one in (self._square, square))
+        count = torch.full_like(loss, square.shape[-1])
+        loss, trial_loss, count = ranks.sum(torch.stack((loss, trial_loss, count)))
         better = trial_loss < loss
         self.gain = torch.where(better, (loss - trial_loss) / count, torch.inf)
-        self.unknowns = torch.where(better[..., None], trial, self.unknowns)
-        self.damping = torch.where(better, 0.2 * self.damping, 5 * self.damping)
-        self.damping = self.damping.clamp(*_DAMPING_RANGE)
+        self.unknowns = torch.where(better[..., None], self._trial, self.unknowns)
+        self.damping = next_damping(self.damping, better)
         return loss / count
 
     def keep(self, index: Tensor) -> None:
@@ -105,12 +171,3 @@ class GaussNewton:
     def covariance(self) -> Tensor:
         """Covariance of the unknowns, ``(..., a, a)``, in the directions that the data tell."""
         return torch.linalg.pinv(self.information(), rtol=1e-6, hermitian=True)
-
-    def _solve(self, normal: Tensor, slope: Tensor) -> Tensor:
-        diagonal = normal.diagonal(dim1=-2, dim2=-1)
-        # Directions that nothing depends on (stabilisers, a change of basis) stay where they are.
-        ridge = self.damping[..., None] * (diagonal + 1e-6 * diagonal.amax(-1, keepdim=True))
-        damped = normal + torch.diag_embed(ridge + 1e-12 * diagonal.amax(-1, keepdim=True) + 1e-300)
-        move = -torch.linalg.solve_ex(damped, slope[..., None]).result[..., 0]
-        move = move.nan_to_num(0.0, 0.0, 0.0)
-        return move * (_MAX_STEP / move.norm(dim=-1, keepdim=True).clamp_min(_MAX_STEP))

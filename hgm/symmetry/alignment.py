@@ -7,21 +7,15 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd, vmap
 
+from hgm import lie
 from hgm.differentials.base import DifferentialEstimator
 from hgm.groups import LieGroup
 from hgm.numerics.fourier import Jet
-from hgm.numerics.gauss_newton import Objective, Terms
-from hgm.symmetry.losses import InvarianceLoss
+from hgm.numerics.gauss_newton import Residuals, Terms
+from hgm.symmetry.losses import Invariance
 
 SPREAD_OF_IGNORANCE = 1.0
 """Variance of a direction of which nothing is known; beyond it a point counts as not covered."""
-
-
-def homogeneous(points: Tensor, size: int) -> Tensor:
-    """Points ``(..., n)`` as ``(..., k)``: with a last component 1 where ``k = n + 1``."""
-    if points.shape[-1] == size:
-        return points
-    return torch.cat((points, torch.ones_like(points[..., :1])), -1)
 
 
 def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Generator) -> Tensor:
@@ -61,50 +55,41 @@ def element_derivative(group: LieGroup, coords: Tensor) -> Tensor:
     return derivative.reshape(*coords.shape[:-1], *derivative.shape[1:])
 
 
-def base_objective(
+def base_residuals(
     group: LieGroup,
     estimator: DifferentialEstimator,
-    loss: InvarianceLoss,
+    invariance: Invariance,
     points: Tensor,
-) -> Objective:
-    """Objective of left actions of tasks 1 .. N-1, each for itself and from many starts.
+) -> Residuals:
+    """Residuals of left actions of tasks 1 .. N-1, each for itself and from many starts.
 
     Both ways: the base task's points are carried into task i, and task i's into the base task.
 
     Args:
         group: The group searched; unknowns are coordinates ``(N - 1, S, D)``.
         estimator: Fitted reward differentials.
-        loss: One of :mod:`hgm.symmetry.losses`.
+        invariance: One of :mod:`hgm.symmetry.losses`.
         points: Points of every task, ``(N, K, n)``.
     """
-    dim = group.dim_space
     tasks = torch.arange(len(points), device=points.device)
     own = Jet(*(field[:, None] for field in estimator.rough_jet(points, tasks)))
-    columns = homogeneous(points, group.dim_matrix)[:, None]
+    base, others = (Jet(*(field[part] for field in own)) for part in (slice(1), slice(1, None)))
 
-    def one_way(element: Tensor, derivative: Tensor | None, forth: bool) -> Terms:
-        element = element[..., :dim, :]
-        derivative = None if derivative is None else derivative[..., :dim, :]
-        here = slice(0, 1) if forth else slice(1, None)
-        moved = (element @ columns[here].mT).mT
-        if forth:
-            target = _grouped(estimator, moved, tasks[1:])
-        else:
-            jet = _grouped(estimator, moved.flatten(0, 1)[None], tasks[:1])
-            target = Jet(*(field[0].unflatten(0, moved.shape[:2]) for field in jet))
-        source = Jet(*(field[here] for field in own))
-        return loss(element, derivative, columns[here], target, source)
+    def residuals(coords: Tensor, derive: bool) -> Terms:
+        away = group.exp(coords)
+        back = torch.linalg.inv(away)
+        change = element_derivative(group, coords) if derive else None
+        undone = None if change is None else -back[..., None, :, :] @ change @ back[..., None, :, :]
+        there = _grouped(estimator, lie.act(away, points[:1, None]), tasks[1:])
+        moved = lie.act(back, points[1:, None])
+        home = _grouped(estimator, moved.flatten(0, 1)[None], tasks[:1])
+        home = Jet(*(field[0].unflatten(0, moved.shape[:2]) for field in home))
+        return concatenate(
+            invariance(away, change, points[:1, None], there, base),
+            invariance(back, undone, points[1:, None], home, others),
+        )
 
-    def objective(coords: Tensor, derive: bool) -> Terms:
-        element = group.exp(coords)
-        derivative = element_derivative(group, coords) if derive else None
-        forth = one_way(element, derivative, True)
-        back = torch.linalg.inv(element)
-        if derivative is not None:
-            derivative = -back[..., None, :, :] @ derivative @ back[..., None, :, :]
-        return concatenate(forth, one_way(back, derivative, False))
-
-    return objective
+    return residuals
 
 
 def concatenate(a: Terms, b: Terms) -> Terms:
@@ -116,41 +101,38 @@ def concatenate(a: Terms, b: Terms) -> Terms:
     return Terms(residual, variance, torch.cat((a.jacobian, b.jacobian), -3))
 
 
-def pair_objective(
+def pair_residuals(
     elements: Callable[[Tensor], Tensor],
     estimator: DifferentialEstimator,
-    loss: InvarianceLoss,
+    invariance: Invariance,
     points: Tensor,
-) -> Objective:
-    r"""Objective of all left actions jointly, over all ordered pairs of tasks.
+) -> Residuals:
+    r"""Residuals of all left actions jointly, over all ordered pairs of tasks.
 
     :math:`L_i L_j^{-1}` carries task j into task i: every task's data test every element.
 
     Args:
         elements: Left actions ``(N, k, k)`` of unknowns ``(a,)``.
         estimator: Fitted reward differentials.
-        loss: One of :mod:`hgm.symmetry.losses`.
+        invariance: One of :mod:`hgm.symmetry.losses`.
         points: Points of every task, ``(N, K, n)``.
     """
-    num, dim = points.shape[0], points.shape[-1]
-    tasks = torch.arange(num, device=points.device)
+    tasks = torch.arange(len(points), device=points.device)
     source = estimator.rough_jet(points, tasks)
 
     def pairs(unknowns: Tensor) -> Tensor:
         element = elements(unknowns)
         return element[:, None] @ torch.linalg.inv(element)
 
-    def objective(unknowns: Tensor, derive: bool) -> Terms:
+    def residuals(unknowns: Tensor, derive: bool) -> Terms:
         element = pairs(unknowns)
-        columns = homogeneous(points, element.shape[-1])
-        moved = torch.einsum("tsij,skj->tski", element[..., :dim, :], columns)
-        target = _grouped(estimator, moved, tasks)
-        derivative = jacfwd(pairs)(unknowns).movedim(-1, 2)[..., :dim, :] if derive else None
-        terms = loss(element[..., :dim, :], derivative, columns, target, source)
+        target = _grouped(estimator, lie.act(element, points), tasks)
+        derivative = jacfwd(pairs)(unknowns).movedim(-1, 2) if derive else None
+        terms = invariance(element, derivative, points, target, source)
         flat = (None if field is None else field.flatten(0, 2) for field in terms)
         return Terms(*flat)  # type: ignore[arg-type]
 
-    return objective
+    return residuals
 
 
 def score(terms: Terms, floor: float) -> Tensor:

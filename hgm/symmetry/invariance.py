@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hgm.symmetry.alignment import homogeneous
+from hgm import lie
 
 
 class EquivarianceForm(NamedTuple):
@@ -21,7 +21,7 @@ class EquivarianceForm(NamedTuple):
 
 
 def equivariance_form(
-    state: Tensor, action: Tensor, following: Tensor, jacobian: Tensor, size: int
+    state: Tensor, action: Tensor, next_state: Tensor, jacobian: Tensor, size: int
 ) -> EquivarianceForm:
     r"""Sums over transitions of the equivariance residual, docs/method.md eq. 2.
 
@@ -32,12 +32,12 @@ def equivariance_form(
     Args:
         state: States, ``(B, n)``.
         action: Actions, ``(B, m)``.
-        following: ``T(s, a)``, ``(B, n)``.
+        next_state: ``T(s, a)``, ``(B, n)``.
         jacobian: ``dT / d(s, a)``, ``(B, n, n + m)``.
         size: Matrix size ``k`` of ``W_S``: `n`, or `n + 1` in homogeneous coordinates.
     """
     n = state.shape[-1]
-    here, there = homogeneous(state, size), homogeneous(following, size)
+    here, there = lie.homogeneous(state, size), lie.homogeneous(next_state, size)
     eye = torch.eye(n).to(state)
     rows_state = torch.einsum("bij,bk->bijk", jacobian[..., :n], here)
     rows_state = (rows_state - torch.einsum("ij,bk->bijk", eye, there)).flatten(-2)
@@ -89,7 +89,7 @@ def affine_fields(points: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
     """
     n = points.shape[-1]
     unit = gradients / gradients.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    rows = torch.einsum("bi,bk->bik", unit, homogeneous(points, n + 1)).flatten(-2)
+    rows = torch.einsum("bi,bk->bik", unit, lie.homogeneous(points, n + 1)).flatten(-2)
     _, values, fields = torch.linalg.svd(rows, full_matrices=False)
     order = values.argsort()
     return values[order] / len(points) ** 0.5, fields[order].unflatten(-1, (n, n + 1))

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hgm import lie
 from hgm.numerics.fourier import Jet
 from hgm.numerics.gauss_newton import Terms
 
-InvarianceLoss = Callable[[Tensor, Tensor | None, Tensor, Jet, Jet], Terms]
+Invariance = Callable[[Tensor, Tensor | None, Tensor, Jet, Jet], Terms]
 """See :func:`differential_invariance`, whose signature all of them share."""
 
 _TINY = 1e-12
@@ -28,19 +29,18 @@ def differential_invariance(
     :math:`dL^T \nabla r_i + L^T H_i\, dL\, p`, across ``v`` and relative to ``|v|``.
 
     Args:
-        element: The top `n` rows of ``L``, shape ``(..., n, k)`` with ``k = n``, or ``n + 1`` in
-            homogeneous coordinates.
-        derivative: ``dL`` along `a` unknowns, ``(..., a, n, k)``, or None.
-        points: Points ``p`` of the source task, in homogeneous coordinates if ``k = n + 1``,
-            ``(..., K, k)``.
+        element: The ``L``, shape ``(..., k, k)`` with ``k = n``, or ``n + 1`` in homogeneous
+            coordinates.
+        derivative: ``dL`` along `a` unknowns, ``(..., a, k, k)``, or None.
+        points: Points ``p`` of the source task, ``(..., K, n)``.
         target: Jet of the target's reward ``r_i`` at ``L p``, fields ``(..., K)`` and so on.
         source: Jet of the source's reward ``r_j`` at ``p``.
 
     Returns:
         Residuals of dimension ``n``, dimensionless; the variance is that of the directions.
     """
-    dim = target.gradient.shape[-1]
-    linear = element[..., :dim]
+    dim = points.shape[-1]
+    linear = element[..., :dim, :dim]
     pulled = target.gradient @ linear
     norm = pulled.norm(dim=-1, keepdim=True).clamp_min(_TINY)
     unit = pulled / norm
@@ -50,9 +50,8 @@ def differential_invariance(
     variance = variance + source.gradient_variance / own[..., 0].square()
     if derivative is None:
         return Terms(residual, variance, None)
-    moved = torch.einsum("...aij,...kj->...kai", derivative, points)
-    change = torch.einsum("...aij,...ki->...kaj", derivative[..., :dim], target.gradient)
-    change = change + moved @ (target.hessian @ linear[..., None, :, :])
+    turned = torch.einsum("...aij,...ki->...kaj", derivative[..., :dim, :dim], target.gradient)
+    change = turned + lie.field(derivative, points) @ (target.hessian @ linear[..., None, :, :])
     change = change - unit[..., None, :] * (change * unit[..., None, :]).sum(-1, keepdim=True)
     return Terms(residual, variance, change / norm[..., None])
 
@@ -70,12 +69,11 @@ def functional_invariance(
     variance = target.value_variance + source.value_variance
     if derivative is None:
         return Terms(residual, variance, None)
-    moved = torch.einsum("...aij,...kj->...kai", derivative, points)
-    change = (moved @ target.gradient[..., None])[..., 0]
+    change = (lie.field(derivative, points) @ target.gradient[..., None])[..., 0]
     return Terms(residual, variance, change[..., None])
 
 
-LOSSES: dict[str, InvarianceLoss] = {
+INVARIANCES: dict[str, Invariance] = {
     "differential": differential_invariance,
     "functional": functional_invariance,
 }

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd
 
+from hgm import lie
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import (
     LENGTHSCALES,
@@ -19,14 +20,15 @@ from hgm.numerics.fourier import (
     slope,
     whitening,
 )
+from hgm.numerics.gauss_newton import damped_step, normal_equations, shorten, trust
 from hgm.numerics.ranks import ALONE, Ranks
-from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
 _NUM_FEATURES = 256
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
-_CAUCHY_SCALE = 3.0  # in units of the spread; loses 3% of efficiency on Gaussian noise
+_DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
+_TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 
@@ -94,8 +96,7 @@ class PooledModel:
 
     def step(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """One step on points ``(N, B, n)`` and rewards ``(N, B)``; returns :attr:`spread`."""
-        columns = homogeneous(points, self.subgroup.group.dim_matrix)
-        carried = (self._inverse(self.actions) @ columns.mT).mT
+        carried = lie.act(self._inverse(self.actions), points)
         factor, shift = self.calibration
         gain = (factor / self.noise)[:, None]
         target = (rewards - shift[:, None]) / self.noise[:, None]
@@ -104,18 +105,21 @@ class PooledModel:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
             self._choose(gain, self._white(carried[:, ::every]), target[:, ::every], ranks)
         white = self._white(carried)
-        table = gain[..., None] * features(white, self._omega, self._phases)
-        weights, root = self._regress(table, target, ranks)
-        residual = target - table @ weights
-        jacobian = self._jacobian(white, columns, gain, table @ weights, weights)
-        trust = 1 / (1 + (residual / (_CAUCHY_SCALE * self.spread)).square())
-        weighted = table * trust[..., None]
-        shared = ranks.sum(torch.einsum("tbm,tbu->mu", weighted, jacobian))
+        table = (gain[..., None] * features(white, self._omega, self._phases)).flatten(0, 1)
+        weights, root = self._regress(table, target.flatten(), ranks)
+        predicted = table @ weights
+        residual = target.flatten() - predicted
+        jacobian = self._jacobian(white, points, gain, predicted.view_as(target), weights)
+        # Off the features: the weights follow a change of the other unknowns.
+        weight = self._trust(residual)
+        shared = ranks.sum((weight[:, None] * table).mT @ jacobian)
         jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
-        pull = jacobian * trust[..., None]
-        self.normal = ranks.sum(torch.einsum("tbu,tbv->uv", pull, jacobian))
-        self._descend(ranks.sum(torch.einsum("tbu,tb->u", pull, residual)))
-        square, total = ranks.sum(torch.stack(((trust * residual.square()).sum(), trust.sum())))
+        sums = normal_equations(jacobian, weight, residual[:, None])
+        self.normal, pull = (ranks.sum(term) for term in sums)
+        move = damped_step(self.normal, -pull[:, 0], _DAMPING, _FLOOR)
+        self.moved = move.abs().max()
+        self.unknowns = self.unknowns + shorten(move, self.moved, _MAX_STEP)
+        square, total = ranks.sum(torch.stack(((weight * residual.square()).sum(), weight.sum())))
         self.spread = (square / total).sqrt()
         return self.spread
 
@@ -154,9 +158,12 @@ class PooledModel:
         return value @ torch.linalg.solve(full[rest, rest], value) / len(value)
 
     def _inverse(self, unknowns: Tensor) -> Tensor:
-        return torch.linalg.inv(self.subgroup.elements(unknowns))[
-            :, : self.subgroup.group.dim_space
-        ]
+        return torch.linalg.inv(self.subgroup.elements(unknowns))
+
+    def _trust(self, residual: Tensor) -> Tensor:
+        """Weights of residuals: 1 in the middle, so that the ridge keeps its meaning."""
+        variance = self.spread.square()
+        return variance * trust(residual.square(), variance, _TAIL)
 
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
@@ -173,35 +180,26 @@ class PooledModel:
 
     def _regress(self, table: Tensor, target: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
         """Weights of the reward model, and the Cholesky factor of its normal matrix."""
-        residual = target - table @ self._weights
-        trust = 1 / (1 + (residual / (_CAUCHY_SCALE * self.spread)).square())
-        weighted = (table * trust[..., None]).flatten(0, 1)
-        normal = ranks.sum(weighted.mT @ table.flatten(0, 1))
+        weight = self._trust(target - table @ self._weights)
+        sums = normal_equations(table, weight, target[:, None])
+        normal, cross = (ranks.sum(term) for term in sums)
         root = torch.linalg.cholesky(normal + self._ridge * torch.eye(len(normal)).to(normal))
-        cross = ranks.sum(weighted.mT @ target.flatten()[:, None])
         self._weights, self._root = torch.cholesky_solve(cross, root)[:, 0], root
         return self._weights, root
 
     def _jacobian(
-        self, white: Tensor, columns: Tensor, gain: Tensor, predicted: Tensor, weights: Tensor
+        self, white: Tensor, points: Tensor, gain: Tensor, predicted: Tensor, weights: Tensor
     ) -> Tensor:
-        """Derivatives of the predictions along all unknowns, ``(N, B, u)``."""
+        """Derivatives of the predictions along all unknowns, ``(N B, u)``."""
         assert self._white is not None, "the first step sets it"
         gradient = slope(white, self._omega, self._phases, weights) @ self._white.root
-        derivative = jacfwd(self._inverse)(self.actions)
-        along = torch.einsum("tija,tbj,tbi->tba", derivative, columns, gradient) * gain[..., None]
-        if len(self.unknowns) == self.num_actions:
-            return along
-        own = torch.eye(len(gain)).to(gain)[:, None, 1:].expand(-1, white.shape[1], -1)
-        return torch.cat((along, own * predicted[..., None], own / self.noise[:, None, None]), -1)
-
-    def _descend(self, pull: Tensor) -> None:
-        # Directions that nothing depends on (stabilisers, a change of basis) stay where they are.
-        diagonal = self.normal.diagonal()
-        ridge = torch.diag_embed(1e-6 * diagonal + 1e-7 * diagonal.max() + 1e-300)
-        move = torch.linalg.solve(self.normal + ridge, pull)
-        self.moved = move.abs().max()
-        self.unknowns = self.unknowns + move * (_MAX_STEP / self.moved.clamp_min(_MAX_STEP))
+        fields = lie.field(jacfwd(self._inverse)(self.actions).movedim(-1, 1), points)
+        along = (fields @ gradient[..., None])[..., 0] * gain[..., None]
+        if self.calibrated:
+            own = torch.eye(len(gain)).to(gain)[:, None, 1:].expand(-1, white.shape[1], -1)
+            factors, shifts = own * predicted[..., None], own / self.noise[:, None, None]
+            along = torch.cat((along, factors, shifts), -1)
+        return along.flatten(0, 1)
 
 
 def calibrate(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) -> Tensor:

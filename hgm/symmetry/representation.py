@@ -8,10 +8,10 @@ from torch.func import jacfwd
 
 from hgm import lie
 from hgm.numerics.fourier import FourierRegression
-from hgm.numerics.gauss_newton import GaussNewton, Objective, Terms
+from hgm.numerics.gauss_newton import GaussNewton, Residuals, Terms
 from hgm.numerics.ranks import Ranks
-from hgm.symmetry.alignment import homogeneous
-from hgm.symmetry.phases import Data, Phase, thin
+from hgm.symmetry.phases import Phase
+from hgm.symmetry.samples import Samples, thin
 
 _NUM_ELEMENTS = 12  # per dimension of the algebra
 _BUDGET = 300  # states, over all tasks, that every element carries
@@ -55,8 +55,8 @@ class Represent(Phase):
         self.solver = GaussNewton(start.flatten(), floor, damping=1e-3)
 
     @property
-    def action_generators(self) -> Tensor:
-        """The result, ``(d, m, m)``."""
+    def result(self) -> Tensor:
+        """Action generators, ``(d, m, m)``."""
         return self.solver.unknowns.view(self.shape)
 
     @property
@@ -64,34 +64,36 @@ class Represent(Phase):
         """Whether the last step gained next to nothing, or the steps are used up."""
         return bool(self.solver.gain < _CONVERGED_LOSS) or super().done
 
-    def _step(self, data: Data, ranks: Ranks) -> Tensor:
-        few = max(30, _BUDGET // len(data.state))
-        state, action = (thin(part, few).flatten(0, 1) for part in (data.state, data.action))
-        return self.solver.step(self._objective(state, action), ranks)
+    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+        """One step on carried transitions."""
+        self.taken += 1
+        few = max(30, _BUDGET // len(samples.state))
+        state, action = (thin(part, few).flatten(0, 1) for part in (samples.state, samples.action))
+        residuals = self._residuals(state, action)
+        trial = self.solver.propose(residuals(self.solver.unknowns, True), ranks)
+        return self.solver.decide(residuals(trial, False), ranks)
 
-    def _objective(self, state: Tensor, action: Tensor) -> Objective:
+    def _residuals(self, state: Tensor, action: Tensor) -> Residuals:
         n = state.shape[-1]
         element = lie.exp(lie.hat(self.coords, self.generators))
         step = self._predict(state[None], action[None])[0][0]
-        there = homogeneous(state + step, element.shape[-1])
-        expected = (element[:, :n] @ there.mT).mT
-        moved = (element[:, :n] @ homogeneous(state, element.shape[-1]).mT).mT
+        expected, moved = lie.act(element, state + step), lie.act(element, state)
 
         def represent(unknowns: Tensor) -> Tensor:
             return lie.exp(lie.hat(self.coords, unknowns.view(self.shape)))
 
-        def objective(unknowns: Tensor, derive: bool) -> Terms:
-            turned = (represent(unknowns) @ action.mT).mT
+        def residuals(unknowns: Tensor, derive: bool) -> Terms:
+            turned = lie.act(represent(unknowns), action)
             step, jacobian = self._predict(moved, turned)
             residual = (moved + step - expected).flatten(0, 1)
             variance = self.dynamics.variance(_rows(moved, turned)[None])[0]
             if not derive:
                 return Terms(residual, variance, None)
-            derivative = jacfwd(represent)(unknowns)
-            along = torch.einsum("lkim,lmja,kj->lkai", jacobian[..., n:], derivative, action)
+            fields = lie.field(jacfwd(represent)(unknowns).movedim(-1, 1), action)
+            along = fields @ jacobian[..., n:].mT
             return Terms(residual, variance, along.flatten(0, 1))
 
-        return objective
+        return residuals
 
     def _predict(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         values = self.dynamics.predict(_rows(state, action)[None])

@@ -1,13 +1,12 @@
 """The order of the phases: from transitions to the algebra that carries tasks into tasks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import jacfwd
 
 from hgm import lie
 from hgm.checks import check_int
@@ -16,21 +15,16 @@ from hgm.groups import LieGroup
 from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.algebra import close
+from hgm.symmetry.alignment import draw_starts
 from hgm.symmetry.invariance import EquivarianceForm, action_generators
-from hgm.symmetry.losses import InvarianceLoss, functional_invariance
-from hgm.symmetry.phases import (
-    AlignPairs,
-    AlignStarts,
-    Data,
-    Equivariance,
-    FitModels,
-    Phase,
-    Pool,
-    starts_of,
-)
+from hgm.symmetry.losses import Invariance, functional_invariance
+from hgm.symmetry.phases import AlignPairs, AlignStarts, Equivariance, Fit, FitModels, Phase
 from hgm.symmetry.pooling import PooledModel
+from hgm.symmetry.refinement import Pool
 from hgm.symmetry.representation import Represent
-from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.samples import Samples
+from hgm.symmetry.snapshot import counter_clockwise
+from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
 from hgm.symmetry.verdict import ALIGNED
 
 SAME_FIT = 0.15
@@ -38,6 +32,10 @@ SAME_FIT = 0.15
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
+
+T = TypeVar("T")
+Stage = Generator[Phase, None, T]
+"""Yields phases, of which every one is stepped until it is done, and returns what they found."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,36 @@ class SearchSteps:
                 check_int(field.name, value, 1)
 
 
+class Span(NamedTuple):
+    """Directions that all elements share.
+
+    Attributes:
+        fit: Elements in the span of few directions; free ones where no few are enough.
+        free: Elements that are free, for comparison.
+        num_directions: How many directions the elements need.
+    """
+
+    fit: Fit
+    free: Fit
+    num_directions: int
+
+
+class Refined(NamedTuple):
+    """Elements after pooled refinement, or before, where no one model explains all tasks.
+
+    Attributes:
+        unknowns: The unknowns of the span's fit, ``(u,)``.
+        deviation: Predicted standard deviation of the elements, in radians, ``(N - 1,)``.
+        pool: The one reward model that explains all tasks, if any.
+    """
+
+    unknowns: Tensor
+    deviation: Tensor
+    pool: PooledModel | None
+
+
 class Findings(NamedTuple):
-    """What the phases leave, in the group's coordinates.
+    """What the search leaves, in the group's coordinates.
 
     Attributes:
         actions: Directions ``(d, D)`` of the closed algebra, an orthogonal basis of generators of
@@ -98,6 +124,11 @@ class Findings(NamedTuple):
     action_generators: Tensor
     pool: PooledModel | None
 
+    @property
+    def coords(self) -> Tensor:
+        """Coordinates of all tasks on the directions, 0 for the base task, ``(N, d)``."""
+        return torch.cat((torch.zeros_like(self.actions.coords[:1]), self.actions.coords))
+
 
 def expected_loss(dim_residual: int) -> float:
     r"""Robust loss of residuals as large as predicted, :math:`E \log(1 + \chi^2_q)`, to 7%."""
@@ -105,122 +136,134 @@ def expected_loss(dim_residual: int) -> float:
 
 
 class Search:
-    """Runs the phases one after the other; iterate it, and step each phase until it is done.
+    """From transitions to an algebra, as a sequence of phases.
 
     Args:
         group: The ambient group; its ``raw_*`` parameters are learned in place.
-        estimator: Estimator of reward differentials.
-        loss: One of :mod:`hgm.symmetry.losses`.
-        dynamics: Regression of ``s' - s`` on ``(s, a)``.
-        num_tasks: Number of tasks ``N``.
+        estimator: Estimator of reward differentials, fitted in place.
+        invariance: One of :mod:`hgm.symmetry.losses`.
+        dynamics: Regression of ``s' - s`` on ``(s, a)``, fitted in place.
         steps: Effort.
         seed: Seed of the starts.
+
+    Attributes:
+        expected: Robust loss of residuals as large as predicted.
     """
 
     def __init__(
         self,
         group: LieGroup,
         estimator: DifferentialEstimator,
-        loss: InvarianceLoss,
+        invariance: Invariance,
         dynamics: FourierRegression,
-        num_tasks: int,
         steps: SearchSteps,
         seed: int = 0,
     ) -> None:
-        self.group, self.estimator, self.loss = group, estimator, loss
-        self.dynamics, self.num_tasks, self.steps, self.seed = dynamics, num_tasks, steps, seed
-        one = loss is functional_invariance
+        self.group, self.estimator, self.invariance = group, estimator, invariance
+        self.dynamics, self.steps, self.seed = dynamics, steps, seed
+        one = invariance is functional_invariance
         self.expected = expected_loss(1 if one else group.dim_space - 1)
-        self.findings: Findings | None = None
 
-    def __iter__(self) -> Iterator[Phase]:
-        """Yields phases; after the last one, :attr:`findings` is set."""
-        models = FitModels(self.estimator, self.dynamics)
-        yield models
-        dynamics = Equivariance(self.dynamics, self.group.dim_matrix)
-        yield dynamics
-        self.group.warm_start(models.root)
+    def phases(self) -> Stage[Findings]:
+        """Yields every phase, to be stepped until it is done; returns what they found."""
+        root = yield from _run(FitModels(self.estimator, self.dynamics))
+        form = yield from _run(Equivariance(self.dynamics, self.group.dim_matrix))
+        starts = yield from self._align_each(root)
+        free = yield from self._align_freely("left actions, jointly", starts)
+        span = yield from self._find_span(free)
+        refined = yield from self._refine(span)
+        return (yield from self._conclude(span, refined, form))
+
+    def _align_each(self, root: Tensor) -> Stage[Tensor]:
+        """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
+        self.group.warm_start(root)
         num_starts = self.steps.num_starts or 12 * self.group.dim_space
-        starts = AlignStarts(
-            self.group,
-            self.estimator,
-            self.loss,
-            starts_of(self.group, models.root, num_starts, self.seed),
-            self.num_tasks,
-            self.steps.start_steps,
-            self.steps.num_points,
+        generator = torch.Generator().manual_seed(self.seed)
+        starts = draw_starts(self.group, root, num_starts, generator)
+        return (
+            yield from _run(
+                AlignStarts(
+                    self.group,
+                    self.estimator,
+                    self.invariance,
+                    starts,
+                    self.steps.start_steps,
+                    self.steps.num_points,
+                )
+            )
         )
-        yield starts
-        free = self._free("left actions, jointly", starts.coords)
-        yield free
-        span, enough, num_directions = free, False, 0
-        for num_directions in range(1, self._most_directions() + 1):
-            span = self._span(num_directions, free)
-            yield span
-            enough = span.value < free.value + SAME_FIT
-            if not enough and span.value < 2 * ALIGNED * self.expected:
-                # Free elements also fit noise. The pooled model has the power to tell.
-                trial = self._pool(span)
-                yield trial
-                enough = bool(trial.model.spread < CONVINCING)
-            if enough:
+
+    def _align_freely(self, name: str, coords: Tensor) -> Stage[Fit]:
+        """All elements jointly, each in any direction of the group."""
+        every = torch.eye(self.group.dim_algebra).to(coords)
+        return (yield from self._align(name, LeftActions(every, coords), fixed=True))
+
+    def _align(self, name: str, actions: LeftActions, fixed: bool) -> Stage[Fit]:
+        subgroup, steps = Subgroup(self.group, actions, fixed), self.steps.pair_steps
+        phase = AlignPairs(name, subgroup, self.estimator, self.invariance, steps)
+        return (yield from _run(phase))
+
+    def _find_span(self, free: Fit) -> Stage[Span]:
+        """The fewest directions that explain all elements about as well as free ones do."""
+        num_elements = self.estimator.num_tasks - 1
+        # A span of as many directions as there are elements would explain nothing.
+        most = min(num_elements - 1, self.group.dim_algebra, self.steps.max_directions)
+        for num in range(1, most + 1):
+            # The group's own parameters come first among the unknowns.
+            own = slice(-free.coords.numel(), None)
+            start = low_rank(free.coords, free.information[own, own], num)
+            span = yield from self._align(f"algebra of {num} direction(s)", start, fixed=False)
+            if (yield from self._enough(span, free)):
                 # Freely again, from where the span led: a start may have been in a wrong basin.
-                free = self._free("spectrum", _coords(span))
-                yield free
-                break
-        if not enough:
-            span = free
-        subgroup, unknowns, model = span.subgroup, span.solver.unknowns, None
-        deviation = deviations(subgroup, unknowns, span.solver.covariance())
-        pool: Pool | None = None
-        while (enough or self.num_tasks == 2) and (pool is None or pool.comparable):
-            pool = Pool(subgroup, unknowns, self.estimator, self.steps.pool_steps, rougher=pool)
-            yield pool
+                free = yield from self._align_freely("spectrum", span.coords)
+                return Span(span, free, num)
+        return Span(free, free, num_elements)
+
+    def _enough(self, span: Fit, free: Fit) -> Stage[bool]:
+        """Whether elements in a span fit about as well as free ones, which also fit noise."""
+        if span.loss < free.loss + SAME_FIT:
+            return True
+        if span.loss >= 2 * ALIGNED * self.expected:
+            return False
+        # The pooled model has the power to tell.
+        pool = Pool(span.subgroup, span.unknowns, self.estimator, self.steps.pool_steps)
+        model = yield from _run(pool)
+        return bool(model.spread < CONVINCING)
+
+    def _refine(self, span: Span) -> Stage[Refined]:
+        """One reward model for all tasks; without calibration where rewards are comparable."""
+        num_elements, subgroup = self.estimator.num_tasks - 1, span.fit.subgroup
+        deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
+        best, pool = Refined(span.fit.unknowns, deviation, None), None
+        if span.num_directions == num_elements > 1:
+            return best
+        while pool is None or pool.comparable:
+            pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, pool)
+            model = yield from _run(pool)
             if not pool.accepted:
                 break
-            model = pool.model
-            unknowns = model.actions
-            deviation = deviations(subgroup, unknowns, model.covariance())
-        actions = self._closed(subgroup, unknowns)
+            deviation = deviations(subgroup, model.actions, model.covariance())
+            best = Refined(model.actions, deviation, model)
+        return best
+
+    def _conclude(self, span: Span, refined: Refined, form: EquivarianceForm) -> Stage[Findings]:
+        """The closed algebra, and what it does to actions."""
+        actions = self._closed(span.fit.subgroup, refined.unknowns)
         generators = self.group.hat(actions.directions)
-        start, _ = action_generators(dynamics.form, generators)
-        coords = torch.cat((torch.zeros_like(actions.coords[:1]), actions.coords))
-        represent = Represent(self.dynamics, generators, start, coords)
-        yield represent
-        self.findings = Findings(
+        start, _ = action_generators(form, generators)
+        findings = Findings(
             actions=actions,
-            num_directions=num_directions if enough else self.num_tasks - 1,
-            spectrum=torch.linalg.svdvals(_coords(free)),
-            pair_loss=span.value,
-            free_loss=free.value,
-            deviation=deviation,
-            form=dynamics.form,
-            action_generators=represent.action_generators,
-            pool=model,
+            num_directions=span.num_directions,
+            spectrum=torch.linalg.svdvals(span.free.coords),
+            pair_loss=span.fit.loss,
+            free_loss=span.free.loss,
+            deviation=refined.deviation,
+            form=form,
+            action_generators=start,
+            pool=refined.pool,
         )
-
-    def _most_directions(self) -> int:
-        """A span of as many directions as there are elements would explain nothing."""
-        return min(self.num_tasks - 2, self.group.dim_algebra, self.steps.max_directions)
-
-    def _free(self, name: str, coords: Tensor) -> AlignPairs:
-        every = torch.eye(self.group.dim_algebra).to(coords)
-        return self._align(name, LeftActions(every, coords), fixed=True)
-
-    def _span(self, num: int, free: AlignPairs) -> AlignPairs:
-        coords = _coords(free)
-        # The group's own parameters come first among the unknowns.
-        own = slice(-coords.numel(), None)
-        actions = low_rank(coords, free.solver.information()[own, own], num)
-        return self._align(f"algebra of {num} direction(s)", actions, fixed=False)
-
-    def _align(self, name: str, actions: LeftActions, fixed: bool) -> AlignPairs:
-        subgroup = Subgroup(self.group, actions, fixed)
-        return AlignPairs(name, subgroup, self.estimator, self.loss, self.steps.pair_steps)
-
-    def _pool(self, span: AlignPairs) -> Pool:
-        unknowns, steps = span.solver.unknowns, self.steps.pool_steps
-        return Pool(span.subgroup, unknowns, self.estimator, steps)
+        represent = Represent(self.dynamics, generators, start, findings.coords)
+        return findings._replace(action_generators=(yield from _run(represent)))
 
     def _closed(self, subgroup: Subgroup, unknowns: Tensor) -> LeftActions:
         """The left actions on directions that are closed under the bracket."""
@@ -228,71 +271,26 @@ class Search:
         coords = coords @ directions
         if subgroup.fixed:
             directions = torch.linalg.svd(coords, full_matrices=False).Vh
-        matrices = lie.normalise(close(self.group.hat(directions), self.group.dim_algebra))
-        # A rotation should read counter-clockwise: positive below the diagonal.
-        sign = torch.sign(matrices.tril(-1).sum((-2, -1)) + 1e-9)
-        matrices = matrices * sign[:, None, None]
+        closed = close(self.group.hat(directions), self.group.dim_algebra)
+        matrices = counter_clockwise(lie.normalise(closed))
         elements = self.group.hat(coords)
         return LeftActions(self.group.vee(matrices), lie.vee(elements, matrices))
 
 
-def discover(search: Search, data: Data) -> Findings:
-    """Runs a whole search on data held in memory: what a Trainer does, without one."""
-    for phase in search:
-        while not phase.done:
-            with torch.set_grad_enabled(isinstance(phase, FitModels)):
-                phase.step(data, ALONE)
+def discover(search: Search, samples: Samples) -> Findings:
+    """Runs a whole search on samples held in memory: what a Trainer does, without one."""
+    phases = search.phases()
+    with torch.no_grad():
+        while True:
+            try:
+                phase = next(phases)
+            except StopIteration as end:
+                return end.value
+            while not phase.done:
+                phase.step(samples, ALONE)
                 phase.end_pass(ALONE)
-    assert search.findings is not None, "the last phase sets it"
-    return search.findings
 
 
-def low_rank(coords: Tensor, information: Tensor, rank: int, num_steps: int = 50) -> LeftActions:
-    r"""Shared directions `W` and coordinates `C` with :math:`C W \approx A`, in the given metric.
-
-    Minimises :math:`\mathrm{vec}(C W - A)^T \Lambda\, \mathrm{vec}(C W - A)` by alternating least
-    squares from the singular vectors of `A`: what the data leave open in an element does not
-    bend the directions.
-
-    Args:
-        coords: Elements' coordinates `A`, ``(N - 1, D)``.
-        information: Their inverse covariance, ``((N - 1) D, (N - 1) D)``.
-        rank: Number of directions.
-        num_steps: Alternations.
-    """
-    num, dim = coords.shape
-    floor = 1e-9 * information.diagonal().max().clamp_min(1e-300)
-    metric = information + floor * torch.eye(num * dim).to(coords)
-    directions = torch.linalg.svd(coords).Vh[:rank]
-    eye_num, eye_dim = torch.eye(num).to(coords), torch.eye(dim).to(coords)
-
-    def solve(basis: Tensor) -> Tensor:
-        basis = basis.reshape(num * dim, -1)
-        return torch.linalg.solve(basis.mT @ metric @ basis, basis.mT @ (metric @ coords.flatten()))
-
-    def coordinates() -> Tensor:
-        return solve(torch.einsum("ij,ax->ixja", eye_num, directions)).view(num, rank)
-
-    for _ in range(num_steps):
-        directions = solve(torch.einsum("ia,xy->ixay", coordinates(), eye_dim)).view(rank, dim)
-        directions = torch.linalg.qr(directions.mT).Q.mT
-    return LeftActions(directions, coordinates())
-
-
-def deviations(subgroup: Subgroup, unknowns: Tensor, covariance: Tensor) -> Tensor:
-    r"""Predicted standard deviation of left actions, ``(N - 1,)``, in radians of a rotation.
-
-    :math:`\sqrt{\mathrm{tr}(J \Sigma J^T) / 2}` with `J` the derivative of
-    :math:`L_i(u_0)^{-1} L_i(u)` along the unknowns.
-    """
-    elements = subgroup.elements(unknowns)
-    inverse = torch.linalg.inv(elements)
-    derivative = torch.einsum("tij,tjka->tika", inverse, jacfwd(subgroup.elements)(unknowns))
-    variance = torch.einsum("tika,ab,tikb->t", derivative, covariance, derivative)
-    return (variance / 2).clamp_min(0.0).sqrt()[1:]
-
-
-def _coords(phase: AlignPairs) -> Tensor:
-    """Coordinates of the elements of tasks 1 .. N-1 in the group, ``(N - 1, D)``."""
-    directions, coords = phase.subgroup.split(phase.solver.unknowns)[1]
-    return coords @ directions
+def _run(phase: Phase) -> Stage[Any]:
+    yield phase
+    return phase.result

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
+from torch.func import functional_call, jacfwd
 
+from hgm import lie
 from hgm.groups import LieGroup
+from hgm.symmetry.snapshot import Snapshot, principal, snapshot_of
 
 
 class LeftActions(NamedTuple):
@@ -51,6 +53,22 @@ class Subgroup:
         coords = torch.cat((torch.zeros_like(coords[:1]), coords)) @ directions
         return functional_call(self.group, raw, (coords,))
 
+    def coords(self, unknowns: Tensor) -> Tensor:
+        """Coordinates of the elements of tasks 1 .. N-1 in the group, ``(N - 1, D)``."""
+        directions, coords = self.split(unknowns)[1]
+        return coords @ directions
+
+    def snapshot(self, phase: str, unknowns: Tensor, loss: float) -> Snapshot:
+        """Where the elements stand; free ones on their principal directions."""
+        raw, (directions, coords) = self.split(unknowns)
+        if self.fixed:
+            directions, coords = principal(coords @ directions)
+        basis = self.group.generators
+        if raw:  # generators of their own: the derivative of exp at the identity
+            zero = torch.zeros_like(directions[0])
+            basis = jacfwd(lambda c: functional_call(self.group, raw, (c,)))(zero).movedim(-1, 0)
+        return snapshot_of(phase, lie.hat(directions, basis), coords, loss)
+
     @torch.no_grad()
     def keep(self, unknowns: Tensor) -> LeftActions:
         """Writes the raw parameters back to the group, and returns the left actions."""
@@ -58,3 +76,48 @@ class Subgroup:
         for name, parameter in self.group.named_parameters():
             parameter.copy_(raw[name])
         return actions
+
+
+def low_rank(coords: Tensor, information: Tensor, rank: int, num_steps: int = 50) -> LeftActions:
+    r"""Shared directions `W` and coordinates `C` with :math:`C W \approx A`, in the given metric.
+
+    Minimises :math:`\mathrm{vec}(C W - A)^T \Lambda\, \mathrm{vec}(C W - A)` by alternating least
+    squares from the singular vectors of `A`: what the data leave open in an element does not
+    bend the directions.
+
+    Args:
+        coords: Elements' coordinates `A`, ``(N - 1, D)``.
+        information: Their inverse covariance, ``((N - 1) D, (N - 1) D)``.
+        rank: Number of directions.
+        num_steps: Alternations.
+    """
+    num, dim = coords.shape
+    floor = 1e-9 * information.diagonal().max().clamp_min(1e-300)
+    metric = information + floor * torch.eye(num * dim).to(coords)
+    directions = torch.linalg.svd(coords).Vh[:rank]
+    eye_num, eye_dim = torch.eye(num).to(coords), torch.eye(dim).to(coords)
+
+    def solve(basis: Tensor) -> Tensor:
+        basis = basis.reshape(num * dim, -1)
+        return torch.linalg.solve(basis.mT @ metric @ basis, basis.mT @ (metric @ coords.flatten()))
+
+    def coordinates() -> Tensor:
+        return solve(torch.einsum("ij,ax->ixja", eye_num, directions)).view(num, rank)
+
+    for _ in range(num_steps):
+        directions = solve(torch.einsum("ia,xy->ixay", coordinates(), eye_dim)).view(rank, dim)
+        directions = torch.linalg.qr(directions.mT).Q.mT
+    return LeftActions(directions, coordinates())
+
+
+def deviations(subgroup: Subgroup, unknowns: Tensor, covariance: Tensor) -> Tensor:
+    r"""Predicted standard deviation of left actions, ``(N - 1,)``, in radians of a rotation.
+
+    :math:`\sqrt{\mathrm{tr}(J \Sigma J^T) / 2}` with `J` the derivative of
+    :math:`L_i(u_0)^{-1} L_i(u)` along the unknowns.
+    """
+    elements = subgroup.elements(unknowns)
+    inverse = torch.linalg.inv(elements)
+    derivative = torch.einsum("tij,tjka->tika", inverse, jacfwd(subgroup.elements)(unknowns))
+    variance = torch.einsum("tika,ab,tikb->t", derivative, covariance, derivative)
+    return (variance / 2).clamp_min(0.0).sqrt()[1:]

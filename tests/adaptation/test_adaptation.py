@@ -13,11 +13,13 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
+from hgm.adaptation.fitting import Fitting
+from hgm.adaptation.observations import Observations
 from hgm.geometry import Geometry
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -107,7 +109,7 @@ def wrapped(angles):
 
 def variance_of(geometry):
     """Variance that adaptation gives an observation where the model is sure."""
-    return float(OnlineAdaptation(geometry, 1)._model.noise)
+    return float(OnlineAdaptation(geometry, 1)._fitting.model.noise)
 
 
 @pytest.mark.parametrize("miss", [0.0, 0.04])
@@ -151,7 +153,7 @@ def test_estimate_maximises_the_likelihood_of_the_docstring():
     inverse = geometry.element(-angles)
     online = OnlineAdaptation(geometry, 1)
     for row in range(4):
-        value, _, variance, _ = online._model(points[row] @ inverse.mT)
+        value, _, variance, _ = online._fitting.model(points[row] @ inverse.mT)
         square = (rewards[row] - value).square() / variance
         loss = 4.5 * torch.log1p(square / 9) + variance.log() / 2
         best = angles[loss.sum(-1).argmin()]
@@ -172,7 +174,7 @@ def test_weights_of_modes_count_their_width_and_their_variance():
     posterior = adapt(geometry, point, torch.tensor([[0.6]]))
     shifts = torch.linspace(-2, 2, 4001).double()
     carried = point[0] - torch.stack((shifts, 0 * shifts), -1)
-    value, _, variance, _ = OnlineAdaptation(geometry, 1)._model(carried)
+    value, _, variance, _ = OnlineAdaptation(geometry, 1)._fitting.model(carried)
     loss = 4.5 * torch.log1p((0.6 - value).square() / variance / 9) + variance.log() / 2
     density = torch.softmax(-loss, -1)
     nearest = (shifts[:, None] - posterior.modes[0, :, 0]).abs().argmin(-1)
@@ -191,7 +193,7 @@ def test_weights_of_modes_are_their_shares_of_the_likelihood():
     posterior = adapt(geometry, points, rewards)
     angles = torch.linspace(-math.pi, math.pi, 1001)[:-1].double()
     inverse = geometry.element(-angles[:, None])
-    model = OnlineAdaptation(geometry, 1)._model
+    model = OnlineAdaptation(geometry, 1)._fitting.model
     value, _, variance, _ = model(torch.einsum("gij,tkj->tgki", inverse, points))
     square = (rewards[:, None] - value).square() / variance
     loss = (4.5 * torch.log1p(square / 9) + variance.log() / 2).sum(-1)
@@ -225,16 +227,16 @@ def test_jacobian_is_the_derivative_along_the_group(case, at_identity):
         "sphere": lambda: geometry_of(SPACE, linear_model([0.3, -0.5, 1.0])),
     }[case]()
     d = geometry.dim_algebra
-    online = OnlineAdaptation(geometry, 1, calibrate=case == "calibrated")
+    fitting = Fitting(geometry, geometry.reward, case == "calibrated", num_steps=1)
     coords = torch.zeros(1, d).double() if at_identity else 0.8 * randn(1, d, seed=5)
     extra = torch.tensor([[0.2, -0.3]]).double() * (case == "calibrated")
     points, rewards = 0.7 * randn(1, 1, geometry.dim_state), randn(1, 1)
-    data = (points, rewards, torch.ones(1, 1, dtype=torch.bool))
-    modes, residual, variance = online._sum(torch.zeros(1, dtype=torch.int64), coords, extra, data)
+    seen, row = Observations(points, rewards, torch.ones(1, 1).bool()), torch.tensor([0])
+    modes, residual, variance = fitting.sums(row, coords, extra, seen)
     pull = modes.slope[0] * (variance + residual.square() / 9)[0] / residual[0]
 
     def moved(step):
-        some = online._sum(modes.row, *online._moved(modes, step[None]), data)
+        some = fitting.sums(modes.row, *fitting.moved(modes, step[None]), seen)
         return some[1][0, 0]
 
     step = 1e-5 * torch.eye(len(pull)).double()
@@ -248,7 +250,7 @@ def test_steps_are_right_perturbations_to_first_order():
     online = OnlineAdaptation(geometry, 20)
     modes = online._modes._replace(coords=randn(20, 3))
     step = 1e-4 * randn(20, 3, seed=1)
-    moved, _ = online._moved(modes, step)
+    moved, _ = online._fitting.moved(modes, step)
     expected = geometry.element(modes.coords) @ geometry.element(step)
     assert_close(geometry.element(moved), expected, atol=1e-7, rtol=0)
 

@@ -1,7 +1,7 @@
 """All estimators on cones and bowls, whose differentials are known; then their own promises."""
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from hgm.numerics.ranks import ALONE, Ranks
 
 MAKE = {
     "fourier": FourierEstimator,
-    "network": lambda: NetworkEstimator(num_passes=300, num_members=2),
+    "network": partial(NetworkEstimator, num_passes=300, num_members=2),
     "local": LocalEstimator,
     "level_set": LevelSetEstimator,
 }
@@ -61,8 +61,7 @@ def inside(dim):
 
 
 def fit(name, batches, ranks=ALONE):
-    estimator = MAKE[name]()
-    estimator.begin(len(GOALS), batches[0][0].shape[-1])
+    estimator = MAKE[name](len(GOALS), batches[0][0].shape[-1])
     for _ in range(estimator.num_passes):
         for points, rewards in batches:
             estimator.update(points, rewards, ranks)
@@ -282,21 +281,21 @@ def test_constant_rewards_have_no_gradient(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FourierEstimator(num_features=4), "`num_features`.*at least 8, got 4"),
-        (lambda: FourierEstimator(lengthscales=[]), "positive `lengthscales`"),
-        (lambda: FourierEstimator(lengthscales=[1.0, 0.0]), "positive `lengthscales`"),
-        (lambda: NetworkEstimator(width=0), "`width`.*at least 1, got 0"),
-        (lambda: NetworkEstimator(depth=0), "`depth`.*at least 1, got 0"),
-        (lambda: NetworkEstimator(num_passes=0), "`num_passes`.*at least 1, got 0"),
-        (lambda: NetworkEstimator(learning_rate=0.0), "`learning_rate`.*above 0, got 0.0"),
-        (lambda: NetworkEstimator(num_members=1), "`num_members`.*at least 2, got 1"),
-        (lambda: NetworkEstimator(seed=-1), "`seed`.*at least 0, got -1"),
-        (lambda: LocalEstimator(counts=[]), "`counts` to hold an int"),
-        (lambda: LocalEstimator(counts=[12, 1]), "`counts`.*at least 2, got 1"),
-        (lambda: LocalEstimator(counts=[12.5]), "`counts`.*at least 2, got 12.5"),
-        (lambda: LevelSetEstimator(counts=[]), "`counts` to hold an int"),
-        (lambda: LevelSetEstimator(band=0.0), "`band`.*above 0, got 0.0"),
-        (lambda: LevelSetEstimator(band=1.0), "`band` to be below 1, got 1.0"),
+        (lambda: FourierEstimator(2, 2, num_features=4), "`num_features`.*at least 8, got 4"),
+        (lambda: FourierEstimator(2, 2, lengthscales=[]), "positive `lengthscales`"),
+        (lambda: FourierEstimator(2, 2, lengthscales=[1.0, 0.0]), "positive `lengthscales`"),
+        (lambda: NetworkEstimator(2, 2, width=0), "`width`.*at least 1, got 0"),
+        (lambda: NetworkEstimator(2, 2, depth=0), "`depth`.*at least 1, got 0"),
+        (lambda: NetworkEstimator(2, 2, num_passes=0), "`num_passes`.*at least 1, got 0"),
+        (lambda: NetworkEstimator(2, 2, learning_rate=0.0), "`learning_rate`.*above 0, got 0.0"),
+        (lambda: NetworkEstimator(2, 2, num_members=1), "`num_members`.*at least 2, got 1"),
+        (lambda: NetworkEstimator(2, 2, seed=-1), "`seed`.*at least 0, got -1"),
+        (lambda: LocalEstimator(2, 2, counts=[]), "`counts` to hold an int"),
+        (lambda: LocalEstimator(2, 2, counts=[12, 1]), "`counts`.*at least 2, got 1"),
+        (lambda: LocalEstimator(2, 2, counts=[12.5]), "`counts`.*at least 2, got 12.5"),
+        (lambda: LevelSetEstimator(2, 2, counts=[]), "`counts` to hold an int"),
+        (lambda: LevelSetEstimator(2, 2, band=0.0), "`band`.*above 0, got 0.0"),
+        (lambda: LevelSetEstimator(2, 2, band=1.0), "`band` to be below 1, got 1.0"),
     ],
 )
 def test_arguments_are_checked(make, message):

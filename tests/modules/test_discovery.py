@@ -1,20 +1,28 @@
-"""Discovery as a LightningModule: construction, binding, and a whole fit in process."""
+"""Discovery as a LightningModule: construction, a whole fit in process, and the way back."""
 
-from types import SimpleNamespace
+import io
+import json
+import sys
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch.testing import assert_close
+from torch.utils.data import DataLoader
 
+from hgm import lie
 from hgm.datamodules import StoredTransitions, Transitions
 from hgm.differentials import FourierEstimator
 from hgm.envs import Navigation, Scattered
-from hgm.groups import GL, SO, Affine
-from hgm.modules import Discovery
+from hgm.groups import GL, SO, Affine, Compact
+from hgm.modules import Discovery, discovery
 from hgm.numerics.fourier import FourierRegression
+from hgm.sizes import Sizes
 from hgm.symmetry import SearchSteps
+from hgm.symmetry.losses import differential_invariance
 
 FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3)
 REQUIRED = {
@@ -28,18 +36,32 @@ REQUIRED = {
 }
 
 
-def trained(data, loss="differential", test=True, steps=FEW):
-    model = Discovery(GL(2), FourierEstimator(128), loss, steps, num_dynamics_features=128)
-    trainer = Trainer(
+FOUR = Sizes(num_tasks=4, dim_state=2, dim_action=2)
+
+
+def quiet(**more):
+    return Trainer(
         accelerator="cpu",
         devices=1,
-        max_epochs=-1,
+        **({"max_epochs": -1} | more),
         logger=False,
-        num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
     )
+
+
+def equal(one, two):
+    """Whether states of geometries agree bit by bit."""
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
+    return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+def trained(data, loss="differential", test=True, steps=FEW, group=None, callbacks=None):
+    estimator = FourierEstimator(data.num_tasks, data.dim_state, 128)
+    model = Discovery(data.sizes, group, estimator, loss, steps)
+    trainer = quiet(callbacks=callbacks)
     trainer.fit(model, datamodule=data)
     if test:
         trainer.test(model, datamodule=data, verbose=False)
@@ -47,7 +69,7 @@ def trained(data, loss="differential", test=True, steps=FEW):
 
 
 def navigation(batch_size=None):
-    return Transitions(Navigation(), num_transitions=300, batch_size=batch_size, seed=11)
+    return Transitions(Navigation(), num_transitions=300, batch_size=batch_size, seed=10)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +111,198 @@ def test_checkpoints_hold_the_geometry(whole):
     whole.on_save_checkpoint(checkpoint)
     assert torch.equal(checkpoint["geometry"]["generators"], whole.geometry.generators)
     empty = {}
-    Discovery(GL(2)).on_save_checkpoint(empty)
+    Discovery(FOUR).on_save_checkpoint(empty)
     assert empty == {}
 
 
-def test_same_seed_gives_equal_generators(whole):
-    again = trained(navigation(), test=False)
-    assert torch.equal(again.candidate.generators, whole.candidate.generators)
-    assert torch.equal(again.candidate.coords, whole.candidate.coords)
+@pytest.mark.parametrize("tested", [True, False])
+def test_all_that_needs_no_fitted_models_comes_back_from_a_checkpoint(whole, tested):
+    model = whole if tested else trained(navigation(), test=False)
+    file, checkpoint = io.BytesIO(), {"state_dict": model.state_dict()}
+    model.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, file)
+    file.seek(0)
+    content = torch.load(file, weights_only=True)
+    back = Discovery(FOUR, num_dynamics_features=64)
+    back.on_load_checkpoint(content)
+    back.load_state_dict(content["state_dict"])
+    for name in ("geometry", "candidate"):
+        assert equal(getattr(back, name).state(), getattr(model, name).state())
+    assert back.geometry.verdict == ("found" if tested else "partial")
+    assert back.metrics == model.metrics
+    assert json.loads(json.dumps(back.metrics, allow_nan=False)) == back.metrics
+    assert (back.seconds, back.num_steps) == (model.seconds, model.num_steps)
+    assert back.phase is None
+
+
+def test_a_restored_module_says_that_its_models_are_gone(whole):
+    checkpoint = {}
+    whole.on_save_checkpoint(checkpoint)
+    back = Discovery(FOUR)
+    back.on_load_checkpoint(checkpoint)
+    with pytest.raises(ValueError, match="module that was trained in this process"):
+        quiet().test(back, datamodule=navigation(), verbose=False)
+
+
+def test_testing_a_training_that_was_cut_short_is_an_error():
+    model, trainer, data = Discovery(FOUR), quiet(max_epochs=2), navigation()
+    trainer.fit(model, datamodule=data)
+    with pytest.raises(ValueError, match="until it ended training itself, as with `max_epochs=-1`"):
+        trainer.test(model, datamodule=data, verbose=False)
+
+
+def test_same_seed_gives_the_same_bit_by_bit(whole):
+    again = trained(navigation())
+    assert again.metrics == whole.metrics
+    assert equal(again.candidate.state(), whole.candidate.state())
+
+
+def test_a_training_begins_anew_from_a_checkpoint(whole, tmp_path):
+    model, trainer = Discovery(FOUR, estimator=FourierEstimator(4, 2, 128), steps=FEW), quiet()
+    trainer.fit(model, datamodule=navigation())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again = Discovery(FOUR, estimator=FourierEstimator(4, 2, 128), steps=FEW)
+    trainer = quiet()
+    trainer.fit(again, datamodule=navigation(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    trainer.test(again, datamodule=navigation(), verbose=False)
+    assert again.metrics == whole.metrics
+
+
+# Without train.py.
+
+
+def plain(loader, data):
+    model = Discovery(data.sizes, estimator=FourierEstimator(4, 2, 128), steps=FEW)
+    trainer = quiet()
+    trainer.fit(model, loader(data.train_dataloader()))
+    trainer.test(model, loader(data.test_dataloader()), verbose=False)
+    return model
+
+
+class Iterable:
+    """No more than Python asks of one: Lightning takes a list for several loaders."""
+
+    def __init__(self, batches):
+        self.batches = list(batches)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def loader_of(batches):
+    return DataLoader(list(batches), batch_size=None, collate_fn=lambda batch: batch)
+
+
+@pytest.mark.parametrize("loader", [Iterable, loader_of])
+def test_any_iterable_of_batches_and_a_trainer_are_enough(whole, loader):
+    model = plain(loader, navigation())
+    assert model.metrics == whole.metrics
+
+
+def test_transitions_of_all_batches_are_counted_and_tested():
+    data = navigation(batch_size=64)
+    model = plain(loader_of, data)
+    assert model.metrics["verdict"] == "found"
+    assert model.metrics["num_transitions"] == 300
+    halves = [
+        batch[:, part] for batch in data.test_dataloader() for part in (slice(9), slice(9, 30))
+    ]
+    whole_test = model.metrics["holdout_residual"]
+    quiet().test(model, loader_of(halves), verbose=False)
+    assert model.metrics["holdout_residual"] == pytest.approx(whole_test, rel=1e-9)
+    assert model.metrics["num_transitions"] == 300
+
+
+def test_the_group_that_was_given_stays_as_it_is():
+    group = Compact(2)
+    before = {name: value.clone() for name, value in group.state_dict().items()}
+    model = trained(navigation(), group=group)
+    assert model.metrics["algebra_type"] == "so(2)"
+    assert group.generators.dtype == torch.float32
+    assert all(parameter.requires_grad for parameter in group.parameters())
+    assert all(torch.equal(before[name], value) for name, value in group.state_dict().items())
+    assert not torch.equal(model.group.raw_metric, group.raw_metric.double())
+
+
+# On the way.
+
+
+class Watch(Callback):
+    """Keeps all snapshots, with the phases that left them."""
+
+    def __init__(self):
+        self.seen, self.phases = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.phases.append(pl_module.phase)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append(pl_module.snapshot)
+
+
+@cache
+def watched(group):
+    watch = Watch()
+    return watch, trained(navigation(), group=group(2), callbacks=[watch])
+
+
+@pytest.mark.parametrize("group", [GL, Affine, Compact])
+def test_snapshots_show_the_elements_after_every_step(group):
+    watch, model = watched(group)
+    size, seen = model.group.dim_matrix, [one for one in watch.seen if one is not None]
+    assert {"left actions, each alone", "spectrum", "pooled refinement"} <= {
+        one.phase for one in seen
+    }
+    for one in seen:
+        num = len(one.generators)
+        assert one.generators.shape == (num, size, size)
+        assert one.coords.shape == (4, num)
+        assert one.spectrum.shape == (min(3, num),)
+        assert torch.equal(one.coords[0], torch.zeros(num).double())
+        norms = one.generators.norm(dim=(1, 2))
+        assert_close(norms, torch.full_like(norms, 2**0.5))
+        assert np.isfinite(one.loss)
+    last = seen[-1]
+    assert last.phase == "pooled refinement"
+    elements = lie.exp(lie.hat(last.coords, last.generators))
+    assert_close(elements, model.candidate.left_actions, atol=1e-6, rtol=0)
+    if group is GL:  # the others' directions are not closed, or not orthogonal
+        assert_close(last.generators, model.candidate.generators, atol=1e-6, rtol=0)
+    # Phases without elements leave the last snapshot as it is.
+    assert watch.seen[-1] is last
+    assert watch.seen[0] is None
+
+
+def test_phases_tell_a_progress_bar_where_they_are():
+    watch, _ = watched(GL)
+    phases = list(dict.fromkeys(watch.phases))
+    assert [phase.name for phase in phases][:3] == [
+        "reward differentials",
+        "equivariance of the dynamics",
+        "left actions, each alone",
+    ]
+    for phase in phases:
+        assert 1 <= phase.taken <= phase.num_steps
+        assert phase.done
+        assert watch.phases.count(phase) == phase.taken
+
+
+def test_few_functions_lie_between_a_training_step_and_the_loss(monkeypatch):
+    """By call stack, the loss itself included."""
+    depths, root = set(), str(Path(discovery.__file__).parents[1])
+
+    def spy(*arguments):
+        frame, names = sys._getframe(1), []
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(root):
+                names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        depths.add(len(names[: names.index("training_step")]) + 1 if names else 0)
+        return differential_invariance(*arguments)
+
+    monkeypatch.setitem(discovery.INVARIANCES, "differential", spy)
+    trained(navigation(), test=False)
+    assert depths == {3}
 
 
 def test_several_batches_a_pass_give_the_reward_models_of_one(whole):
@@ -151,10 +357,10 @@ def test_constant_rewards_are_an_error_that_names_the_task(task, tmp_path):
     state, action = draw.normal(size=(2, 3, 40, 2))
     reward = draw.normal(size=(3, 40))
     reward[task] = 0.7
-    following = state + action
+    next_state = state + action
     path = tmp_path / "data.npz"
     arrays = {"observation": state, "action": action, "reward": reward}
-    np.savez(path, next_observation=following, **arrays)
+    np.savez(path, next_observation=next_state, **arrays)
     with pytest.raises(ValueError, match=f"rewards that vary, but those of task {task}"):
         trained(StoredTransitions(path))
 
@@ -186,16 +392,16 @@ def test_a_box_of_actions_leaves_the_group_partial(seed, num_transitions):
 # Construction.
 
 
-@pytest.mark.parametrize("group", [None, "gl", GL, torch.nn.Linear(2, 2)])
+@pytest.mark.parametrize("group", ["gl", GL, torch.nn.Linear(2, 2)])
 def test_group_must_be_one(group):
     with pytest.raises(TypeError, match="Expected `group` to be a LieGroup"):
-        Discovery(group)
+        Discovery(FOUR, group)
 
 
 @pytest.mark.parametrize("estimator", ["fourier", FourierEstimator, torch.nn.Linear(2, 2)])
 def test_estimator_must_be_one(estimator):
     with pytest.raises(TypeError, match="Expected `estimator` to be a DifferentialEstimator"):
-        Discovery(GL(2), estimator)
+        Discovery(FOUR, GL(2), estimator)
 
 
 @pytest.mark.parametrize(
@@ -211,31 +417,46 @@ def test_estimator_must_be_one(estimator):
 )
 def test_arguments_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=f"Expected `{name}` to be"):
-        Discovery(GL(2), **{name: value})
+        Discovery(FOUR, **{name: value})
 
 
 def test_loss_error_lists_the_choices():
     with pytest.raises(ValueError, match=r"\['differential', 'functional'\], got 'l2'"):
-        Discovery(GL(2), loss="l2")
+        Discovery(FOUR, loss="l2")
 
 
 @pytest.mark.parametrize("group", [GL(3), SO(3), Affine(1)])
-def test_bind_names_a_group_of_the_wrong_dimension(group):
-    data = SimpleNamespace(num_tasks=4, dim_state=2, dim_action=2)
+def test_a_group_of_another_dimension_is_named(group):
     expected = f"`group` to act on states of dimension 2, but {type(group).__name__} acts on"
     with pytest.raises(ValueError, match=f"{expected} dimension {group.dim_space}"):
-        Discovery(group).bind(data)
+        Discovery(FOUR, group)
 
 
-@pytest.mark.parametrize("num_tasks", [0, 1])
-def test_bind_needs_two_tasks(num_tasks):
-    data = SimpleNamespace(num_tasks=num_tasks, dim_state=2, dim_action=2)
-    with pytest.raises(ValueError, match=f"at least 2 tasks, got {num_tasks}"):
-        Discovery(GL(2)).bind(data)
+@pytest.mark.parametrize("sizes", [(3, 2), (4, 3)])
+def test_an_estimator_for_other_sizes_is_named(sizes):
+    expected = "`estimator` for 4 tasks of dimension 2, but FourierEstimator is for"
+    with pytest.raises(ValueError, match=f"{expected} {sizes[0]} of dimension {sizes[1]}"):
+        Discovery(FOUR, estimator=FourierEstimator(*sizes))
+
+
+def test_one_task_is_not_enough():
+    with pytest.raises(ValueError, match="at least 2 tasks, got 1"):
+        Discovery(Sizes(num_tasks=1, dim_state=2, dim_action=2))
+
+
+def test_batches_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="`data` of the kind 'transitions' for Discovery"):
+        Discovery(Sizes(num_tasks=4, dim_state=2, dim_action=2, kind="replay"))
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_the_group_is_gl_unless_another_one_is_given(dim):
+    group = Discovery(Sizes(num_tasks=4, dim_state=dim, dim_action=2)).group
+    assert isinstance(group, GL)
+    assert group.dim_space == dim
 
 
 def test_group_is_searched_in_double_precision_without_autograd():
-    group = GL(2)
-    model = Discovery(group)
+    model = Discovery(FOUR, Compact(2))
     assert model.group.generators.dtype == torch.float64
     assert not any(parameter.requires_grad for parameter in model.group.parameters())

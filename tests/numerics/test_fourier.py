@@ -132,17 +132,17 @@ def test_fit_without_noise_predicts_exactly_where_the_data_are():
 def test_posterior_is_the_ridge_solution_and_its_covariance():
     table, noise = randn(200, 9), 0.1 * randn(200, 2, seed=2)
     targets = table @ randn(9, 2, seed=1) + noise
-    posterior = fit(moments(table, targets))
-    normal = table.mT @ table + posterior.ridge * torch.eye(9)
-    assert_close(posterior.weights, torch.linalg.solve(normal, table.mT @ targets))
-    covariance = posterior.noise * torch.linalg.inv(normal)
-    assert_close(posterior.root @ posterior.root.mT, covariance)
+    found = fit(moments(table, targets))
+    normal = table.mT @ table + found.ridge * torch.eye(9)
+    assert_close(found.weights, torch.linalg.solve(normal, table.mT @ targets))
+    covariance = found.noise * torch.linalg.inv(normal)
+    assert_close(found.root @ found.root.mT, covariance)
 
 
 def test_ridge_has_the_largest_evidence_by_the_marginal_likelihood():
     table = randn(60, 5)
     targets = table @ randn(5, 1, seed=1) + 2.0 * randn(60, 1, seed=2)
-    posterior = fit(moments(table, targets))
+    found = fit(moments(table, targets))
     top = torch.linalg.eigvalsh(table.mT @ table)[-1]
 
     def log_likelihood(ridge):  # of y ~ N(0, s2 (I + table table^T / ridge)), s2 profiled out
@@ -152,8 +152,8 @@ def test_ridge_has_the_largest_evidence_by_the_marginal_likelihood():
 
     grid = torch.logspace(-12, -1, 45, dtype=torch.float64) * top
     best = max(grid, key=log_likelihood)
-    assert_close(posterior.ridge, best)
-    assert_close(posterior.cost, -2 * log_likelihood(best))
+    assert_close(found.ridge, best)
+    assert_close(found.cost, -2 * log_likelihood(best))
 
 
 def test_constant_targets_are_fitted_not_divided_by_zero():
@@ -229,7 +229,7 @@ def test_variances_are_those_of_the_posterior_and_grow_where_the_data_end():
     at, first = torch.cat((points[:1, :30], 1e2 + points[:1, :1]), 1), torch.tensor([0])
     jet, white = model.jet(at, first), model.whitening(at)
     table = features(white, model.chosen[0], model.phases)
-    exact = (table @ model.posterior.root[0]).square().sum(-1) * model.scale[0] ** 2
+    exact = (table @ model.fitted.root[0]).square().sum(-1) * model.scale[0] ** 2
     # 32 samples tell a variance to 25%; 3 standard deviations of that.
     assert_close(jet.value_variance, exact, rtol=0.75, atol=0)
     assert jet.value_variance[0, -1] > 100 * jet.value_variance[0, :-1].median()
@@ -282,7 +282,7 @@ def test_two_ranks_fit_the_model_of_the_whole():
     for model in in_ranks(2, work):
         for field, exact in zip(model.jet(points, order)[:3], jet[:3], strict=True):
             assert_close(field, exact, rtol=0, atol=1e-6 * float(exact.abs().max()))
-        roots = model.posterior.root, expected.posterior.root
+        roots = model.fitted.root, expected.fitted.root
         covariance, exact = (root @ root.mT for root in roots)
         assert_close(covariance, exact, rtol=0, atol=1e-5 * float(exact.abs().max()))
 

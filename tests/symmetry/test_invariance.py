@@ -8,8 +8,9 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.envs.point import BOUNDS, step
 from hgm.numerics.fourier import FourierRegression
+from hgm.symmetry.dynamics import dynamics_form
 from hgm.symmetry.invariance import action_generators, affine_fields, equivariance_form
-from hgm.symmetry.phases import Data, dynamics_form
+from hgm.symmetry.samples import Samples
 
 
 def randn(*shape, seed=0):
@@ -51,14 +52,14 @@ def test_form_recovers_several_generators_of_space():
 def test_form_is_the_sum_of_squared_residuals():
     state, action = randn(30, 2), randn(30, 3, seed=1)
     left, right = randn(2, 5, seed=2), randn(2, 2, seed=3)
-    jacobian, following = left.expand(30, 2, 5), randn(30, 2, seed=4)
-    form = equivariance_form(state, action, following, jacobian, 2)
+    jacobian, next_state = left.expand(30, 2, 5), randn(30, 2, seed=4)
+    form = equivariance_form(state, action, next_state, jacobian, 2)
     middle = randn(3, 3, seed=5)
     unknowns = torch.cat((right.flatten(), middle.flatten()))
     residual = state @ right.mT @ left[:, :2].mT + action @ middle.mT @ left[:, 2:].mT
-    residual = residual - following @ right.mT
+    residual = residual - next_state @ right.mT
     assert_close(unknowns @ form.gram @ unknowns, residual.square().sum())
-    motion = (following - state) @ right.mT
+    motion = (next_state - state) @ right.mT
     assert_close(right.flatten() @ form.motion @ right.flatten(), motion.square().sum())
 
 
@@ -106,11 +107,11 @@ def test_symmetries_are_told_at_any_scale():
 def test_form_of_a_fitted_model_is_that_of_the_dynamics():
     num, noise = 150, 0.05
     state, action = randn(2, num, 2), 0.3 * randn(2, num, 2, seed=1)
-    following = state + action @ MIX.mT + noise * randn(2, num, 2, seed=2)
-    data = Data(state, action, state[..., 0], following)
+    next_state = state + action @ MIX.mT + noise * randn(2, num, 2, seed=2)
+    data = Samples(state, action, state[..., 0], next_state)
     dynamics = FourierRegression(1, 4, 2, 64)
     inputs = torch.cat((state, action), -1).flatten(0, 1)[None]
-    dynamics.accumulate(inputs, (following - state).flatten(0, 1)[None])
+    dynamics.accumulate(inputs, (next_state - state).flatten(0, 1)[None])
     dynamics.solve()
     exact = form_of(lambda s, a: s + a @ MIX.mT)
     actions, unexplained = action_generators(dynamics_form(dynamics, data, 2), ROTATION)

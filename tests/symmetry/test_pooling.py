@@ -11,7 +11,6 @@ from hgm import lie
 from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import Ranks
-from hgm.symmetry.alignment import homogeneous
 from hgm.symmetry.pooling import PooledModel, calibrate
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
@@ -37,8 +36,7 @@ def problem(group, num=300, scaled=False, seed=0, off=0.08):
     truth = angles[:, None] * group.vee(turn)
     elements = group.exp(torch.cat((torch.zeros_like(truth[:1]), truth)))
     points = randn(3, num, 2, seed=seed)
-    columns = homogeneous(points, group.dim_matrix)
-    values = reward((torch.linalg.inv(elements) @ columns.mT).mT[..., :2])
+    values = reward(lie.act(torch.linalg.inv(elements), points))
     values = values + NOISE * randn(3, num, seed=seed + 1)
     noise = torch.full((3,), NOISE).double()
     if scaled:

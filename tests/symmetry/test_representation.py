@@ -9,8 +9,8 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.ranks import ALONE
-from hgm.symmetry.phases import Data
 from hgm.symmetry.representation import Represent
+from hgm.symmetry.samples import Samples
 
 TURN = lie.so_generators(2).double()
 TWIST = torch.tensor([[1.0, 0.6], [0.0, 0.8]]).double()
@@ -26,14 +26,14 @@ def world(num_tasks=3, num=600, noise=0.0):
     state, action = randn(num_tasks, num, 2, seed=1), randn(num_tasks, num, 2, seed=2)
     push = action @ TWIST.mT
     push = push / (1 + push.square().sum(-1, keepdim=True)).sqrt()
-    following = state + push + noise * randn(num_tasks, num, 2, seed=3)
-    return Data(state, action, state[..., 0], following)
+    next_state = state + push + noise * randn(num_tasks, num, 2, seed=3)
+    return Samples(state, action, state[..., 0], next_state)
 
 
 def fitted(data):
     model = FourierRegression(1, 4, 2, 192, [(math.inf, 1.0), (math.inf, 1.8)], (2, 2))
     inputs = torch.cat((data.state, data.action), -1).flatten(0, 1)
-    model.accumulate(inputs[None], (data.following - data.state).flatten(0, 1)[None])
+    model.accumulate(inputs[None], (data.next_state - data.state).flatten(0, 1)[None])
     model.solve()
     return model
 
@@ -54,7 +54,7 @@ TRUTH = torch.linalg.inv(TWIST) @ TURN @ TWIST
 def test_it_finds_how_actions_turn(noise, tolerance, seed):
     # The dynamics are a fit, which is off by some percent where actions are rare.
     start = TRUTH + 0.15 * randn(1, 2, 2, seed=seed)
-    found = refined(world(noise=noise), start).action_generators
+    found = refined(world(noise=noise), start).result
     assert (found - TRUTH).norm() < tolerance
     assert (found - TRUTH).norm() < (start - TRUTH).norm() / 2
 
@@ -73,13 +73,13 @@ def test_elements_reach_the_whole_group():
 def test_the_objective_has_the_derivative_it_says():
     data = world(num=40)
     phase = Represent(fitted(data), TURN, TRUTH, torch.zeros(3, 1).double())
-    objective = phase._objective(data.state[0], data.action[0])
+    residuals = phase._residuals(data.state[0], data.action[0])
     unknowns = (TRUTH + 0.1 * randn(1, 2, 2)).flatten()
-    terms = objective(unknowns, True)
+    terms = residuals(unknowns, True)
     change = 1e-6 * torch.eye(4).double()
     numeric = torch.stack(
         [
-            (objective(unknowns + step, False).residual - objective(unknowns - step, False)[0])
+            (residuals(unknowns + step, False).residual - residuals(unknowns - step, False)[0])
             / 2e-6
             for step in change
         ],

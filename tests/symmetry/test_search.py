@@ -14,11 +14,12 @@ from hgm.envs import Navigation, RewardTransform, Scattered
 from hgm.groups import GL
 from hgm.numerics.fourier import FourierRegression
 from hgm.symmetry import Search, SearchSteps, discover
-from hgm.symmetry.alignment import pair_objective
-from hgm.symmetry.losses import LOSSES, differential_invariance
-from hgm.symmetry.phases import FLOOR, Data
-from hgm.symmetry.search import deviations, expected_loss
-from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.alignment import pair_residuals
+from hgm.symmetry.losses import differential_invariance
+from hgm.symmetry.phases import FLOOR
+from hgm.symmetry.samples import Samples
+from hgm.symmetry.search import expected_loss
+from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations
 
 FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=4)
 
@@ -37,13 +38,19 @@ FAMILIES = {
 
 
 class Noted(Search):
-    """Keeps the names of its phases."""
+    """Keeps the names of its phases, and snapshots at their ends."""
 
-    def __iter__(self):
-        self.names = []
-        for phase in super().__iter__():
+    def phases(self):
+        self.names, self.snapshots = [], []
+        phases = super().phases()
+        while True:
+            try:
+                phase = next(phases)
+            except StopIteration as end:
+                return end.value
             self.names.append(phase.name)
             yield phase
+            self.snapshots.append(phase.snapshot)
 
 
 class Found:
@@ -55,29 +62,28 @@ class Found:
 
         def read(loader):
             batch = next(iter(loader))
-            state, action, following, reward = (batch.get(key).double() for key in keys)
-            return Data(state, action, reward[..., 0], following)
+            state, action, next_state, reward = (batch.get(key).double() for key in keys)
+            return Samples(state, action, reward[..., 0], next_state)
 
         data, held = read(source.train_dataloader()), read(source.val_dataloader())
         self.held = held
         data = data._replace(reward=data.reward / data.reward.std(1).mean())
-        self.estimator = FourierEstimator(128)
-        self.estimator.begin(source.num_tasks, 2)
+        self.estimator = FourierEstimator(source.num_tasks, 2, 128)
         group = GL(2).double().requires_grad_(False)
         dynamics = FourierRegression(1, 4, 2, 128, (1.0, 1.5, 2.5, 4.0))
-        loss = LOSSES["differential"]
-        search = Noted(group, self.estimator, loss, dynamics, source.num_tasks, steps, seed)
-        self.findings, self.names = discover(search, data), search.names
+        search = Noted(group, self.estimator, differential_invariance, dynamics, steps, seed)
+        self.findings = discover(search, data)
+        self.names, self.snapshots = search.names, search.snapshots
         directions, coords = self.findings.actions
         coords = torch.cat((torch.zeros_like(coords[:1]), coords))
         self.generators, self.elements = group.hat(directions), group.exp(coords @ directions)
         self.truth = family.truth(source.tasks.double())
 
     def held_out_loss(self, elements):
-        objective = pair_objective(
-            lambda _: elements, self.estimator, differential_invariance, self.held.following
+        residuals = pair_residuals(
+            lambda _: elements, self.estimator, differential_invariance, self.held.next_state
         )
-        terms = objective(elements.new_zeros(0), False)
+        terms = residuals(elements.new_zeros(0), False)
         square = terms.residual.square().sum(-1)
         return float(torch.log1p(square / (terms.variance + FLOOR**2)).mean())
 
