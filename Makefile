@@ -3,20 +3,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: discovery test lint
+.PHONY: help discovery test lint mutate
 
-# Installs, then runs the main job: make discovery ARGS="env=sphere seed=1"
+# The first target, so that a bare "make" changes nothing.
+help:
+	@echo 'make discovery  installs, then runs the main job: make discovery ARGS="env=sphere seed=1"'
+	@echo 'make test       installs, then checks and tests everything, with coverage; with ARGS, those tests alone'
+	@echo 'make lint       installs, then runs ruff and mypy'
+	@echo 'make mutate     mutation testing of the mathematics: make mutate ARGS="--sample 100 --seed 0"'
+
 discovery: $(VENV)/.installed
 	$(BIN)/python train.py model=discovery $(ARGS)
 
-# Installs, then checks and tests everything: make test ARGS="-m 'not slow'"
+# A part of the tests covers a part of the code: only all of them are measured.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS) $(if $(ARGS),,--cov)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mutate: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,mutate]"
+	$(BIN)/python benchmarks/mutate.py $(ARGS)
 
 # torch first: with it in place, nothing below pulls another build of it.
 $(VENV)/.installed: pyproject.toml constraints.txt
