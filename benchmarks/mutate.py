@@ -54,7 +54,7 @@ def mirrors(only: Sequence[str] = ("*",)) -> dict[str, list[str]]:
 
 
 def workplace(tests: str, files: list[str]) -> Path:
-    """A copy of the project as it is now, with settings for these files, where verdicts are kept."""
+    """A copy of the project as it is now, set for these files, in which verdicts are kept."""
     settings = SETTINGS.format(files=json.dumps(files), tests=tests)
     digest = hashlib.sha256(settings.encode())
     mirror = [ROOT / tests] if tests.endswith(".py") else sorted((ROOT / tests).rglob("*.py"))
