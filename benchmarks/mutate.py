@@ -27,13 +27,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".mutants"
 ROOMS = ("symmetry", "adaptation")
+COPIED = ("configs", "benchmarks", "tests")  # what tests use besides hgm/ and train.py
 CAUGHT = {"killed", "timeout", "segfault"}
 MISSED = {"survived", "no tests"}
 SETTINGS = """
 [tool.mutmut]
 source_paths = ["hgm"]
 only_mutate = {files}
-also_copy = ["configs", "tests", "train.py"]
+also_copy = {copied}
 pytest_add_cli_args = ["-m", "not slow", "-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = ["{tests}"]
 timeout_multiplier = 5.0
@@ -55,14 +56,15 @@ def mirrors(only: Sequence[str] = ("*",)) -> dict[str, list[str]]:
 
 def workplace(tests: str, files: list[str]) -> Path:
     """A copy of the project as it is now, set for these files, in which verdicts are kept."""
-    settings = SETTINGS.format(files=json.dumps(files), tests=tests)
+    copied = json.dumps([*COPIED, "train.py"])
+    settings = SETTINGS.format(files=json.dumps(files), copied=copied, tests=tests)
     digest = hashlib.sha256(settings.encode())
     mirror = [ROOT / tests] if tests.endswith(".py") else sorted((ROOT / tests).rglob("*.py"))
     for path in [*mirror, *sorted((ROOT / "hgm").rglob("*.py"))]:
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     folder = FOLDER / f"{Path(tests).stem}-{digest.hexdigest()[:12]}"
     if not (folder / "pyproject.toml").exists():  # written last: the copy is whole
-        for name in ("hgm", "configs", "tests"):
+        for name in ("hgm", *COPIED):
             shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
         shutil.copy2(ROOT / "train.py", folder)
         (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
