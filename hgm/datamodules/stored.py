@@ -12,7 +12,6 @@ from torch import Tensor
 
 from hgm.datamodules.base import KEYS, MIN_TRANSITIONS, TransitionData
 from hgm.files import read_memmap, read_npz
-from hgm.sizes import Sizes
 
 Arrays = dict[str, Tensor]
 
@@ -62,7 +61,6 @@ class StoredTransitions(TransitionData):
         seed: Seed of split and shuffling.
 
     Attributes:
-        sizes: What models must know of these data.
 
     Raises:
         FileNotFoundError: If there is nothing at ``path``.
@@ -83,7 +81,6 @@ class StoredTransitions(TransitionData):
         self.dim_action = arrays["action"].shape[-1]
         super().__init__(num_transitions, holdout_fraction, batch_size, seed)
         self.family, self.tasks = None, None
-        self.sizes = Sizes(self.num_tasks, self.dim_state, self.dim_action, "transitions")
         _check_flags(arrays, path)
         self._stored = _as_transitions(arrays)
 
