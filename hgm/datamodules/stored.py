@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hgm.datamodules.base import KEYS, MIN_TRANSITIONS, TransitionData
 from hgm.files import read_memmap, read_npz
+from hgm.files.disk import quoted
 from hgm.sizes import Sizes
 
 Arrays = dict[str, Tensor]
@@ -151,7 +152,7 @@ def _check_names(arrays: Arrays, path: str | Path) -> None:
         if name not in arrays:
             others = sorted(set(arrays) - set(_NEEDED) - set(_FLAGS))
             close = [other for other in others if _meant(other) == name]
-            hint = f": rename `{close[0]}`" if close else ""
+            hint = f": rename {quoted(close[0])}" if close else ""
             raise ValueError(
                 f"Expected an array `{name}` in {path}, got {sorted(arrays)[:12]}{hint}."
             )
