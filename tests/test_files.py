@@ -336,10 +336,12 @@ for kill in range(kills):
             step += 1
             write_checkpoint(last, content(step))
     until = time.monotonic() + draw.uniform(0.0, 0.06)
-    while time.monotonic() < until:
-        step, reads = check(step), reads + 1
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        while time.monotonic() < until:
+            step, reads = check(step), reads + 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     step = check(step, both=True)
 write_checkpoint(last, content(step + 1))
 print(kills, reads, step, sorted(os.listdir(folder)))
