@@ -248,7 +248,11 @@ def test_messages_stay_short_and_on_one_line():
     deep = []
     for _ in range(10**5):
         deep = [deep]
-    for value in (10**5000, deep, "a\nb" * 100, torch.zeros(50, 50), list(range(1000))):
+    twice = []
+    for _ in range(60):
+        twice = [twice, twice]  # 2^60 lists when written out
+    many = {"a": twice, "b": {1, 2, 3}, "c": list(range(1000))}
+    for value in (10**5000, deep, twice, many, "a\nb" * 100, torch.zeros(50, 50)):
         assert len(brief(value)) <= 80
         assert "\n" not in brief(value)
     assert brief(10**5000) == "a int"
@@ -332,10 +336,12 @@ for kill in range(kills):
             step += 1
             write_checkpoint(last, content(step))
     until = time.monotonic() + draw.uniform(0.0, 0.06)
-    while time.monotonic() < until:
-        step, reads = check(step), reads + 1
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        while time.monotonic() < until:
+            step, reads = check(step), reads + 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     step = check(step, both=True)
 write_checkpoint(last, content(step + 1))
 print(kills, reads, step, sorted(os.listdir(folder)))

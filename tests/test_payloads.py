@@ -349,6 +349,16 @@ HAND = {  # what data.pkl says, as bytes
     "dictionary with methods": lambda m: (
         b"\x80\x02ccollections\nOrderedDict\n)R}" + text("items") + b"K\x01sb."
     ),
+    "versions that are none": lambda m: (
+        b"\x80\x02ccollections\nOrderedDict\n)R}" + text("_metadata") + b"K\x01sb."
+    ),
+    "version that is none": lambda m: (
+        b"\x80\x02ccollections\nOrderedDict\n)R}"
+        + text("_metadata")
+        + b"}"
+        + text("")
+        + b"K\x01ssb."
+    ),
     "stack runs empty": lambda m: b"\x80\x02R.",
     "no end": lambda m: b"\x80\x02]",
     "nothing": lambda m: b"",

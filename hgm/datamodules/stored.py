@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hgm.datamodules.base import KEYS, MIN_TRANSITIONS, TransitionData
 from hgm.files import read_memmap, read_npz
+from hgm.files.disk import quoted
 
 Arrays = dict[str, Tensor]
 
@@ -59,8 +60,6 @@ class StoredTransitions(TransitionData):
         holdout_fraction: Fraction held out, in (0, 0.5].
         batch_size: Transitions per task in a batch; None: all that the rank holds.
         seed: Seed of split and shuffling.
-
-    Attributes:
 
     Raises:
         FileNotFoundError: If there is nothing at ``path``.
@@ -148,7 +147,7 @@ def _check_names(arrays: Arrays, path: str | Path) -> None:
         if name not in arrays:
             others = sorted(set(arrays) - set(_NEEDED) - set(_FLAGS))
             close = [other for other in others if _meant(other) == name]
-            hint = f": rename `{close[0]}`" if close else ""
+            hint = f": rename {quoted(close[0])}" if close else ""
             raise ValueError(
                 f"Expected an array `{name}` in {path}, got {sorted(arrays)[:12]}{hint}."
             )

@@ -103,6 +103,8 @@ def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dty
         if version not in readers:
             raise ValueError(f"version {version} is for named fields")
         shape, fortran, dtype = readers[version](stream)
+    except zipfile.BadZipFile:
+        raise
     except Exception as error:
         reason = brief(str(error).partition("\n")[0])
         raise _Unfit(f"{quoted(name)} has no valid header: {reason}") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hgm.files.disk import brief, replacing
+from hgm.files.disk import brief, quoted, replacing
 from hgm.files.tensors import packed, read_tensors
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -70,7 +70,7 @@ def check_checkpoint(content: Any, module: nn.Module, path: str | Path) -> None:
     name = type(module).__name__
     for keys, fault in ((own.keys() - weights.keys(), "lacks"), (weights.keys() - own.keys(), "")):
         if keys:
-            listed = ", ".join(f"`{key}`" for key in sorted(keys)[:3])
+            listed = ", ".join(quoted(key) for key in sorted(keys)[:3])
             listed += f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise ValueError(
                 f"Expected `{path}` to be a checkpoint of this {name}, but it "

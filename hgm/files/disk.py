@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import glob
 import os
+import reprlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+# Lists that hold each other twice, 40 deep, are 1 kB in a file, and 2^40 numbers when written out.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset = 2, 12, 8, 12, 4
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
 
 def brief(value: Any) -> str:
     """What a file says, on one line and short enough for a message."""
     try:
-        text = " ".join(repr(value).split())
-    except Exception:  # such as an int of 5000 digits, or lists nested a thousand deep
+        text = " ".join(_SHORT.repr(value).split())
+    except Exception:  # such as an int of 5000 digits
         text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -214,7 +214,9 @@ def _check_policy(content: Any) -> None:
     for key in [*shapes, *weights]:
         if key not in weights or key not in shapes:
             fault = "also holds" if key in weights else "lacks"
-            raise ValueError(f"Expected `weights` to be those of `sizes`, but it {fault} `{key}`.")
+            raise ValueError(
+                f"Expected `weights` to be those of `sizes`, but it {fault} {brief(key)}."
+            )
         value = weights[key]
         if type(value) is not Tensor or not value.is_floating_point():
             raise ValueError(f"Expected `{key}` to be a tensor of floats, got {brief(value)}.")
@@ -237,8 +239,14 @@ def _shapes(sizes: Any) -> dict[str, torch.Size]:
         "dim_latent": (0, MAX_DIM),
     }
     names = {*limits, "low", "high", "spread"}
-    if not isinstance(sizes, dict) or set(sizes) != names:
+    if not isinstance(sizes, dict):
         raise ValueError(f"Expected `sizes` to hold {sorted(names)}, got {brief(sizes)}.")
+    for name in [*names, *sizes]:
+        if name not in names or name not in sizes:
+            fault = "also holds" if name in sizes else "lacks"
+            raise ValueError(
+                f"Expected `sizes` to hold {sorted(names)}, but it {fault} {brief(name)}."
+            )
     for name, (least, most) in limits.items():
         value = sizes[name]
         if type(value) is not int or not least <= value <= most:

@@ -60,7 +60,7 @@ class Boost(LieGroup):
 @pytest.fixture(scope="module")
 def navigation(tmp_path_factory, command):
     path = tmp_path_factory.mktemp("runs") / "deep" / "navigation"
-    done = command("model=discovery", "seed=11", f"run_dir={path}", *SMALL)
+    done = command("model=discovery", "seed=1", f"run_dir={path}", *SMALL)
     assert done.code == 0, done.errors
     return path
 
@@ -113,10 +113,10 @@ def test_metrics_hold_every_key_and_are_good(navigation):
 
 def test_config_is_complete_and_composes_the_same_again(navigation, settings):
     saved = read_config(navigation)
-    assert saved["seed"] == 11
+    assert saved["seed"] == 1
     assert saved["data"]["num_transitions"] == 300
     assert saved["env"]["max_action"] == 0.1
-    assert saved == settings(f"run_dir={navigation}", "seed=11", *SMALL)
+    assert saved == settings(f"run_dir={navigation}", "seed=1", *SMALL)
 
 
 def test_geometry_loads_from_the_run_folder(navigation):
