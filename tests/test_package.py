@@ -33,7 +33,9 @@ def test_the_version_stands_in_one_place():
 
 
 def test_importing_hgm_imports_nothing_heavy():
-    code = "import sys, hgm; print([n for n in ('torch', 'lightning', 'hydra') if n in sys.modules])"
+    code = (
+        "import sys, hgm; print([n for n in ('torch', 'lightning', 'hydra') if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -66,7 +66,7 @@ def prepare(words: Sequence[str]) -> list[str]:
     search = [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
         cfg = compose([*overrides, *search], choices=True)
-        settings = plain(cfg)
+        settings = settings_of_overrides(overrides, cfg)
         added: list[str] = []
         if settings.get("experiment") is None and not names_folder_only(overrides):
             given = {path for path, _ in _values(settings)}
@@ -117,6 +117,26 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError(f"`{missing[0]}` has no default: give it a value on the command line.")
     assert isinstance(result, dict)
     return result  # type: ignore[return-value]
+
+
+def settings_of_overrides(overrides: Sequence[str], cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration as :func:`plain`, where classes that were chosen start from nothing.
+
+    A node whose ``_target_`` is overridden keeps what is overridden, too, and nothing that a YAML
+    says of the class that was there before.
+
+    Raises:
+        ValueError: If a value is missing, naming its key.
+    """
+    given = [key_of(item) for item in overrides]
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    for path in [key.removesuffix("._target_") for key in given if key.endswith("._target_")]:
+        node = OmegaConf.select(own, path)
+        kept = {key.removeprefix(f"{path}.").partition(".")[0] for key in given if key != path}
+        for key in list(node) if isinstance(node, DictConfig) else ():
+            if key not in kept:
+                del node[key]
+    return plain(own)
 
 
 def check_keys(cfg: Mapping[str, Any]) -> None:

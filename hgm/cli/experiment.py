@@ -18,7 +18,7 @@ from hgm.cli.command_line import (
     groups,
     key_of,
     known_keys,
-    plain,
+    settings_of_overrides,
     unknown_key,
 )
 from hgm.cli.folder import State, check_folder, is_first_process, open_folder, state_of
@@ -87,7 +87,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
             keys = _keys_of([*start, *_choices(overrides)])
             known |= keys
             mine = [item for item in overrides if key_of(item) in keys]
-            job = plain(compose([*start, *mine, *place]))
+            job = settings_of_overrides(mine, compose([*start, *mine, *place]))
             check_keys(job)
             complete(job)
             jobs.append(job)

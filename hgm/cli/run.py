@@ -25,8 +25,8 @@ from hgm.cli.command_line import (
     configs_folder,
     default_run_dir,
     names_folder_only,
-    plain,
     prepare,
+    settings_of_overrides,
     stage_overrides,
 )
 from hgm.cli.errors import Interrupted, fail, stop
@@ -85,7 +85,7 @@ def settings_of(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: If a key is unknown, or a value missing.
     """
-    settings = {"experiment": None, **plain(cfg)}
+    settings = {"experiment": None, **settings_of_overrides(overrides, cfg)}
     if settings["run_dir"] is None:
         choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
         settings["run_dir"] = default_run_dir(choices)

@@ -14,13 +14,14 @@ from hgm.cli.command_line import (
     key_of,
     plain,
     prepare,
+    settings_of_overrides,
 )
 
 
 def composed(*words):
     prepared = [word for word in prepare(words) if not word.startswith("-")]
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        return plain(compose(prepared))
+        return settings_of_overrides(prepared, compose(prepared))
 
 
 def test_constructors_defaults_join_in():
@@ -114,6 +115,18 @@ def test_families_of_ones_own_start_from_nothing(tmp_path, monkeypatch):
     assert cfg["env"] == {"_target_": "my_corridor.Corridor", "length": 3}
     with pytest.raises(ValueError, match=r"`env\.lenth`.*`env\.length`"):
         prepare(["env=custom", "env._target_=my_corridor.Corridor", "env.lenth=3"])
+
+
+def test_a_class_chosen_instead_starts_from_nothing(tmp_path, monkeypatch):
+    (tmp_path / "my_maze.py").write_text(
+        "class Maze:\n    def __init__(self, walls, noise: float = 9.0):\n        pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = composed("env=sphere", "env._target_=my_maze.Maze", "env.walls=[1,2]")
+    assert cfg["env"] == {"_target_": "my_maze.Maze", "walls": [1, 2]}
+    cfg = composed("model.steps._target_=hgm.symmetry.SearchSteps", "model.steps.num_points=9")
+    assert cfg["model"]["steps"]["num_points"] == 9
+    assert cfg["model"]["loss"] == "differential"
 
 
 def test_keys_without_prefix_and_package():
