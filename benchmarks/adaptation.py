@@ -3,7 +3,7 @@
     python benchmarks/adaptation.py --out benchmarks/results/adaptation.json   # about 4 minutes
     python benchmarks/adaptation.py --quick                                    # half a minute
 
-Geometry and reward model are those of `train.py model=discovery` with its defaults, on families of
+Geometry and reward model are those of discovery with its defaults, on families of
 navigation in the plane that share no seed with those on which the method was developed. A context
 is the first K transitions of a random policy's episode, fewer if it meets the goal. Times are of
 one thread; CPU times beside them bear a loaded machine.
@@ -14,9 +14,7 @@ import json
 import math
 import platform
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -33,11 +32,12 @@ from hgm import __version__, lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
 from hgm.adaptation.candidates import NUM_ERRORS
 from hgm.adaptation.reward import Reward
+from hgm.datamodules import Transitions
 from hgm.datamodules.behaviours import make_behaviour
 from hgm.envs import Navigation
-from hgm.geometry import Geometry, load_geometry
+from hgm.geometry import Geometry
+from hgm.modules import Discovery
 
-TRAIN = Path(__file__).parents[1] / "train.py"
 MEDIAN_OF_NORMAL = 0.6745
 BARS = {"ratio": 1.3, "coverage": (0.90, 0.99), "median_deg": 0.5, "worst_deg": 5.0, "speed": 100}
 
@@ -99,13 +99,17 @@ class Context(NamedTuple):
 
 def discover(seed: int, noise: float) -> Family:
     """Runs discovery with its defaults."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(TRAIN), "model=discovery", f"run_dir={folder}/run"]
-        command += [f"seed={seed}", f"env.reward_noise={noise}", "num_threads=1"]
-        subprocess.run(command, check=True, capture_output=True)
-        geometry = load_geometry(f"{folder}/run")
     env = Navigation(reward_noise=noise)
-    return Family(geometry, env, env.train_tasks(seed)[0, :2].double(), noise)
+    data = Transitions(env, seed=seed)
+    model = Discovery(data.sizes, seed=seed)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=-1, logger=False, enable_checkpointing=False, **quiet
+    )
+    trainer.fit(model, datamodule=data)
+    trainer.test(model, datamodule=data, verbose=False)
+    assert model.geometry is not None, "training sets it"
+    return Family(model.geometry, env, data.tasks[0, :2].double(), noise)
 
 
 def explore(env: Navigation, num_tasks: int, num_steps: int, seed: int) -> Context:

@@ -28,6 +28,9 @@ KEYS = (
 )
 """Keys of every batch ``[N, B]``."""
 
+SPLIT, SHUFFLE, ENVIRONMENT, BEHAVIOUR = range(4)
+"""Purposes of seeds."""
+
 MIN_TRANSITIONS = 20
 MAX_TRANSITIONS = 10_000_000
 
@@ -156,10 +159,10 @@ class TransitionData(LightningDataModule, ABC):
     @final
     def generator(self, *purpose: int) -> torch.Generator:
         """A private generator for this seed, this rank and a purpose."""
-        return torch.Generator().manual_seed(self.derive_seed(*purpose))
+        return torch.Generator().manual_seed(self.seed_for(*purpose))
 
     @final
-    def derive_seed(self, *purpose: int) -> int:
+    def seed_for(self, *purpose: int) -> int:
         """A seed for this rank and a purpose, independent of the others."""
         return derive_seed(self.seed, self.rank, *purpose)
 
@@ -171,7 +174,7 @@ class TransitionData(LightningDataModule, ABC):
         if self._complete:
             return False
         if self._source is None:
-            order = torch.randperm(self.num_local, generator=self.generator(0))
+            order = torch.randperm(self.num_local, generator=self.generator(SPLIT))
             self._is_held = torch.zeros(self.num_local, dtype=torch.bool)
             self._is_held[order[: self._num_held(self.num_local)]] = True
             self._source = self._deliver()
@@ -204,7 +207,7 @@ class TransitionData(LightningDataModule, ABC):
     def _split_pass(self) -> Iterator[TensorDictBase]:
         epoch = self._passes if self.trainer is None else self.trainer.current_epoch
         self._passes += 1
-        generator = self.generator(1, epoch)
+        generator = self.generator(SHUFFLE, epoch)
         pieces = self._stream() if epoch == 0 else iter([self._all(self._train)])
         left, size = len(self.train_dataloader()), self.batch_size or self.num_local
         pending: TensorDictBase | None = None

@@ -10,7 +10,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from hgm.checks import check_choice
-from hgm.datamodules.base import KEYS, TransitionData
+from hgm.datamodules.base import BEHAVIOUR, ENVIRONMENT, KEYS, TransitionData
 from hgm.datamodules.behaviours import BEHAVIOURS, make_behaviour
 from hgm.envs.base import TaskFamily
 
@@ -86,8 +86,9 @@ class Transitions(TransitionData):
         steps, left = self.family.max_steps, self.num_local
         rounds = math.ceil(left / (MAX_COPIES * steps))
         copies = math.ceil(left / (rounds * steps))
-        env = self.family.make_env(self.tasks, copies, self.derive_seed(2))
-        policy = make_behaviour(self.behaviour, self.family, self.tasks, env, self.derive_seed(3))
+        env = self.family.make_env(self.tasks, copies, self.seed_for(ENVIRONMENT))
+        seed = self.seed_for(BEHAVIOUR)
+        policy = make_behaviour(self.behaviour, self.family, self.tasks, env, seed)
         frames = self.num_tasks * copies * steps
         self._collector = Collector(
             env,

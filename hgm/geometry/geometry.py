@@ -13,8 +13,11 @@ from hgm.files import read_tensors, write_tensors
 from hgm.geometry.reward_model import RewardModel
 from hgm.geometry.state import WrongState, check_state
 
+_SHOWN = 2  # generators that a repr prints
+_SMALL = 4  # size of a matrix that it prints in full
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Geometry:
     r"""The hereditary group: :math:`L_g = \exp(\hat c)` on states, :math:`K_g` on actions.
 
@@ -97,6 +100,25 @@ class Geometry:
         )
         return moved, turned
 
+    def __repr__(self) -> str:
+        """What it is on ten lines at most; the first two generators, rounded."""
+        lines = [
+            f"Geometry: {self.verdict}, {self.algebra_type} of dimension {self.dim_algebra}",
+            f"states of dimension {self.dim_state}, actions of dimension {self.dim_action}",
+            f"{len(self.coords)} training tasks, "
+            + ("comparable rewards" if self.calibration is None else "rewards to be calibrated"),
+            "no reward model" if self.reward is None else repr(self.reward),
+        ]
+        pairs = zip(self.generators[:_SHOWN], self.action_generators[:_SHOWN], strict=True)
+        for index, pair in enumerate(pairs, 1):
+            lines += [
+                f"{name} {index}: {_rounded(one)}"
+                for name, one in zip(("W_S", "W_A"), pair, strict=True)
+            ]
+        if self.dim_algebra > _SHOWN:
+            lines.append(f"and {self.dim_algebra - _SHOWN} more generators")
+        return "\n  ".join(lines)
+
     def trivial(self) -> Geometry:
         """The trivial group: what is left where no symmetry was found. It moves nothing."""
         return replace(
@@ -127,6 +149,13 @@ class Geometry:
         check_state(state)
         reward = state["reward"]
         return Geometry(**{**state, "reward": None if reward is None else RewardModel(**reward)})
+
+
+def _rounded(matrix: Tensor) -> str:
+    if max(matrix.shape, default=0) > _SMALL:
+        return f"{tuple(matrix.shape)}, of norm {float(matrix.norm()):.3g}"
+    # Adding 0 turns -0 into 0.
+    return str((matrix.double().round(decimals=3) + 0.0).tolist())
 
 
 def load_geometry(path: str | Path) -> Geometry:

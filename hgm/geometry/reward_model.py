@@ -22,7 +22,7 @@ class Prediction(NamedTuple):
     variance: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RewardModel:
     r"""Reward of the base task at the state reached, :math:`R(s') = \phi(s')^T w`.
 
@@ -53,6 +53,11 @@ class RewardModel:
         table = features(white, self.frequencies, self.phases)
         gradient = slope(white, self.frequencies, self.phases, self.weights) @ self.root
         return Prediction(table @ self.weights, gradient, (table @ self.spread).square().sum(-1))
+
+    def __repr__(self) -> str:
+        """Its sizes: the tensors would fill pages."""
+        noise = f"{float(self.noise):.3g}"
+        return f"reward model of {len(self.weights)} features, noise {noise}"
 
     def scaled(self, factor: Tensor | float) -> RewardModel:
         """The model of `factor` times the reward."""

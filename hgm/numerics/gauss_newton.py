@@ -124,8 +124,13 @@ class GaussNewton:
         self.gain = torch.full_like(unknowns[..., 0], torch.inf)
 
     def propose(self, terms: Terms, ranks: Ranks = ALONE) -> Tensor:
-        """Unknowns to try, from residuals at the present ones and their Jacobian, ``(..., a)``."""
-        assert terms.jacobian is not None, "propose needs the Jacobian"
+        """Unknowns to try, ``(..., a)``, from residuals at the present ones.
+
+        Raises:
+            ValueError: If the terms have no Jacobian.
+        """
+        if terms.jacobian is None:
+            raise ValueError("Expected `terms` with a Jacobian, got None.")
         self._square = terms.residual.square().sum(-1)
         self._spread = terms.variance + self.floor**2
         num = terms.residual.shape[-1]

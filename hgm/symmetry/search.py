@@ -14,6 +14,7 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.groups import LieGroup
 from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.ranks import ALONE
+from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close
 from hgm.symmetry.alignment import draw_starts
 from hgm.symmetry.invariance import EquivarianceForm, action_generators
@@ -32,6 +33,8 @@ SAME_FIT = 0.15
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
+
+_STARTS = 0  # purpose of a seed
 
 T = TypeVar("T")
 Stage = Generator[Phase, None, T]
@@ -178,7 +181,7 @@ class Search:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         self.group.warm_start(root)
         num_starts = self.steps.num_starts or 12 * self.group.dim_space
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
         starts = draw_starts(self.group, root, num_starts, generator)
         return (
             yield from _run(

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.geometry import Geometry, load_geometry
+from hgm.geometry import Geometry, RewardModel, load_geometry
 
 
 def randn(*shape, seed=0):
@@ -168,3 +168,42 @@ def test_trivial_moves_nothing(geometry):
     assert trivial.algebra_type == "trivial"
     assert trivial.verdict == geometry.verdict
     assert_equal(replace(trivial, verdict="none").trivial(), replace(trivial, verdict="none"))
+
+
+def reward_model():
+    zero = torch.zeros(2).double()
+    return RewardModel(
+        zero, torch.eye(2), zero[None], zero[:1], randn(4), randn(4, 3), torch.tensor(0.05)
+    )
+
+
+def test_repr_says_what_it_is():
+    told = replace(plane(), reward=reward_model(), calibration=randn(3, 2))
+    assert repr(told) == (
+        "Geometry: found, so(2) of dimension 1\n"
+        "  states of dimension 2, actions of dimension 2\n"
+        "  3 training tasks, rewards to be calibrated\n"
+        "  reward model of 4 features, noise 0.05\n"
+        "  W_S 1: [[0.0, -1.0], [1.0, 0.0]]\n"
+        "  W_A 1: [[0.0, -2.0], [2.0, 0.0]]"
+    )
+    assert "no reward model" in repr(plane())
+    assert "comparable rewards" in repr(plane())
+
+
+@CASES
+def test_repr_has_ten_lines_at_most(geometry):
+    assert len(repr(geometry).splitlines()) <= 10
+    assert all(len(line) < 150 for line in repr(geometry).splitlines())
+
+
+def test_repr_of_many_large_generators_and_of_none():
+    many = lie.so_generators(7).double()
+    shown = repr(Geometry(many, many, randn(4, 21), 7, "partial", "so(7)"))
+    assert "W_S 2: (7, 7), of norm 1.41" in shown
+    assert "W_S 3" not in shown
+    assert "and 19 more generators" in shown
+    assert len(shown.splitlines()) <= 10
+    none = repr(plane().trivial())
+    assert "trivial of dimension 0" in none
+    assert "W_S" not in none

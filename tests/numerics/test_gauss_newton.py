@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hgm.numerics.gauss_newton import GaussNewton, Terms
+from hgm.numerics.gauss_newton import (
+    GaussNewton,
+    Terms,
+    damped_step,
+    misfit,
+    next_damping,
+    normal_equations,
+    shorten,
+    trust,
+)
 from hgm.numerics.ranks import ALONE, Ranks
 
 
@@ -224,3 +233,70 @@ def test_two_ranks_with_half_of_the_data_take_the_steps_of_one():
         assert_close(solver.unknowns, alone.unknowns)
         assert_close(solver.damping, alone.damping)
         assert_close(solver.covariance(), alone.covariance())
+
+
+# The parts.
+
+
+@pytest.mark.parametrize("tail", [1.0, 9.0])
+def test_trust_is_twice_the_derivative_of_the_misfit_in_the_square(tail):
+    square, variance = 10 * randn(50).abs(), randn(50, seed=1).abs() + 0.1
+    square.requires_grad_()
+    (slope,) = torch.autograd.grad(misfit(square, variance, tail).sum(), square)
+    assert_close(trust(square, variance, tail), 2 * slope)
+
+
+def test_misfit_is_gaussian_near_zero_and_cauchy_far_away():
+    variance = torch.tensor(0.25).double()
+    near, far = torch.tensor(1e-6).double(), torch.tensor(1e12).double()
+    assert_close(misfit(near, variance, 9.0), near / (2 * variance), rtol=1e-5, atol=0)
+    assert_close(misfit(far, variance, 9.0), 4.5 * torch.log(far / (9 * variance)))
+    # With infinitely many degrees of freedom, Gaussian everywhere.
+    assert_close(misfit(torch.tensor(5.0).double(), variance, 1e9), 10 * torch.ones(()).double())
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3, 2)])
+def test_normal_equations_are_weighted_sums(batch):
+    jacobian, targets = randn(*batch, 7, 3), randn(*batch, 7, 2, seed=1)
+    weight = randn(*batch, 7, seed=2).abs()
+    normal, products = normal_equations(jacobian, weight, targets)
+    assert_close(normal, torch.einsum("...ka,...k,...kb->...ab", jacobian, weight, jacobian))
+    assert_close(products, torch.einsum("...ka,...k,...kq->...aq", jacobian, weight, targets))
+
+
+def test_damped_step_is_newton_s_without_damping_and_short_with_much_of_it():
+    root, slope = randn(4, 3, 3), randn(4, 3, seed=1)
+    normal = root @ root.mT + 0.1 * torch.eye(3)
+    newton = -torch.linalg.solve(normal, slope)
+    assert_close(damped_step(normal, slope, 0.0), newton)
+    strong = damped_step(normal, slope, 1e6)
+    assert_close(strong, -slope / (1e6 * normal.diagonal(dim1=1, dim2=2)), rtol=1e-4, atol=0)
+    each = damped_step(normal, slope, torch.tensor([0.0, 1e6, 0.0, 1e6]).double())
+    assert_close(each, torch.stack((newton[0], strong[1], newton[2], strong[3])))
+
+
+def test_damped_step_stays_where_nothing_depends_on_and_where_nothing_is_finite():
+    normal = torch.zeros(3, 2, 2).double()
+    normal[:2, 0, 0], normal[2] = 2.0, torch.nan
+    slope = torch.tensor([[1.0, 0.0], [1.0, 1e-12], [1.0, 1.0]]).double()
+    step = damped_step(normal, slope, 0.0, 1e-6)
+    assert_close(step, torch.tensor([[-0.5, 0.0]] * 2 + [[0.0, 0.0]]).double(), atol=1e-5, rtol=0)
+    assert (step[2] == 0).all()
+
+
+def test_shorten_keeps_directions_and_what_is_short_enough():
+    step = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]).double()
+    found = shorten(step, step.norm(dim=-1), 1.0)
+    assert_close(found, torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]).double())
+
+
+def test_damping_follows_success_within_bounds():
+    damping = torch.tensor([1.0, 1.0, 1e-8, 1e8]).double()
+    found = next_damping(damping, torch.tensor([True, False, True, False]))
+    assert_close(found, torch.tensor([0.2, 5.0, 1e-8, 1e8]).double())
+
+
+def test_proposals_need_a_jacobian():
+    solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+    with pytest.raises(ValueError, match="`terms` with a Jacobian, got None"):
+        solver.propose(decay(TIMES, VALUES)(solver.unknowns, False))

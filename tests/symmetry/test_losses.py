@@ -54,11 +54,11 @@ def turn(degrees):
     return lie.exp(math.radians(degrees) * lie.so_generators(2)[0].double())
 
 
-def residual(loss, guess, truth, reward, points, transform=None):
+def residual(loss, element, truth, reward, points, transform=None):
     image = carried(reward, truth)
     other = image if transform is None else lambda point: transform(image(point))
-    target = jet_of(other, points @ guess.mT)
-    return loss(guess, None, points, target, jet_of(reward, points)).residual
+    target = jet_of(other, points @ element.mT)
+    return loss(element, None, points, target, jet_of(reward, points)).residual
 
 
 @pytest.mark.parametrize("loss", INVARIANCES.values(), ids=INVARIANCES)
@@ -98,10 +98,10 @@ def test_differential_loss_is_oriented():
 
 
 def test_differential_residual_is_one_minus_cosine():
-    points, guess = randn(40, 2), turn(50.0)
-    target, source = jet_of(bowl, points @ guess.mT), jet_of(cone, points)
-    found = differential_invariance(guess, None, points, target, source).residual
-    pulled = target.gradient @ guess
+    points, element = randn(40, 2), turn(50.0)
+    target, source = jet_of(bowl, points @ element.mT), jet_of(cone, points)
+    found = differential_invariance(element, None, points, target, source).residual
+    pulled = target.gradient @ element
     cosine = torch.nn.functional.cosine_similarity(pulled, source.gradient, dim=-1)
     assert_close(found.square().sum(-1) / 2, 1 - cosine)
 
@@ -182,10 +182,10 @@ def test_batches_of_elements_broadcast_against_points(loss):
 
 
 def test_differential_variance_is_that_of_the_directions():
-    points, guess = randn(9, 2), turn(10.0)
-    target = jet_of(cone, points @ guess.mT)._replace(gradient_variance=torch.full((9,), 0.04))
+    points, element = randn(9, 2), turn(10.0)
+    target = jet_of(cone, points @ element.mT)._replace(gradient_variance=torch.full((9,), 0.04))
     source = jet_of(lambda p: 5 * cone(p), points)._replace(gradient_variance=torch.full((9,), 1.0))
-    found = differential_invariance(guess, None, points, target, source).variance
+    found = differential_invariance(element, None, points, target, source).variance
     assert_close(found, torch.full((9,), 0.04 + 1 / 25).double())
 
 
