@@ -253,7 +253,7 @@ def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[s
 
 def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
     """The four comparisons."""
-    from hgm.callbacks.meta_test import scale_regret
+    from hgm.runs import scale_regret
 
     groups = grouped(runs)
     drawn = {}

@@ -28,7 +28,8 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
         *("numerics", "groups", "differentials", "geometry", "symmetry", "policies"),
         *("objectives", "inference", "agents"),
     },
-    "callbacks": {"numerics", "geometry", "envs", "agents", "evaluation"},
+    "runs": set(),
+    "callbacks": {"numerics", "geometry", "envs", "agents", "evaluation", "runs"},
     "testing": {"numerics", "groups", "envs", "datamodules"},
 }
 PURE = {

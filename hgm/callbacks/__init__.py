@@ -1,7 +1,8 @@
 """What a person sees: progress, the summary, figures, and the files of the run folder."""
 
 from hgm.callbacks.checkpoint_io import AtomicCheckpointIO
-from hgm.callbacks.meta_test import MetaTestReport, report_experiment
+from hgm.callbacks.experiment import report_experiment
+from hgm.callbacks.meta_test import MetaTestReport
 from hgm.callbacks.policy import PolicyReport
 from hgm.callbacks.progress import PhaseProgress
 from hgm.callbacks.report import DiscoveryReport

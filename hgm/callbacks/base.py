@@ -1,8 +1,7 @@
-"""What every report does: figures, metrics.json and TensorBoard's views, once and in one folder."""
+"""What every report does: figures, metrics.json and the loggers' views, once and in one folder."""
 
 from __future__ import annotations
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from hgm.callbacks.board import Board, pixels_of, save_png
+from hgm.callbacks.numbers import histograms_of, numbers_of, texts_of
 from hgm.checks import check_int
+from hgm.files import write_json
 
 
 class Report(Callback):
@@ -23,7 +24,7 @@ class Report(Callback):
     Args:
         run_dir: The run folder.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
-        hyperparameters: What TensorBoard's hyperparameter view shows.
+        settings: The configuration as plain data, which loggers show beside the metrics.
         seed: Seed of what a report draws itself.
     """
 
@@ -31,36 +32,36 @@ class Report(Callback):
         self,
         run_dir: str | Path,
         started: float | None = None,
-        hyperparameters: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         self.run_dir = Path(run_dir)
         self.started = time.perf_counter() if started is None else started
-        self.hyperparameters, self.seed = hyperparameters or {}, seed
+        self.settings, self.seed = settings or {}, seed
 
-    def _publish(self, trainer: Trainer, metrics: dict[str, Any], shown: Any) -> None:
-        """Adds the wall time, writes ``metrics.json``, logs the numbers, and prints a table."""
+    def _publish(self, trainer: Trainer, metrics: dict[str, Any], shown: Any, step: int) -> None:
+        """Adds the wall time, logs everything once, writes ``metrics.json``, prints a table."""
         metrics["wall_seconds"] = round(time.perf_counter() - self.started, 3)
-        (self.run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        if isinstance(trainer.logger, TensorBoardLogger):
-            numbers = {
-                f"test/{key}": float(value)
-                for key, value in metrics.items()
-                if isinstance(value, int | float) and not isinstance(value, bool)
-            }
-            trainer.logger.log_hyperparams(self.hyperparameters, numbers)
-            trainer.logger.log_metrics(numbers)
-            trainer.logger.save()
+        board = Board(trainer.loggers)
+        # What the module has logged itself, Lightning has shown already.
+        logged = trainer.logged_metrics
+        numbers = {key: value for key, value in numbers_of(metrics).items() if key not in logged}
+        board.settings(self.settings, numbers, step)
+        board.texts(texts_of(metrics), step)
+        board.histograms(histograms_of(metrics), step)
+        board.save()
+        write_json(self.run_dir / "metrics.json", metrics)  # last: it says that the run is over
         console = Console()
         console.print(shown(metrics))
         console.print(f"Everything is in [bold]{self.run_dir}[/bold]", soft_wrap=True)
 
     def _draw(self, trainer: Trainer, figures: Mapping[str, Figure], step: int) -> None:
-        """Saves figures as PNG, and shows them in TensorBoard."""
+        """Saves figures as PNG, and shows them to loggers."""
+        board = Board(trainer.loggers)
         for name, figure in figures.items():
-            figure.savefig(self.run_dir / f"{name}.png", dpi=110)
-            if isinstance(trainer.logger, TensorBoardLogger):
-                trainer.logger.experiment.add_figure(name, figure, step)
+            pixels = pixels_of(figure)
+            save_png(self.run_dir / f"{name}.png", pixels)
+            board.picture(name, pixels, step)
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt")
@@ -75,7 +76,7 @@ class TrainingReport(Report, ABC):
         run_dir: The run folder.
         checkpoint_every: Updates between two checkpoints.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
-        hyperparameters: What TensorBoard's hyperparameter view shows.
+        settings: The configuration as plain data, which loggers show beside the metrics.
         seed: Seed of what a report draws itself.
 
     Attributes:
@@ -90,10 +91,10 @@ class TrainingReport(Report, ABC):
         run_dir: str | Path,
         checkpoint_every: int = 1000,
         started: float | None = None,
-        hyperparameters: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(run_dir, started, hyperparameters, seed)
+        super().__init__(run_dir, started, settings, seed)
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
         self.curve: list[dict[str, float]] = []
 

@@ -45,22 +45,30 @@ class PhaseProgress(ProgressBar):
         """Called by Lightning where the bar is to show."""
         self._enabled = True
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the display."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the display: data and environments, which come next, may take seconds."""
         if not self._enabled:
             return
+        console = Console()
+        if not console.is_terminal:  # there the bars appear when all is over
+            console.print(f"{_name(pl_module)}: training starts")
         self._progress = Progress(
             TextColumn("{task.description:<30}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[loss]}"),
-            console=Console(),
+            console=console,
             refresh_per_second=_REFRESH_PER_SECOND,
         )
         self._progress.start()
-        name = type(pl_module).__name__.lower()
-        self._whole = _Whole(name, int(trainer.num_training_batches))
+        self._task = self._progress.add_task("preparation", total=None)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows what is trained, or its first phase."""
+        if self._progress is None:
+            return
+        self._progress.remove_task(self._task)
+        self._whole = _Whole(_name(pl_module), int(trainer.num_training_batches))
         self._show(self._phase_of(trainer, pl_module))
 
     def on_train_batch_end(
@@ -103,6 +111,10 @@ class PhaseProgress(ProgressBar):
                 self._progress.stop_task(self._task)
             self._phase = phase
             if phase is not None:
-                self._task = self._progress.add_task(phase.name, total=phase.num_steps, loss="")
+                self._task = self._progress.add_task(phase.name, total=phase.num_steps)
         if phase is not None:
             self._progress.update(self._task, completed=min(phase.taken, phase.num_steps))
+
+
+def _name(module: LightningModule) -> str:
+    return type(module).__name__.lower()

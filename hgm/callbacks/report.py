@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -10,13 +12,45 @@ from rich.table import Table
 
 from hgm.callbacks.base import Report
 from hgm.callbacks.figures import discovery_figures
+from hgm.callbacks.search import SearchLog
 from hgm.evaluation.truth import truth_metrics
 
 _STYLES = {"found": "bold green", "partial": "bold yellow", "none": "bold red"}
 
 
 class DiscoveryReport(Report):
-    """Writes what :class:`~hgm.modules.Discovery` found, once, on the first process."""
+    """Writes what :class:`~hgm.modules.Discovery` finds, on the first process.
+
+    Loggers see the search step by step, the run folder gets the result.
+
+    Args:
+        run_dir: The run folder.
+        started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
+        settings: The configuration as plain data, which loggers show beside the metrics.
+        seed: Seed of what a report draws itself.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        started: float | None = None,
+        settings: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(run_dir, started, settings, seed)
+        self._search = SearchLog()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Shows where the search is."""
+        if trainer.is_global_zero:
+            self._search.follow(trainer, pl_module, batch)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows where the last phase ended."""
+        if trainer.is_global_zero:
+            self._search.finish(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a checkpoint: Lightning's own would not, as no optimiser has stepped."""
@@ -26,14 +60,23 @@ class DiscoveryReport(Report):
         """Writes files and figures, and prints the table."""
         if not trainer.is_global_zero:
             return
-        data, geometry = trainer.datamodule, pl_module.geometry  # type: ignore[attr-defined]
+        geometry = pl_module.geometry
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        family: Any = getattr(data, "family", None)
+        tasks: Any = getattr(data, "tasks", None)
         geometry.save(self.run_dir / "geometry.pt")
-        metrics = {**pl_module.metrics, **truth_metrics(geometry, data.family, data.tasks)}
+        metrics = {**pl_module.metrics, **truth_metrics(geometry, family, tasks)}
         start = time.perf_counter()
-        self._draw(trainer, discovery_figures(pl_module, data, metrics), pl_module.num_steps)
+        known = family is not None and tasks is not None
+        truth = family.truth(tasks.double()) if known else None
+        loader: Any = data.train_dataloader() if data is not None else trainer.test_dataloaders
+        elements = None if truth is None else truth.elements
+        figures = discovery_figures(pl_module, next(iter(loader)), metrics, elements)
+        self._draw(trainer, figures, pl_module.num_steps)
         seconds = {**pl_module.seconds, "figures": time.perf_counter() - start}
         metrics["phase_seconds"] = {name: round(value, 3) for name, value in seconds.items()}
-        self._publish(trainer, metrics, lambda metrics: summary(geometry, metrics))
+        show = partial(summary, geometry)
+        self._publish(trainer, metrics, show, pl_module.num_steps)
 
 
 def summary(geometry: Any, metrics: dict[str, Any]) -> Table:

@@ -46,8 +46,8 @@ class TaskFamily(ABC):
     """Tasks that share their dynamics and differ in the reward.
 
     A subclass writes :attr:`dim_state`, :attr:`dim_action`, :meth:`sample_tasks` and
-    :meth:`make_env`; :meth:`goal_policy` and :meth:`truth` are optional. Call
-    :func:`hgm.testing.check_family` on an instance in your own tests.
+    :meth:`make_env`; :meth:`goal_policy`, :meth:`optimal_policy`, :meth:`truth` and :meth:`goals`
+    are optional. Call :func:`hgm.testing.check_family` on an instance in your own tests.
 
     Attributes:
         num_train_tasks: Number ``N`` of training tasks, set by the subclass's constructor.
@@ -128,6 +128,10 @@ class TaskFamily(ABC):
 
     def truth(self, tasks: Tensor) -> Truth | None:
         """The hereditary group where it is known, for evaluation only; None otherwise."""
+        return None
+
+    def goals(self, tasks: Tensor) -> Tensor | None:
+        """States that the tasks ``(N, k)`` want, ``(N, n)``, for pictures; None without goals."""
         return None
 
     @final

@@ -143,11 +143,15 @@ class Scattered(TaskFamily):
             device=device,
         )
 
+    def goals(self, tasks: Tensor) -> Tensor:
+        """Points of large reward of tasks ``(..., 7)``, shape ``(..., 2)``."""
+        return tasks[..., -2:]
+
     def goal_policy(self, tasks: Tensor) -> TensorDictModuleBase:
         """Straight to the point of large reward."""
 
         def act(observation: Tensor, task: Tensor) -> Tensor:
-            best = tasks[:, -2:].to(observation)[task.squeeze(-1)]
+            best = self.goals(tasks).to(observation)[task.squeeze(-1)]
             return bound_disc(best - observation, self.max_action)
 
         return TensorDictModule(act, in_keys=["observation", "task"], out_keys=["action"])
