@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import glob
-import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 from rich.console import Console
 from rich.table import Table
+
+from hgm.files import read_json
 
 if TYPE_CHECKING:
     import pandas
@@ -157,15 +158,19 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     config, file = folder / "config.yaml", folder / "metrics.json"
     if not config.is_file():
         raise ValueError("it has no config.yaml.")
-    settings = _parsed(config, yaml.safe_load)
+    settings = _mapping(config, _read_yaml)
     if "seed" not in settings:
         raise ValueError("its config.yaml is not that of a run: it has no `seed`.")
-    return settings, _parsed(file, json.loads) if file.is_file() else None
+    return settings, _mapping(file, read_json) if file.is_file() else None
 
 
-def _parsed(file: Path, parse: Any) -> dict[str, Any]:
+def _read_yaml(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _mapping(file: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
     try:
-        content = parse(file.read_text(encoding="utf-8"))
+        content = read(file)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"its {file.name} cannot be read: {reason}") from None
@@ -249,7 +254,7 @@ def _figure(
 def _curves(folder: Path) -> list[list[dict[str, Any]]]:
     """The learning curve of a run, or those of all seeds of an experiment."""
     files = [folder / "scores.json", *sorted(folder.glob("seed_*/*/scores.json"))]
-    found = [_parsed(file, json.loads).get("curve") for file in files if file.is_file()]
+    found = [_mapping(file, read_json).get("curve") for file in files if file.is_file()]
     return [curve for curve in found if curve and all("frames" in point for point in curve)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hgm.callbacks.loggers import tensorboard
 from hgm.callbacks.meta_test import regret_table
 from hgm.callbacks.numbers import histograms_of, numbers_of, texts_of
 from hgm.evaluation import regret_metrics
-from hgm.files import write_json
+from hgm.files import read_json, write_json
 
 
 def report_experiment(
@@ -87,14 +86,14 @@ def report_experiment(
 
 def _scores(folder: Path) -> dict[str, Any]:
     path = folder / "scores.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _named(folder: Path, stages: Sequence[str]) -> dict[str, Any]:
     """Metrics of the stages of a seed, the first one's under their own names."""
     found: dict[str, Any] = {}
     for number, stage in enumerate(stages):
-        metrics = json.loads((folder / stage / "metrics.json").read_text())
+        metrics = read_json(folder / stage / "metrics.json")
         found |= {key if number == 0 else f"{stage}_{key}": metrics[key] for key in metrics}
     return found
 
