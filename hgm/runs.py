@@ -120,7 +120,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def scale_regret(axes: Axes) -> None:
     """Makes regret logarithmic, and linear below 0.01, where it may be negative."""
-    axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, subs=[2, 5])
+    axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, linscale=0.4, subs=[2, 5])
     axes.yaxis.set_major_locator(
         SymmetricalLogLocator(base=10, linthresh=_LINEAR_BELOW, subs=[1, 2, 5])
     )
