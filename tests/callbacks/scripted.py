@@ -1,0 +1,106 @@
+"""A discovery that follows a script: what reports read of one, without the search."""
+
+from typing import Any, NamedTuple
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from torch import Tensor
+
+from hgm.geometry import Geometry
+
+TURN = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]).double()
+ANGLES = torch.tensor([[0.0], [0.5], [-1.0], [2.0]]).double()
+PHASES = [
+    "reward differentials",
+    "left actions, jointly",
+    "left actions, jointly",
+    "algebra of 1 direction(s)",
+    "pooled refinement",
+]
+
+
+class Snapshot(NamedTuple):
+    phase: str
+    generators: Tensor
+    coords: Tensor
+    spectrum: Tensor
+    loss: float
+
+
+class Jet(NamedTuple):
+    value: Tensor
+    value_variance: Tensor
+
+
+class Bowls:
+    """Rewards of goals on a circle, known inside of a disc."""
+
+    def jet(self, points, tasks):
+        goals = torch.stack((ANGLES[tasks].cos(), ANGLES[tasks].sin()), -1)
+        value = -(points - goals).norm(dim=-1)
+        far = (points.norm(dim=-1) > 1.5).double()
+        return Jet(value, 1e-8 + far)
+
+
+def snapshot(phase: str, step: int) -> Snapshot:
+    spectrum = torch.tensor([2.0, 0.5 / step, 0.1 / step]).double()
+    if phase == "left actions, jointly":  # in the basis of all of gl(2)
+        basis = torch.eye(4).double().view(4, 2, 2)
+        elements = ANGLES[:, :, None] * TURN
+        return Snapshot(phase, basis, elements.flatten(1), spectrum, 1.0 / step)
+    return Snapshot(phase, TURN, ANGLES, spectrum, 1.0 / step)
+
+
+class Scripted(LightningModule):
+    def __init__(self, metrics: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.placeholder = torch.nn.Parameter(torch.zeros(()))
+        self.estimator = Bowls()
+        self.candidate = self.geometry = Geometry(TURN, TURN, ANGLES, 2, "found", "so(2)")
+        self.seconds = {"left actions, jointly": 0.25}
+        self.num_steps, self.snapshot = 0, None
+        self.metrics = {
+            "verdict": "found",
+            "reasons": ["it was written"],
+            "algebra_type": "so(2)",
+            "algebra_dim": 1,
+            "spectral_gap": 40.0,
+            "spectrum": [2.0, 0.05],
+            "closure_residual": 0.0,
+            "holdout_residual": 0.1,
+            "holdout_residual_identity": 1.0,
+            "coverage": 1.0,
+            "dynamics_residual": 0.01,
+            "element_deviation_deg": [0.1, 0.2, 0.3],
+        }
+        self.metrics |= metrics or {}
+
+    def configure_optimizers(self):
+        return None
+
+    def training_step(self, batch, batch_idx):
+        self.num_steps += 1
+        if self.num_steps > 1:
+            self.snapshot = snapshot(PHASES[self.num_steps - 1], self.num_steps)
+        self.trainer.should_stop = self.num_steps == len(PHASES)
+
+    def test_step(self, batch, batch_idx):
+        pass
+
+
+def trainer_for(logger: Any, callbacks: list[Any], **options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=options.pop("max_epochs", -1),
+        logger=logger,
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+        **options,
+    )
