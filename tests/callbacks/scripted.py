@@ -17,6 +17,7 @@ PHASES = [
     "left actions, jointly",
     "algebra of 1 direction(s)",
     "pooled refinement",
+    "action representation",
 ]
 
 
@@ -45,16 +46,17 @@ class Bowls:
 
 def snapshot(phase: str, step: int) -> Snapshot:
     spectrum = torch.tensor([2.0, 0.5 / step, 0.1 / step]).double()
-    if phase == "left actions, jointly":  # in the basis of all of gl(2)
-        basis = torch.eye(4).double().view(4, 2, 2)
-        elements = ANGLES[:, :, None] * TURN
-        return Snapshot(phase, basis, elements.flatten(1), spectrum, 1.0 / step)
-    return Snapshot(phase, TURN, ANGLES, spectrum, 1.0 / step)
+    if phase == "left actions, jointly":  # free elements: more directions than one
+        grow = torch.eye(2).double()[None]
+        coords = torch.cat((ANGLES, 0.1 * ANGLES.flip(0) / step), 1)
+        return Snapshot(phase, torch.cat((TURN, grow)), coords, spectrum, 1.0 / step)
+    return Snapshot(phase, TURN * (1 + 0.1 / step), ANGLES, spectrum, 1.0 / step)
 
 
 class Scripted(LightningModule):
-    def __init__(self, metrics: dict[str, Any] | None = None) -> None:
+    def __init__(self, metrics: dict[str, Any] | None = None, tells: bool = True) -> None:
         super().__init__()
+        self.tells = tells
         self.automatic_optimization = False
         self.placeholder = torch.nn.Parameter(torch.zeros(()))
         self.estimator = Bowls()
@@ -81,10 +83,11 @@ class Scripted(LightningModule):
         return None
 
     def training_step(self, batch, batch_idx):
-        self.num_steps += 1
-        if self.num_steps > 1:
-            self.snapshot = snapshot(PHASES[self.num_steps - 1], self.num_steps)
+        phase, self.num_steps = PHASES[self.num_steps], self.num_steps + 1
+        if phase not in (PHASES[0], PHASES[-1]):  # these move no elements
+            self.snapshot = snapshot(phase, self.num_steps)
         self.trainer.should_stop = self.num_steps == len(PHASES)
+        return {"phase": phase, "loss": torch.tensor(1.0 / self.num_steps)} if self.tells else None
 
     def test_step(self, batch, batch_idx):
         pass

@@ -24,9 +24,9 @@ SETTINGS = {"seed": 3, "data": {"num_transitions": 60}, "env": {"chart": None, "
 FIGURES = {"vector_field", "left_actions", "generators", "spectrum"}
 
 
-def run(folder, logger, metrics=None):
+def run(folder, logger, metrics=None, tells=True):
     data = Transitions(Navigation(), num_transitions=60, seed=0)
-    module = Scripted(metrics)
+    module = Scripted(metrics, tells)
     report = DiscoveryReport(folder, settings=SETTINGS, seed=0)
     trainer = trainer_for(logger, [report], default_root_dir=folder)
     with warnings.catch_warnings():
@@ -49,11 +49,19 @@ def events(folder):
 
 
 def test_losses_of_phases_have_tags_that_runs_share(events):
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
-    # The first step has left no snapshot.
-    assert set(tags) == {"train/loss/alignment", "train/loss/span", "train/loss/pooling"}
-    assert points(events, "train/loss/alignment") == [(2, 0.5), (3, pytest.approx(1 / 3))]
-    assert points(events, "train/loss/span") == [(4, 0.25)]
+    tags = ("differentials", "alignment", "alignment", "span", "pooling", "actions")
+    expected = {}
+    for step, tag in enumerate(tags, 1):
+        expected.setdefault(f"train/loss/{tag}", []).append((step, pytest.approx(1 / step)))
+    found = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
+    assert {tag: points(events, tag) for tag in found} == expected
+
+
+def test_losses_are_those_of_snapshots_where_steps_return_nothing(tmp_path):
+    run(tmp_path, tensorboard(tmp_path), tells=False)
+    events = read_events(tmp_path)
+    found = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
+    assert set(found) == {f"train/loss/{tag}" for tag in ("alignment", "span", "pooling")}
     assert points(events, "train/loss/pooling") == [(5, pytest.approx(0.2))]
 
 
@@ -64,31 +72,32 @@ def test_no_tag_has_a_comma_or_a_space(events):
     assert not [tag for tag in tags if set(tag) & set(" ,()")]
 
 
-def test_generators_go_on_over_the_steps_whatever_the_basis_of_a_phase(events):
+def test_generators_are_curves_over_the_steps_that_move_elements(events):
     for (row, col), value in {(1, 1): 0.0, (1, 2): -1.0, (2, 1): 1.0, (2, 2): 0.0}.items():
-        found = dict(points(events, f"search/generator_1/row_{row}_col_{col}"))
-        scale = {2: 2**-0.5, 3: 2**-0.5, 4: 1.0, 5: 1.0}  # the basis of gl(2) is shorter
-        assert set(found) == set(scale)
-        for step, entry in found.items():
-            assert entry == pytest.approx(value * scale[step], abs=1e-6)
+        found = points(events, f"search/generator_1/row_{row}_col_{col}")
+        factors = ((2, 1.0), (3, 1.0), (4, 1.025), (5, 1.02))
+        assert found == [(step, pytest.approx(value * factor)) for step, factor in factors]
+    assert points(events, "search/generator_2/row_1_col_1") == [(2, 1.0), (3, 1.0)]
 
 
-def test_coordinates_go_on_over_the_steps(events):
+def test_coordinates_are_curves(events):
     for task in (1, 2, 3):
-        found = dict(points(events, f"search/coords/task_{task}_direction_1"))
         angle = float(ANGLES[task, 0])
-        assert found[4] == found[5] == pytest.approx(angle)
-        assert found[2] == found[3] == pytest.approx(angle * 2**0.5)
+        found = points(events, f"search/coords/task_{task}_direction_1")
+        assert found == [(step, pytest.approx(angle)) for step in (2, 3, 4, 5)]
+        other = 0.1 * float(ANGLES[3 - task, 0])
+        found = points(events, f"search/coords/task_{task}_direction_2")
+        assert found == [(step, pytest.approx(other / step)) for step in (2, 3)]
+    assert "search/coords/task_0_direction_1" not in events.Tags()["scalars"]
 
 
 def test_spectrum_and_gap_are_curves(events):
-    assert points(events, "search/spectrum/1") == [(step, 2.0) for step in (2, 3, 4, 5)]
-    second = points(events, "search/spectrum/2")
-    assert second == [(step, pytest.approx(0.5 / step)) for step in (2, 3, 4, 5)]
-    # Four directions and three singular values leave the largest ratio, one direction the first.
-    gap = points(events, "search/gap")
-    assert gap[0] == (2, pytest.approx(max(2 / 0.25, 5.0)))
-    assert gap[-1] == (5, pytest.approx(20.0))
+    steps = (2, 3, 4, 5)
+    assert points(events, "search/spectrum/1") == [(step, 2.0) for step in steps]
+    expected = [(step, pytest.approx(0.5 / step)) for step in steps]
+    assert points(events, "search/spectrum/2") == expected
+    expected = [(step, pytest.approx(max(4.0 * step, 5.0))) for step in steps]
+    assert points(events, "search/gap") == expected
 
 
 def test_every_phase_ends_with_a_picture_of_its_field(events):
@@ -110,17 +119,17 @@ def test_histograms_hold_coordinates_and_rewards(events):
 
 
 def test_verdict_reasons_and_algebra_are_texts(events):
-    assert text(events, "test/verdict") == (5, "found")
-    assert text(events, "test/reasons") == (5, "* it was written")
-    assert text(events, "test/algebra_type") == (5, "so(2)")
+    assert text(events, "test/verdict") == (6, "found")
+    assert text(events, "test/reasons") == (6, "* it was written")
+    assert text(events, "test/algebra_type") == (6, "so(2)")
 
 
 def test_metrics_are_logged_once_where_training_ended(events):
     metrics = [tag for tag in events.Tags()["scalars"] if tag.startswith("test/")]
     assert {"test/spectral_gap", "test/span_cosine", "test/wall_seconds"} <= set(metrics)
     for tag in metrics:
-        assert [step for step, _ in points(events, tag)] == [5], tag
-    assert points(events, "test/phase_seconds/alignment") == [(5, 0.25)]
+        assert [step for step, _ in points(events, tag)] == [6], tag
+    assert points(events, "test/phase_seconds/alignment") == [(6, 0.25)]
 
 
 def test_hyperparameters_come_with_metrics(events):
@@ -142,7 +151,7 @@ def test_figures_are_files_and_pictures(folder, events):
     for name in FIGURES:
         with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 300
-        assert events.Images(name)[0].step == 5
+        assert events.Images(name)[0].step == 6
 
 
 def test_csv_holds_all_scalars_of_the_event_files(events, tmp_path):
