@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
 _CURVES = ("regret_mean", "return")
-_HEADLINES = ("regret_mean", "return", "holdout_residual", "span_cosine")
+_HEADLINES = ("regret_mean", "return", "holdout_residual", "element_error_deg_max")
 _LINEAR_BELOW = 0.01
 
 
@@ -120,7 +120,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def scale_regret(axes: Axes) -> None:
     """Makes regret logarithmic, and linear below 0.01, where it may be negative."""
-    axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, subs=[2, 5])
+    axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, linscale=0.4, subs=[2, 5])
     axes.yaxis.set_major_locator(
         SymmetricalLogLocator(base=10, linthresh=_LINEAR_BELOW, subs=[1, 2, 5])
     )
@@ -243,6 +243,7 @@ def _figure(
             axes.set_xlabel("environment steps of training")
         else:
             axes.set(xlabel="run", xticks=range(len(names)), xticklabels=range(1, len(names) + 1))
+            axes.margins(0.2)
         if key == "regret_mean":
             scale_regret(axes)
     if keys:

@@ -56,10 +56,7 @@ def report_experiment(
     if tested:
         metrics |= regret_metrics(scores)
         metrics["adapts"] = all(one["adapts"] for one in scores)
-        each = [
-            one | regret_metrics([own]) | {"adapts": own["adapts"]}
-            for one, own in zip(each, scores, strict=True)
-        ]
+        each = [one | _of_one(own) for one, own in zip(each, scores, strict=True)]
     metrics["num_seeds"] = len(seeds)
     metrics["wall_seconds"] = round(seconds, 1)
     figures = {"regret": pixels_of(regret_figure(scores))} if tested else {}
@@ -96,6 +93,12 @@ def _named(folder: Path, stages: Sequence[str]) -> dict[str, Any]:
         metrics = read_json(folder / stage / "metrics.json")
         found |= {key if number == 0 else f"{stage}_{key}": metrics[key] for key in metrics}
     return found
+
+
+def _of_one(scores: dict[str, Any]) -> dict[str, Any]:
+    """Metrics of the meta-test of one seed, but for those that say how many there are."""
+    metrics = regret_metrics([scores]) | {"adapts": scores["adapts"]}
+    return {key: metrics[key] for key in metrics if key not in ("num_seeds", "intervals_over")}
 
 
 def _side_by_side(seeds: Sequence[int], each: Sequence[dict[str, Any]]) -> str:

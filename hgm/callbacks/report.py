@@ -45,7 +45,7 @@ class DiscoveryReport(Report):
     ) -> None:
         """Shows where the search is."""
         if trainer.is_global_zero:
-            self._search.follow(trainer, pl_module, batch)
+            self._search.follow(trainer, pl_module, outputs, batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows where the last phase ended."""

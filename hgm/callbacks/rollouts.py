@@ -93,7 +93,8 @@ def rollouts_gif(episodes: Episodes) -> bytes:
     longest = max(len(path) for path in pixels)
     moments = np.unique(np.linspace(1, longest, min(longest, _FRAMES)).round().astype(int))
     frames = [_frame(still, pixels, moment) for moment in moments]
-    palette = frames[-1].quantize(_COLOURS)
+    both = Image.fromarray(np.concatenate([np.asarray(frames[0]), np.asarray(frames[-1])]))
+    palette = both.quantize(_COLOURS)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     pause = int(1000 * _SECONDS / (len(frames) + _LAST))
     durations = [pause] * (len(frames) - 1) + [pause * (1 + _LAST)]
@@ -126,13 +127,14 @@ def _canvas(episodes: Episodes) -> tuple[Figure, Axes]:
         everything = np.concatenate((everything, goal))
         ring: dict[str, Any] = {"marker": "*", "ms": 14, "mfc": "none", "ls": "", "zorder": 3}
         axes.plot(*goal.T, c=_GOAL, label="goal", **ring)
-    low, high = everything.min(0), everything.max(0)
-    room = 0.06 * max(float((high - low).max()), 1e-6)
-    axes.set_xlim(low[0] - room, high[0] + room)
-    axes.set_ylim(low[1] - room, high[1] + room)
     flat = episodes.paths[0].shape[1] > 1
+    low, high = everything.min(0), everything.max(0)
+    half = 0.56 * (high - low).clip(1e-6)
     if flat:
-        axes.set_aspect("equal", "datalim")
+        half[:] = half.max()
+        axes.set_aspect("equal")
+    (left, right), (bottom, top) = np.stack(((low + high) / 2 - half, (low + high) / 2 + half), -1)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.set_xlabel("state 1" if flat else "step")
     axes.set_ylabel("state 2" if flat else "state")
     return figure, axes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -20,52 +20,65 @@ _TASKS = 8
 _ARROWS = 13
 _FIELDS = 3
 _TINY = 1e-12
+_NEGLIGIBLE = 1e-3
 
 
 class SearchLog:
-    """Logs the ``snapshot`` of a :class:`~hgm.modules.Discovery` at every step of its search.
+    """Logs where a :class:`~hgm.modules.Discovery` is, at every step of its search.
 
     Scalars are ``train/loss/PHASE``, ``search/generator_1/row_1_col_2``,
     ``search/coords/task_1_direction_1``, ``search/spectrum/1`` and ``search/gap``, of the first six
     of a kind and of the first eight tasks after the base one; all coordinates are in the histogram
-    ``search/coordinates``. Every phase ends with a picture ``search/field/PHASE``.
+    ``search/coordinates``. Every phase that moves elements ends with a picture
+    ``search/field/PHASE``.
     """
 
     def __init__(self) -> None:
-        self._extent: tuple[Tensor, list[float]] | None = None
-        self._last: tuple[Any, int] | None = None
+        self._plane: tuple[Tensor, list[float]] | None = None
+        self._last: Any = None
+        self._step = 0
 
-    def follow(self, trainer: Trainer, module: Any, batch: Any) -> None:
-        """After a training step: logs where it led, and draws the phase that it followed."""
-        step, board = module.num_steps, Board(trainer.loggers)
-        if self._extent is None:
+    def follow(self, trainer: Trainer, module: Any, outputs: Any, batch: Any) -> None:
+        """After a training step: logs where it led, and draws the phase that it followed.
+
+        Args:
+            trainer: Whose loggers are told.
+            module: Has ``num_steps`` and ``snapshot``.
+            outputs: What the step returned: the name of its ``phase`` and its ``loss``. Where it
+                returned nothing, the loss is that of the snapshot.
+            batch: Transitions of the step, ``[N, B]``.
+        """
+        step, board, snapshot = module.num_steps, Board(trainer.loggers), module.snapshot
+        if step == 1:
             points = batch["next", "observation"].double().cpu().flatten(0, 1)
-            if points.shape[-1] > 1:
-                self._extent = plane(points, _ARROWS)
+            self._plane = plane(points, _ARROWS) if points.shape[-1] > 1 else None
             board.histograms({"data/rewards": batch["next", "reward"].cpu()}, step)
-        snapshot = module.snapshot
-        if snapshot is None or (self._last is not None and self._last[1] == step):
+        moved = snapshot is not None and snapshot is not self._last
+        if isinstance(outputs, Mapping) and "phase" in outputs:
+            tag = f"train/loss/{tag_of(outputs['phase'])}"
+            board.scalars({tag: float(outputs["loss"])}, step)
+        elif moved:
+            board.scalars({f"train/loss/{tag_of(snapshot.phase)}": float(snapshot.loss)}, step)
+        if not moved:
             return
-        if self._last is not None and self._last[0].phase != snapshot.phase:
+        if self._last is not None and self._last.phase != snapshot.phase:
             self.finish(trainer)
+        self._last, self._step = snapshot, step
         board.scalars(scalars_of(snapshot), step)
         board.histograms({"search/coordinates": snapshot.coords[1:].cpu()}, step)
-        self._last = snapshot, step
 
     def finish(self, trainer: Trainer) -> None:
         """Draws the phase that has ended, at its last step."""
-        if self._last is None or self._extent is None:
+        snapshot = self._last
+        if self._plane is None or snapshot is None or not len(snapshot.generators):
             return
-        (snapshot, step), self._last = self._last, None
-        if len(snapshot.generators):
-            tag = f"search/field/{tag_of(snapshot.phase)}"
-            figure = field_figure(snapshot, *self._extent)
-            Board(trainer.loggers).picture(tag, pixels_of(figure), step)
+        pixels = pixels_of(field_figure(snapshot, *self._plane))
+        Board(trainer.loggers).picture(f"search/field/{tag_of(snapshot.phase)}", pixels, self._step)
 
 
 def scalars_of(snapshot: Any) -> dict[str, float]:
-    """A snapshot's numbers by tag."""
-    found = {f"train/loss/{tag_of(snapshot.phase)}": float(snapshot.loss)}
+    """Generators, coordinates, spectrum and gap of a snapshot, by tag."""
+    found = {}
     for number, matrix in enumerate(snapshot.generators[:_MOST].tolist(), 1):
         for i, row in enumerate(matrix[:_MOST], 1):
             for j, entry in enumerate(row[:_MOST], 1):
@@ -76,45 +89,32 @@ def scalars_of(snapshot: Any) -> dict[str, float]:
     spectrum = snapshot.spectrum.tolist()
     for number, value in enumerate(spectrum[:_MOST], 1):
         found[f"search/spectrum/{number}"] = value
-    gap = gap_of(spectrum, len(snapshot.generators))
+    gap = gap_of(spectrum)
     return found if gap is None else found | {"search/gap": gap}
 
 
-def gap_of(spectrum: list[float], dim: int) -> float | None:
-    """Ratio of the singular values before and after the first `dim`.
-
-    The largest ratio of neighbours while the directions are as many as the singular values, and
-    None where there are no neighbours.
-    """
+def gap_of(spectrum: list[float]) -> float | None:
+    """Largest ratio of neighbouring singular values; None where there are no two of them."""
     least = _TINY * max(spectrum, default=0.0)
     ratios = [a / max(b, least) for a, b in zip(spectrum, spectrum[1:], strict=False) if a > 0]
-    ratios = ratios[dim - 1 : dim] if 0 < dim < len(spectrum) else ratios
     return max(ratios, default=None)
 
 
 def field_figure(snapshot: Any, grid: Tensor, extent: list[float]) -> Figure:
-    """Vector fields of the elements' principal directions, each with its share.
-
-    Principal directions are comparable over phases: those of coordinates in the whole ambient
-    algebra, where every generator is one of its basis, as in the one that is found.
-    """
-    generators, coords = snapshot.generators.double().cpu(), snapshot.coords.double().cpu()
-    _, values, rows = torch.linalg.svd(coords, full_matrices=False)
-    num = max(1, min(_FIELDS, int((values > 1e-3 * values[0].clamp_min(_TINY)).sum())))
-    directions = torch.einsum("rd,dij->rij", rows[:num], generators)
-    figure = Figure(figsize=(3.4 * num, 3.6))
-    figure.subplots_adjust(left=0.6 / (3.4 * num), right=0.98, bottom=0.14, top=0.86, wspace=0.25)
-    for index, (matrix, value) in enumerate(zip(directions, values, strict=False), 1):
-        axes = figure.add_subplot(1, num, index)
-        flow = move(_upright(matrix), grid)
+    """Vector fields of the first generators, but for those that the elements hardly use."""
+    generators = snapshot.generators.double().cpu()
+    sizes = snapshot.coords.double().norm(dim=0).tolist()
+    used = [i for i, size in enumerate(sizes) if size > _NEGLIGIBLE * max(sizes)] or [0]
+    used = used[:_FIELDS]
+    width = 3.4 * len(used)
+    figure = Figure(figsize=(width, 3.6))
+    figure.subplots_adjust(left=0.6 / width, right=0.98, bottom=0.14, top=0.84, wspace=0.25)
+    for place, index in enumerate(used, 1):
+        axes = figure.add_subplot(1, len(used), place)
+        flow = move(generators[index], grid)
         axes.quiver(*grid[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.005)
-        axes.set_title(f"principal direction {index}, singular value {value:.3g}", fontsize=8)
+        axes.set_title(f"generator {index + 1}, coordinates {sizes[index]:.3g}", fontsize=8)
         finish(axes, extent)
     loss = f", loss {snapshot.loss:.3g}" if math.isfinite(snapshot.loss) else ""
     figure.suptitle(f"{snapshot.phase}{loss}", fontsize=10)
     return figure
-
-
-def _upright(matrix: Tensor) -> Tensor:
-    """Of a direction and its opposite, the one that turns counter-clockwise."""
-    return matrix if float(matrix.tril(-1).sum()) >= 0 else -matrix

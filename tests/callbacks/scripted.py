@@ -1,0 +1,109 @@
+"""A discovery that follows a script: what reports read of one, without the search."""
+
+from typing import Any, NamedTuple
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from torch import Tensor
+
+from hgm.geometry import Geometry
+
+TURN = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]).double()
+ANGLES = torch.tensor([[0.0], [0.5], [-1.0], [2.0]]).double()
+PHASES = [
+    "reward differentials",
+    "left actions, jointly",
+    "left actions, jointly",
+    "algebra of 1 direction(s)",
+    "pooled refinement",
+    "action representation",
+]
+
+
+class Snapshot(NamedTuple):
+    phase: str
+    generators: Tensor
+    coords: Tensor
+    spectrum: Tensor
+    loss: float
+
+
+class Jet(NamedTuple):
+    value: Tensor
+    value_variance: Tensor
+
+
+class Bowls:
+    """Rewards of goals on a circle, known inside of a disc."""
+
+    def jet(self, points, tasks):
+        goals = torch.stack((ANGLES[tasks].cos(), ANGLES[tasks].sin()), -1)
+        value = -(points - goals).norm(dim=-1)
+        far = (points.norm(dim=-1) > 1.5).double()
+        return Jet(value, 1e-8 + far)
+
+
+def snapshot(phase: str, step: int) -> Snapshot:
+    spectrum = torch.tensor([2.0, 0.5 / step, 0.1 / step]).double()
+    if phase == "left actions, jointly":  # free elements: more directions than one
+        grow = torch.eye(2).double()[None]
+        coords = torch.cat((ANGLES, 0.1 * ANGLES.flip(0) / step), 1)
+        return Snapshot(phase, torch.cat((TURN, grow)), coords, spectrum, 1.0 / step)
+    return Snapshot(phase, TURN * (1 + 0.1 / step), ANGLES, spectrum, 1.0 / step)
+
+
+class Scripted(LightningModule):
+    def __init__(self, metrics: dict[str, Any] | None = None, tells: bool = True) -> None:
+        super().__init__()
+        self.tells = tells
+        self.automatic_optimization = False
+        self.placeholder = torch.nn.Parameter(torch.zeros(()))
+        self.estimator = Bowls()
+        self.candidate = self.geometry = Geometry(TURN, TURN, ANGLES, 2, "found", "so(2)")
+        self.seconds = {"left actions, jointly": 0.25}
+        self.num_steps, self.snapshot = 0, None
+        self.metrics = {
+            "verdict": "found",
+            "reasons": ["it was written"],
+            "algebra_type": "so(2)",
+            "algebra_dim": 1,
+            "spectral_gap": 40.0,
+            "spectrum": [2.0, 0.05],
+            "closure_residual": 0.0,
+            "holdout_residual": 0.1,
+            "holdout_residual_identity": 1.0,
+            "coverage": 1.0,
+            "dynamics_residual": 0.01,
+            "element_deviation_deg": [0.1, 0.2, 0.3],
+        }
+        self.metrics |= metrics or {}
+
+    def configure_optimizers(self):
+        return None
+
+    def training_step(self, batch, batch_idx):
+        phase, self.num_steps = PHASES[self.num_steps], self.num_steps + 1
+        if phase not in (PHASES[0], PHASES[-1]):  # these move no elements
+            self.snapshot = snapshot(phase, self.num_steps)
+        self.trainer.should_stop = self.num_steps == len(PHASES)
+        return {"phase": phase, "loss": torch.tensor(1.0 / self.num_steps)} if self.tells else None
+
+    def test_step(self, batch, batch_idx):
+        pass
+
+
+def trainer_for(logger: Any, callbacks: list[Any], **options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=options.pop("max_epochs", -1),
+        logger=logger,
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+        **options,
+    )

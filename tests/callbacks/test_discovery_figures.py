@@ -1,0 +1,113 @@
+"""Figures of discoveries: of few and of many tasks, of states that are no plane, in time."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scripted import TURN, Bowls, Jet
+from tensordict import TensorDict
+
+from hgm.callbacks.board import pixels_of
+from hgm.callbacks.figures import discovery_figures
+from hgm.callbacks.planes import common_scale, move
+from hgm.geometry import Geometry
+
+METRICS = {"verdict": "found", "spectrum": [2.0, 0.1], "spectral_gap": 20.0, "algebra_dim": 1}
+
+
+class ManyBowls(Bowls):
+    def jet(self, points, tasks):
+        angles = 0.1 * tasks.double()[:, None]
+        goals = torch.stack((angles.cos(), angles.sin()), -1)
+        return Jet(-(points - goals).norm(dim=-1), torch.full(points.shape[:-1], 1e-8))
+
+
+def discovery(num_tasks, generators=TURN, dim_state=2, estimator=None):
+    coords = 0.1 * torch.arange(num_tasks).double()[:, None].expand(-1, len(generators))
+    geometry = Geometry(generators, generators, coords, dim_state, "found", "so(2)")
+    return SimpleNamespace(
+        candidate=geometry, geometry=geometry, estimator=estimator or ManyBowls()
+    )
+
+
+def batch(num_tasks, dim_state=2, num=200):
+    points = torch.randn(num_tasks, num, dim_state, generator=torch.Generator().manual_seed(0))
+    rewards = -points.norm(dim=-1, keepdim=True)
+    return TensorDict({"next": {"observation": points, "reward": rewards}}, [num_tasks, num])
+
+
+@pytest.mark.parametrize("num_tasks", [2, 4, 64])
+def test_few_and_many_tasks_are_drawn_in_little_time(num_tasks):
+    start = time.process_time()
+    figures = discovery_figures(discovery(num_tasks), batch(num_tasks), METRICS, None)
+    for figure in figures.values():
+        pixels_of(figure)
+    assert time.process_time() - start < 3.0
+    panels = [axes for axes in figures["left_actions"].axes if axes.get_xlim() != (0, 1)]
+    titles = [axes.get_title() for axes in panels if axes.get_title()]
+    assert len(titles) == min(num_tasks, 9)
+    assert titles[0] == "base task"
+    assert titles[-1] == f"task {num_tasks - 1}"
+    if num_tasks == 64:
+        assert figures["left_actions"].get_suptitle() == "9 of 64 tasks"
+
+
+def test_every_axis_is_named_and_level_sets_have_a_colour_bar():
+    figures = discovery_figures(discovery(4), batch(4), METRICS, TURN.expand(4, 2, 2))
+    for name, figure in figures.items():
+        pixels_of(figure)
+        named = [bool(axes.get_ylabel() or axes.get_xlabel()) for axes in figure.axes]
+        # The panels of left actions share the labels of the outer ones.
+        assert named.count(False) == (name == "left_actions"), name
+    for name in ("vector_field", "left_actions"):
+        labels = [axes.get_ylabel() for axes in figures[name].axes]
+        assert "modelled reward (standard deviations)" in labels
+    (legend,) = figures["left_actions"].legends
+    texts = [entry.get_text() for entry in legend.get_texts()]
+    assert texts == ["best seen", "carried from base", "by the true element"]
+
+
+def test_legends_are_off_the_data():
+    figure = discovery_figures(discovery(4), batch(4), METRICS, None)["left_actions"]
+    pixels_of(figure)
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    assert not any(box.overlaps(panel) for panel in panels)
+
+
+def test_states_of_one_component_have_no_plane():
+    growth = torch.ones(1, 1, 1).double()
+    figures = discovery_figures(discovery(3, growth, 1), batch(3, 1), METRICS, None)
+    assert set(figures) == {"generators", "spectrum"}
+
+
+def test_homogeneous_generators_are_drawn():
+    shift = torch.zeros(1, 3, 3).double()
+    shift[0, 0, 2] = 1.0
+    figures = discovery_figures(discovery(3, shift), batch(3), METRICS, None)
+    assert set(figures) == {"generators", "spectrum", "vector_field", "left_actions"}
+    assert torch.equal(move(shift[0], torch.zeros(5, 2).double())[:, 0], torch.ones(5).double())
+
+
+@pytest.mark.parametrize("dim", [0, 8])
+def test_no_generator_and_many_generators_are_drawn(dim):
+    generators = torch.randn(dim, 2, 2, generator=torch.Generator().manual_seed(1)).double()
+    figures = discovery_figures(discovery(3, generators), batch(3), METRICS, None)
+    for figure in figures.values():
+        assert pixels_of(figure).std() > 0
+    assert ("2 more are not shown" in figures["generators"].get_suptitle()) == (dim == 8)
+
+
+def test_rewards_that_nothing_is_known_of_leave_no_level_set():
+    class Unknown(Bowls):
+        def jet(self, points, tasks):
+            return Jet(points.sum(-1), torch.full(points.shape[:-1], 1e6))
+
+    module = discovery(3, estimator=Unknown())
+    figures = discovery_figures(module, batch(3), METRICS, None)
+    assert pixels_of(figures["vector_field"]).std() > 0
+    scale = common_scale(np.full((2, 2), np.nan))
+    assert (scale.vmin, scale.vmax) == (0.0, 1.0)

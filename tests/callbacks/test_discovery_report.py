@@ -1,0 +1,185 @@
+"""What a discovery leaves in loggers and folder, read back; the search itself is scripted."""
+
+import csv
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from events import points, read_events, text
+from scripted import ANGLES, Scripted, trainer_for
+
+from hgm.callbacks import DiscoveryReport
+from hgm.callbacks.loggers import csv as csv_logger
+from hgm.callbacks.loggers import tensorboard
+from hgm.datamodules import Transitions
+from hgm.envs import Navigation
+
+SETTINGS = {"seed": 3, "data": {"num_transitions": 60}, "env": {"chart": None, "scale": [1, 2]}}
+FIGURES = {"vector_field", "left_actions", "generators", "spectrum"}
+
+
+def run(folder, logger, metrics=None, tells=True):
+    data = Transitions(Navigation(), num_transitions=60, seed=0)
+    module = Scripted(metrics, tells)
+    report = DiscoveryReport(folder, settings=SETTINGS, seed=0)
+    trainer = trainer_for(logger, [report], default_root_dir=folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own, about loops and workers
+        trainer.fit(module, datamodule=data)
+        trainer.test(module, datamodule=data, verbose=False)
+    return report
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("discovery")
+    run(path, tensorboard(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def events(folder):
+    return read_events(folder)
+
+
+def test_losses_of_phases_have_tags_that_runs_share(events):
+    tags = ("differentials", "alignment", "alignment", "span", "pooling", "actions")
+    expected = {}
+    for step, tag in enumerate(tags, 1):
+        expected.setdefault(f"train/loss/{tag}", []).append((step, pytest.approx(1 / step)))
+    found = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
+    assert {tag: points(events, tag) for tag in found} == expected
+
+
+def test_losses_are_those_of_snapshots_where_steps_return_nothing(tmp_path):
+    run(tmp_path, tensorboard(tmp_path), tells=False)
+    events = read_events(tmp_path)
+    found = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
+    assert set(found) == {f"train/loss/{tag}" for tag in ("alignment", "span", "pooling")}
+    assert points(events, "train/loss/pooling") == [(5, pytest.approx(0.2))]
+
+
+def test_no_tag_has_a_comma_or_a_space(events):
+    kinds = ("scalars", "images", "histograms", "tensors")
+    tags = [tag for kind in kinds for tag in events.Tags()[kind]]
+    assert len(tags) > 30
+    assert not [tag for tag in tags if set(tag) & set(" ,()")]
+
+
+def test_generators_are_curves_over_the_steps_that_move_elements(events):
+    for (row, col), value in {(1, 1): 0.0, (1, 2): -1.0, (2, 1): 1.0, (2, 2): 0.0}.items():
+        found = points(events, f"search/generator_1/row_{row}_col_{col}")
+        factors = ((2, 1.0), (3, 1.0), (4, 1.025), (5, 1.02))
+        assert found == [(step, pytest.approx(value * factor)) for step, factor in factors]
+    assert points(events, "search/generator_2/row_1_col_1") == [(2, 1.0), (3, 1.0)]
+
+
+def test_coordinates_are_curves(events):
+    for task in (1, 2, 3):
+        angle = float(ANGLES[task, 0])
+        found = points(events, f"search/coords/task_{task}_direction_1")
+        assert found == [(step, pytest.approx(angle)) for step in (2, 3, 4, 5)]
+        other = 0.1 * float(ANGLES[3 - task, 0])
+        found = points(events, f"search/coords/task_{task}_direction_2")
+        assert found == [(step, pytest.approx(other / step)) for step in (2, 3)]
+    assert "search/coords/task_0_direction_1" not in events.Tags()["scalars"]
+
+
+def test_spectrum_and_gap_are_curves(events):
+    steps = (2, 3, 4, 5)
+    assert points(events, "search/spectrum/1") == [(step, 2.0) for step in steps]
+    expected = [(step, pytest.approx(0.5 / step)) for step in steps]
+    assert points(events, "search/spectrum/2") == expected
+    expected = [(step, pytest.approx(max(4.0 * step, 5.0))) for step in steps]
+    assert points(events, "search/gap") == expected
+
+
+def test_every_phase_ends_with_a_picture_of_its_field(events):
+    found = {tag for tag in events.Tags()["images"] if tag.startswith("search/field/")}
+    assert found == {f"search/field/{tag}" for tag in ("alignment", "span", "pooling")}
+    steps = {"alignment": 3, "span": 4, "pooling": 5}
+    for tag, step in steps.items():
+        (image,) = events.Images(f"search/field/{tag}")
+        assert (image.step, image.width > 200, image.height > 200) == (step, True, True)
+
+
+def test_histograms_hold_coordinates_and_rewards(events):
+    found = events.Histograms("search/coordinates")
+    assert [event.step for event in found] == [2, 3, 4, 5]
+    assert found[-1].histogram_value.num == 3
+    assert found[-1].histogram_value.max == pytest.approx(2.0)
+    assert events.Histograms("data/rewards")[0].histogram_value.num == 4 * 54
+    assert events.Histograms("test/element_deviation_deg")[0].histogram_value.num == 3
+
+
+def test_verdict_reasons_and_algebra_are_texts(events):
+    assert text(events, "test/verdict") == (6, "found")
+    assert text(events, "test/reasons") == (6, "* it was written")
+    assert text(events, "test/algebra_type") == (6, "so(2)")
+
+
+def test_metrics_are_logged_once_where_training_ended(events):
+    metrics = [tag for tag in events.Tags()["scalars"] if tag.startswith("test/")]
+    assert {"test/spectral_gap", "test/span_cosine", "test/wall_seconds"} <= set(metrics)
+    for tag in metrics:
+        assert [step for step, _ in points(events, tag)] == [6], tag
+    assert points(events, "test/phase_seconds/alignment") == [(6, 0.25)]
+
+
+def test_hyperparameters_come_with_metrics(events):
+    plugin = events.PluginTagToContent("hparams")
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    start = HParamsPluginData.FromString(plugin["_hparams_/session_start_info"])
+    found = dict(start.session_start_info.hparams)
+    assert found["data.num_transitions"].number_value == 60
+    assert found["env.chart"].string_value == "null"
+    assert found["env.scale"].string_value == "[1, 2]"
+    experiment = HParamsPluginData.FromString(plugin["_hparams_/experiment"]).experiment
+    assert "test/spectral_gap" in {info.name.tag for info in experiment.metric_infos}
+
+
+def test_figures_are_files_and_pictures(folder, events):
+    assert {path.stem for path in folder.glob("*.png")} == FIGURES
+    assert set(events.Tags()["images"]) >= FIGURES
+    for name in FIGURES:
+        with Image.open(folder / f"{name}.png") as image:
+            assert min(image.size) > 300
+        assert events.Images(name)[0].step == 6
+
+
+def test_csv_holds_all_scalars_of_the_event_files(events, tmp_path):
+    run(tmp_path, csv_logger(tmp_path))
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    for row in rows:
+        for tag, value in row.items():
+            if tag != "step" and value:
+                found.setdefault(tag, []).append((int(row["step"]), float(value)))
+    tags = set(events.Tags()["scalars"]) - {"epoch"}
+    assert tags <= set(found)
+    for tag in tags:
+        if "seconds" not in tag:
+            for one, other in zip(points(events, tag), found[tag], strict=True):
+                assert one == pytest.approx(other, rel=1e-6), tag
+    settings = (tmp_path / "csv" / "version_0" / "hparams.yaml").read_text()
+    assert "data.num_transitions: 60" in settings
+
+
+def test_not_a_number_is_null_in_metrics_and_missing_in_logs(tmp_path):
+    run(tmp_path, tensorboard(tmp_path), {"spectral_gap": None, "coverage": float("nan")})
+    content = (tmp_path / "metrics.json").read_text()
+    assert json.loads(content, parse_constant=pytest.fail)["coverage"] is None
+    assert not {"test/coverage", "test/spectral_gap"} & set(read_events(tmp_path).Tags()["scalars"])
+
+
+def test_no_logger_is_no_matter(tmp_path):
+    run(tmp_path, False)
+    assert json.loads((tmp_path / "metrics.json").read_text())["verdict"] == "found"

@@ -1,0 +1,81 @@
+"""The bar: there from the start of a fit, in a terminal and in a file."""
+
+import warnings
+
+import pytest
+import torch
+from lightning import Callback
+from scripted import Scripted, trainer_for
+
+from hgm.callbacks import PhaseProgress
+
+
+class Watch(Callback):
+    """Notes the tasks of a progress bar when data are asked for, and while training."""
+
+    def __init__(self, bar):
+        self.bar, self.before, self.during = bar, None, []
+
+    def seen(self):
+        progress = self.bar._progress
+        return None if progress is None else [task.description for task in progress.tasks]
+
+    def on_train_batch_end(self, *args):
+        self.during.append(self.seen())
+
+
+def fit(bar, watch):
+    module = Scripted()
+
+    class Loader:
+        def __len__(self):
+            return 1
+
+        def __iter__(self):
+            watch.before = watch.before or watch.seen()
+            yield torch.zeros(1)
+
+    trainer = trainer_for(False, [bar, watch])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, Loader())
+    return module
+
+
+def test_the_bar_is_there_before_the_first_batch(capsys):
+    bar = PhaseProgress()
+    watch = Watch(bar)
+    fit(bar, watch)
+    assert watch.before
+    assert watch.during[-1] == ["scripted"]
+    assert watch.seen() is None
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "scripted: training starts"
+    assert sum("scripted" in line for line in lines) == 2
+
+
+def test_a_bar_that_is_off_says_nothing(capsys):
+    bar = PhaseProgress()
+    bar.disable()
+    watch = Watch(bar)
+    fit(bar, watch)
+    assert watch.during[-1] is None
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_closes_the_bar():
+    bar = PhaseProgress()
+
+    class Fails(Callback):
+        def on_train_batch_end(self, *args):
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fit_failing(bar, Fails())
+    assert bar._progress is None
+
+
+def fit_failing(bar, failing):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer_for(False, [bar, failing]).fit(Scripted(), [torch.zeros(1)])
