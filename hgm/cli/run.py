@@ -188,7 +188,11 @@ def make_trainer(
         "plugins": [AtomicCheckpointIO()],
         "default_root_dir": path,
     }
-    return build(settings["trainer"], "trainer", offers, allow, "a node with `_target_`")
+    trainer = build(settings["trainer"], "trainer", offers, allow, "a node with `_target_`")
+    for key in ("max_epochs", "max_steps"):
+        if getattr(trainer, key, None) == 0:
+            raise ValueError(f"Expected `trainer.{key}` to allow training, got 0.")
+    return trainer
 
 
 class Start(NamedTuple):
