@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from hgm.cli import main
-from hgm.cli.run import settings_from
+from hgm.cli.settings import settings_from
 
 SMALL_EXPERIMENT = [
     "experiment=navigation",

@@ -11,9 +11,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import comparison
+from conftest import run_command
 
 from hgm import restore
-from hgm.cli.run import run_job, settings_from
 from hgm.evaluation import MetaTest, meta_test
 
 BOTH = [
@@ -41,7 +41,9 @@ LEARNED = ("pearl", "ccm", "contrastive_pearl", "oracle")
 
 def run(folder, model, *overrides):
     given = [*(SMALL if model in LEARNED else BOTH), f"model={model}", f"run_dir={folder}"]
-    run_job(settings_from([*given, *overrides]))
+    done = run_command(*given, *overrides)
+    assert done.code == 0, done.errors
+    print(done.output)
     return [json.loads((folder / name).read_text()) for name in ("scores.json", "metrics.json")]
 
 

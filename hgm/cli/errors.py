@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,12 +26,35 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
-def stop(interrupted: Interrupted, folder: Path | None) -> NoReturn:
-    """Ends the program with one line that says how to go on."""
-    there = folder is not None and folder.exists()
-    more = f": to go on, give the same command with run_dir={folder}" if there else ""
-    print(f"{interrupted}{more}", file=sys.stderr)
-    sys.exit(interrupted.exit_code)
+class Ending:
+    """What the last line of an interrupted run names.
+
+    Attributes:
+        folder: The run folder, once it is known.
+    """
+
+    folder: Path | None = None
+
+
+@contextmanager
+def exit_codes() -> Iterator[Ending]:
+    """Ends the program with an exit code and one line, if what runs in this context cannot go on.
+
+    1: an error. 130 and 143: Ctrl-C and SIGTERM, and the line says how to go on.
+    """
+    ending = Ending()
+    try:
+        yield ending
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        interrupted = Interrupted(signal.SIGINT)
+        if isinstance(stopped, Interrupted):
+            interrupted = stopped
+        there = ending.folder is not None and ending.folder.exists()
+        more = f": to go on, give the same command with run_dir={ending.folder}" if there else ""
+        print(f"{interrupted}{more}", file=sys.stderr)
+        sys.exit(interrupted.exit_code)
+    except Exception as error:
+        fail(error)
 
 
 def fail(error: Exception) -> NoReturn:

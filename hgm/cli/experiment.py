@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +22,61 @@ from hgm.cli.command_line import (
     unknown_key,
 )
 from hgm.cli.folder import State, check_folder, is_first_process, open_folder, state_of
-from hgm.cli.run import quieten, run_job
+from hgm.cli.job import quieten
 
 
-def run_experiment(settings: Mapping[str, Any], allow: Sequence[str] | None) -> None:
-    """Runs the stages of an experiment for every seed, and sums up what their last ones scored.
-
-    Finished stages of the same folder are skipped, an unfinished one goes on.
+class Experiment:
+    """The jobs of a run: the stages of an experiment for every seed, or just one.
 
     Args:
-        settings: Those of the experiment itself.
+        settings: The complete settings.
         allow: Packages that targets may come from; None: any that can be imported.
 
     Raises:
-        ValueError: If no stage has a key, or the folder is another run's.
+        ValueError: If no stage has a key, or the folder is another run's; nothing is written then.
     """
-    started = time.perf_counter()
-    path = run_dir_of(settings)
-    jobs = plan_jobs(settings)
-    stages = list(settings["experiment"]["stages"])
-    print(f"Experiment of {len(jobs)} jobs ({', '.join(stages)}), in {path}", flush=True)
-    if is_first_process():
-        check_folder(path, settings)
-    import lightning  # noqa: F401 (before its logger is told to be quiet)
 
-    quieten()
-    for job in jobs[: len(stages)]:
-        rehearse(job, allow)
-    if is_first_process():
-        open_folder(path, settings)
-    from rich.console import Console
+    def __init__(self, settings: Mapping[str, Any], allow: Sequence[str] | None) -> None:
+        self._started = time.perf_counter()
+        self._settings, self._path = settings, run_dir_of(settings)
+        self._stages: list[str] = []
+        self._jobs: Sequence[Mapping[str, Any]] = [settings]
+        if settings["experiment"] is None:
+            return
+        self._jobs = plan_jobs(settings)
+        self._stages = list(settings["experiment"]["stages"])
+        if is_first_process():
+            check_folder(self._path, settings)
+            names = ", ".join(self._stages)
+            print(f"Experiment of {len(self._jobs)} jobs ({names}), in {self._path}", flush=True)
+        import lightning  # noqa: F401 (before its logger is told to be quiet)
 
-    for number, job in enumerate(jobs, 1):
-        where = run_dir_of(job).relative_to(path)
-        Console().rule(f"[bold]{number} of {len(jobs)}: {where}", align="left")
-        if state_of(run_dir_of(job)) is State.FINISHED:
-            print("finished before")
-        else:
-            run_job(job, started if number == 1 else None, allow)
-    if is_first_process():
-        from hgm.callbacks import report_experiment
+        quieten()
+        for job in self._jobs[: len(self._stages)]:
+            rehearse(job, allow)
+        if is_first_process():
+            open_folder(self._path, settings)
 
-        report_experiment(path, stages, time.perf_counter() - started, settings)
+    def unfinished(self) -> Iterator[tuple[Mapping[str, Any], float]]:
+        """The settings of every job that is not finished yet, and when it started."""
+        for number, job in enumerate(self._jobs, 1):
+            if self._stages:
+                from rich.console import Console
+
+                where = run_dir_of(job).relative_to(self._path)
+                Console().rule(f"[bold]{number} of {len(self._jobs)}: {where}", align="left")
+                if state_of(run_dir_of(job)) is State.FINISHED:
+                    print("finished before")
+                    continue
+            yield job, self._started if number == 1 else time.perf_counter()
+
+    def sum_up(self) -> None:
+        """Writes what the stages of all seeds come to; nothing for a single job."""
+        if self._stages and is_first_process():
+            from hgm.callbacks import report_experiment
+
+            seconds = time.perf_counter() - self._started
+            report_experiment(self._path, self._stages, seconds, self._settings)
 
 
 def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 
-from hgm.cli.errors import Interrupted, fail, stop
+from hgm.cli.errors import exit_codes
 
 
 def main() -> None:
@@ -26,17 +25,13 @@ def main() -> None:
     from hgm.cli.command_line import configs_folder, prepare
     from hgm.cli.run import run
 
-    try:
+    with exit_codes():
         sys.argv[1:] = prepare(sys.argv[1:])
-    except ValueError as error:
-        fail(error)
-    job = hydra.main(str(configs_folder()), "train", version_base="1.3")(run)
-    try:
-        job()
-    except KeyboardInterrupt:
-        stop(Interrupted(signal.SIGINT), None)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        job = hydra.main(str(configs_folder()), "train", version_base="1.3")(run)
+        try:
+            job()
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compare(words: list[str]) -> None:
@@ -48,7 +43,5 @@ def _compare(words: list[str]) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--out", type=Path, default=Path("compare.png"), help="the figure")
     options = parser.parse_args(words)
-    try:
+    with exit_codes():
         compare(options.runs, options.out)
-    except (ValueError, OSError) as error:
-        fail(error)

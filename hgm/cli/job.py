@@ -1,0 +1,157 @@
+"""One job: assembled, and only then anything is written; gone on with, or cleared away."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hgm.cli.assemble import assemble, run_dir_of
+from hgm.cli.build import build
+from hgm.cli.errors import Interrupted
+from hgm.cli.folder import METRICS, check_folder, is_first_process, open_folder
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+_NOISE = (  # what the libraries below us do to themselves, and say to modules like ours
+    "Creating .* which inherits from WeightUpdaterBase",
+    ".*LeafSpec",
+    ".*does not have many workers",
+    ".*returned `None`, this fit will run with no optimizer",
+    ".*You passed in a `val_dataloader` but have no `validation_step`",
+)
+
+
+class Job(NamedTuple):
+    """What is trained and tested, and from which checkpoint on."""
+
+    trainer: Trainer
+    model: Any
+    data: Any
+    checkpoint: Path | None
+    learns: bool
+
+
+@contextmanager
+def opened(
+    settings: Mapping[str, Any], started: float, allow: Sequence[str] | None = None
+) -> Iterator[Job]:
+    """A job in its folder; an unfinished one goes on where it stopped.
+
+    What fails before anything was learned leaves no folder.
+
+    Args:
+        settings: The complete configuration.
+        started: Start of the run on :func:`time.perf_counter`'s clock.
+        allow: Packages that targets may come from; None: any that can be imported.
+
+    Raises:
+        ValueError: If something is wrong with it, before anything is written.
+        Interrupted: If a signal ended it.
+    """
+    path = run_dir_of(settings)
+    announce(settings, path)
+    if is_first_process():
+        check_folder(path, settings)
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from hgm.cli.interruption import StopOnSignal
+    from hgm.files import readable_checkpoint
+
+    quieten()
+    signals = StopOnSignal(path / "checkpoints" / "last.ckpt")
+    with signals.listening():
+        data, model, report = assemble(settings, started, allow)
+        start = find_start(readable_checkpoint(path / "checkpoints"), settings, model)
+        fresh = is_first_process() and open_folder(path, settings)
+        if is_first_process() and not fresh:
+            print(f"goes on at step {start.step}" if start.path else "starts anew in its folder")
+        try:
+            trainer = make_trainer(settings, path, [report, signals], start.step, allow)
+            learns = any(parameter.requires_grad for parameter in model.parameters())
+            yield Job(trainer, model, data, start.path, learns)
+        except SIGTERMException:  # Lightning's own, between two of our steps
+            raise Interrupted(signal.SIGTERM) from None
+        except Exception:
+            kept = (path / METRICS).exists() or readable_checkpoint(path / "checkpoints")
+            if fresh and not kept:  # the folder is this run's own, and holds no result
+                shutil.rmtree(path)
+            raise
+
+
+def make_trainer(
+    settings: Mapping[str, Any],
+    path: Path,
+    callbacks: list[Any],
+    first_step: int,
+    allow: Sequence[str] | None,
+) -> Trainer:
+    """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
+    from hgm.callbacks import AtomicCheckpointIO, PhaseProgress
+    from hgm.cli.provenance import Provenance
+
+    offers = {
+        "logger": build(
+            settings["logger"], "logger", {"run_dir": path, "first_step": first_step}, allow
+        ),
+        "callbacks": [PhaseProgress(), *callbacks, Provenance(settings)],
+        "plugins": [AtomicCheckpointIO()],
+        "default_root_dir": path,
+    }
+    trainer = build(settings["trainer"], "trainer", offers, allow, "a node with `_target_`")
+    for key in ("max_epochs", "max_steps"):
+        if getattr(trainer, key, None) == 0:
+            raise ValueError(f"Expected `trainer.{key}` to allow training, got 0.")
+    return trainer
+
+
+class Start(NamedTuple):
+    """Where training starts: from which checkpoint, if any, and at which step."""
+
+    path: Path | None
+    step: int
+
+
+def find_start(own: Path | None, settings: Mapping[str, Any], model: Any) -> Start:
+    """The checkpoint to go on from: the run's own, or the one that it is given.
+
+    A checkpoint without optimiser is that of a model which solves closed forms: it starts anew.
+
+    Raises:
+        ValueError: If it cannot be read, or is not one of this configuration's.
+    """
+    from hgm.cli.provenance import check_provenance
+    from hgm.files import check_checkpoint, read_tensors
+
+    given = settings["ckpt_path"]
+    if given is not None and not isinstance(given, str):
+        raise ValueError(f"Expected `ckpt_path` to be a checkpoint file, got {given!r}.")
+    for path in (own, None if given is None else Path(given).expanduser()):
+        if path is not None:
+            content = read_tensors(path, "a checkpoint (`ckpt_path`)")
+            check_checkpoint(content, model, path)
+            check_provenance(content, settings, str(path))
+            if content.get("optimizer_states"):
+                return Start(path, int(content["global_step"]))
+    return Start(None, 0)
+
+
+def announce(settings: Mapping[str, Any], path: Path) -> None:
+    """Says what is done, before seconds of imports."""
+    if is_first_process():
+        names = [str(settings[key].get("_target_")).rpartition(".")[2] for key in ("model", "data")]
+        print(f"{names[0]} on {names[1]}, seed {settings['seed']}, in {path}", flush=True)
+
+
+def quieten() -> None:
+    """Filters what libraries say about themselves; Lightning's has been imported."""
+    for pattern in _NOISE:
+        warnings.filterwarnings("ignore", pattern)
+    for chatty in ("lightning.pytorch", "torchrl"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
