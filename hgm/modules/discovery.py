@@ -129,8 +129,8 @@ class Discovery(LightningModule):
         self.num_steps += 1
         self.snapshot = phase.snapshot or self.snapshot
         if self.logger is not None:
-            key = f"train/loss_{phase.name.replace(' ', '_')}"
-            self.logger.log_metrics({key: float(value)}, step=self.num_steps)
+            losses = {f"train/loss/{phase.tag}": float(value)}
+            self.logger.log_metrics(losses, step=self.num_steps)
         if phase.done:
             self._advance()
 
@@ -168,6 +168,7 @@ class Discovery(LightningModule):
         assert self._findings is not None, "on_test_start checks it"
         assert self.candidate is not None, "it comes with the findings"
         points, ranks = torch.cat([part.next_state for part in self._held], 1), across_processes()
+        self._held.clear()
         metrics = examine(self.search, self._findings, points, ranks)
         self.candidate = replace(self.candidate, verdict=metrics["verdict"])
         trivial = metrics["verdict"] == "none"

@@ -36,11 +36,13 @@ class Phase(ABC):
 
     Attributes:
         name: What a progress bar shows.
+        tag: One word for the curve of its loss; phases of one kind share it.
         num_steps: Most batches it takes; for models, most passes over the data.
         taken: Batches taken so far; :meth:`step` counts.
     """
 
     name: str
+    tag: str
     num_steps: int
     taken: int = 0
 
@@ -70,7 +72,7 @@ class Phase(ABC):
 class FitModels(Phase):
     """Reward models of all tasks, one model of the dynamics that they share."""
 
-    name = "reward differentials"
+    name, tag = "reward differentials", "models"
 
     def __init__(self, estimator: DifferentialEstimator, dynamics: FourierRegression) -> None:
         self.estimator, self.dynamics = estimator, dynamics
@@ -110,7 +112,7 @@ class FitModels(Phase):
 class Equivariance(Phase):
     """The quadratic form of the dynamics' equivariance residual."""
 
-    name = "equivariance of the dynamics"
+    name, tag = "equivariance of the dynamics", "equivariance"
     num_steps = 1
 
     def __init__(self, dynamics: FourierRegression, size: int) -> None:
@@ -141,7 +143,7 @@ class AlignStarts(Phase):
         num_points: Points of every task per step.
     """
 
-    name = "left actions, each alone"
+    name, tag = "left actions, each alone", "starts"
 
     def __init__(
         self,
@@ -212,6 +214,7 @@ class AlignPairs(Phase):
 
     Args:
         name: What a progress bar shows.
+        tag: One word for the curve of its loss.
         subgroup: The unknown left actions.
         estimator: Fitted reward differentials.
         invariance: One of :mod:`hgm.symmetry.losses`.
@@ -221,12 +224,13 @@ class AlignPairs(Phase):
     def __init__(
         self,
         name: str,
+        tag: str,
         subgroup: Subgroup,
         estimator: DifferentialEstimator,
         invariance: Invariance,
         num_steps: int,
     ) -> None:
-        self.name, self.num_steps = name, num_steps
+        self.name, self.tag, self.num_steps = name, tag, num_steps
         self.subgroup, self.estimator, self.invariance = subgroup, estimator, invariance
         self.solver = GaussNewton(subgroup.start, FLOOR, damping=1e-3)
         self._loss = float("inf")

@@ -35,7 +35,7 @@ class Pool(Phase):
             None for such a pool.
     """
 
-    name = "pooled refinement"
+    name, tag = "pooled refinement", "pooling"
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class Represent(Phase):
         num_steps: Most Gauss-Newton steps.
     """
 
-    name = "action representation"
+    name, tag = "action representation", "representation"
 
     def __init__(
         self,

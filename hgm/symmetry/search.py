@@ -172,7 +172,7 @@ class Search:
         root = yield from _run(FitModels(self.estimator, self.dynamics))
         form = yield from _run(Equivariance(self.dynamics, self.group.dim_matrix))
         starts = yield from self._align_each(root)
-        free = yield from self._align_freely("left actions, jointly", starts)
+        free = yield from self._align_freely("left actions, jointly", "alignment", starts)
         span = yield from self._find_span(free)
         refined = yield from self._refine(span)
         return (yield from self._conclude(span, refined, form))
@@ -196,14 +196,15 @@ class Search:
             )
         )
 
-    def _align_freely(self, name: str, coords: Tensor) -> Stage[Fit]:
+    def _align_freely(self, name: str, tag: str, coords: Tensor) -> Stage[Fit]:
         """All elements jointly, each in any direction of the group."""
         every = torch.eye(self.group.dim_algebra).to(coords)
-        return (yield from self._align(name, LeftActions(every, coords), fixed=True))
+        subgroup = Subgroup(self.group, LeftActions(every, coords), fixed=True)
+        return (yield from self._align(name, tag, subgroup))
 
-    def _align(self, name: str, actions: LeftActions, fixed: bool) -> Stage[Fit]:
-        subgroup, steps = Subgroup(self.group, actions, fixed), self.steps.pair_steps
-        phase = AlignPairs(name, subgroup, self.estimator, self.invariance, steps)
+    def _align(self, name: str, tag: str, subgroup: Subgroup) -> Stage[Fit]:
+        steps = self.steps.pair_steps
+        phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps)
         return (yield from _run(phase))
 
     def _find_span(self, free: Fit) -> Stage[Span]:
@@ -215,10 +216,11 @@ class Search:
             # The group's own parameters come first among the unknowns.
             own = slice(-free.coords.numel(), None)
             start = low_rank(free.coords, free.information[own, own], num)
-            span = yield from self._align(f"algebra of {num} direction(s)", start, fixed=False)
+            name, subgroup = f"algebra of {num} direction(s)", Subgroup(self.group, start)
+            span = yield from self._align(name, "algebra", subgroup)
             if (yield from self._enough(span, free)):
                 # Freely again, from where the span led: a start may have been in a wrong basin.
-                free = yield from self._align_freely("spectrum", span.coords)
+                free = yield from self._align_freely("spectrum", "spectrum", span.coords)
                 return Span(span, free, num)
         return Span(free, free, num_elements)
 

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from hgm.datamodules import StoredTransitions, Transitions
 from hgm.datamodules.base import KEYS
 from hgm.envs import Navigation, Scattered, TaskFamily
+from hgm.sizes import Sizes
 
 SMALL = Navigation(max_steps=20)
 
@@ -60,6 +61,21 @@ def save(path, content):
 @pytest.fixture
 def stored(tmp_path):
     return save(tmp_path / "data.npz", arrays())
+
+
+def test_sizes_are_those_of_the_data(stored):
+    assert Transitions(SMALL, num_transitions=50).sizes == Sizes(4, 2, 2, "transitions")
+    assert StoredTransitions(stored).sizes == Sizes(3, 2, 1, "transitions")
+
+
+def test_seeds_differ_by_seed_rank_and_purpose():
+    seeds = [
+        on_rank(Transitions(SMALL, num_transitions=90, seed=seed), rank, 3).seed_for(*purpose)
+        for seed in range(3)
+        for rank in range(3)
+        for purpose in ((), (0,), (0, 0), (1,), (1, 0), (0, 1))
+    ]
+    assert len(set(seeds)) == len(seeds)
 
 
 # --- collected ----------------------------------------------------------------------------------

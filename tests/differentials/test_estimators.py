@@ -120,8 +120,9 @@ def test_jet_has_the_shapes_of_the_contract(name, reward, dim):
 
 def test_rows_follow_their_tasks(name):
     points = inside(2)[:1, :7].expand(3, -1, -1)
+    estimator = fitted(name, "cone", 2)
     with torch.no_grad():
-        jet = fitted(name, "cone", 2).jet(points, torch.tensor([1, 0, 1]))
+        jet = estimator.jet(points, torch.tensor([1, 0, 1]))
     assert_close(jet.gradient[0], jet.gradient[2])
     assert (jet.value[0] - jet.value[1]).abs().max() > 0.1
 
@@ -281,6 +282,8 @@ def test_constant_rewards_have_no_gradient(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: FourierEstimator(0, 2), "`num_tasks`.*at least 1, got 0"),
+        (lambda: LocalEstimator(2, 0), "`dim_state`.*at least 1, got 0"),
         (lambda: FourierEstimator(2, 2, num_features=4), "`num_features`.*at least 8, got 4"),
         (lambda: FourierEstimator(2, 2, lengthscales=[]), "positive `lengthscales`"),
         (lambda: FourierEstimator(2, 2, lengthscales=[1.0, 0.0]), "positive `lengthscales`"),
