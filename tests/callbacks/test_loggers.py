@@ -53,6 +53,19 @@ def test_tensorboard_gets_everything(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+def test_tensorboard_keeps_the_settings(tmp_path):
+    logger = loggers.tensorboard(tmp_path, {"seed": 4, "env": {"noise": 0.5}})
+    logged(logger)
+    found = yaml.safe_load((tmp_path / "hparams.yaml").read_text())
+    assert (found["seed"], found["env.noise"]) == (0, 0.5)  # the report's seed came last
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "csv"])
+def test_loggers_write_nothing_before_there_is_something_to_log(name, tmp_path):
+    getattr(loggers, name)(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_animations_are_shown_as_they_are(tmp_path):
     from hgm.callbacks.rollouts import episodes_of, rollouts_gif
     from hgm.envs import Navigation
