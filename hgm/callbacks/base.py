@@ -49,7 +49,7 @@ class Report(Callback):
         board.settings(self.settings, numbers, step)
         board.texts(texts_of(metrics), step)
         board.histograms(histograms_of(metrics), step)
-        board.save()
+        board.close()
         write_json(self.run_dir / "metrics.json", metrics)  # last: it says that the run is over
         console = Console()
         console.print(shown(metrics))

@@ -81,10 +81,12 @@ class Board:
             value = Summary.Value(tag=tag, image=image)
             writer.file_writer.add_summary(Summary(value=[value]), step)
 
-    def save(self) -> None:
-        """Writes what the loggers hold back."""
+    def close(self) -> None:
+        """Writes what the loggers hold back, and ends what is one a process."""
         for logger in self.loggers:
             logger.save()
+            if isinstance(logger, WandbLogger):  # or the next run would go on with this one
+                logger.experiment.finish()
 
     def _writers(self) -> list[Any]:
         return [one.experiment for one in self.loggers if isinstance(one, TensorBoardLogger)]

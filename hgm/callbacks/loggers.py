@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from hgm.runs import flatten
 
-def tensorboard(run_dir: str | Path) -> TensorBoardLogger:
+
+def tensorboard(
+    run_dir: str | Path, settings: Mapping[str, Any] | None = None
+) -> TensorBoardLogger:
     """Event files in the run folder: ``tensorboard --logdir runs`` shows all runs.
 
     Args:
         run_dir: The run folder.
+        settings: The configuration as plain data, for ``hparams.yaml``, which Lightning writes when
+            training ends; reports show it in the event files.
     """
-    return TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False)
+    logger = TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False)
+    logger.hparams.update(flatten(settings or {}))
+    return logger
 
 
 def csv(run_dir: str | Path) -> CSVLogger:

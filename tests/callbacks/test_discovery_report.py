@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from lightning import LightningDataModule
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -183,3 +184,33 @@ def test_not_a_number_is_null_in_metrics_and_missing_in_logs(tmp_path):
 def test_no_logger_is_no_matter(tmp_path):
     run(tmp_path, False)
     assert json.loads((tmp_path / "metrics.json").read_text())["verdict"] == "found"
+
+
+class Own(LightningDataModule):
+    """Data of one's own: no family, no tasks."""
+
+    def __init__(self):
+        super().__init__()
+        self.data = Transitions(Navigation(), num_transitions=60, seed=0)
+
+    def train_dataloader(self):
+        return self.data.train_dataloader()
+
+    def test_dataloader(self):
+        return self.data.test_dataloader()
+
+
+@pytest.mark.parametrize("kind", ["datamodule", "loader"])
+@pytest.mark.filterwarnings("ignore")
+def test_data_of_ones_own_are_reported(kind, tmp_path):
+    own = Own()
+    trainer = trainer_for(False, [DiscoveryReport(tmp_path)], default_root_dir=tmp_path)
+    module = Scripted()
+    if kind == "datamodule":
+        trainer.fit(module, datamodule=own)
+        trainer.test(module, datamodule=own, verbose=False)
+    else:
+        trainer.fit(module, own.train_dataloader())
+        trainer.test(module, own.test_dataloader(), verbose=False)
+    assert "span_cosine" not in json.loads((tmp_path / "metrics.json").read_text())
+    assert {path.stem for path in tmp_path.glob("*.png")} == FIGURES

@@ -26,7 +26,7 @@ def logged(logger):
     board.texts({"test/verdict": "found"}, 3)
     board.histograms({"spread": [1.0, float("nan"), 2.0], "empty": []}, 3)
     board.picture("picture", np.zeros((8, 6, 3), np.uint8), 3)
-    board.save()
+    board.close()
     logger.finalize("success")
 
 
@@ -51,6 +51,19 @@ def test_tensorboard_gets_everything(tmp_path):
     (image,) = events.Images("picture")
     assert (image.step, image.width, image.height) == (3, 6, 8)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_tensorboard_keeps_the_settings(tmp_path):
+    logger = loggers.tensorboard(tmp_path, {"seed": 4, "env": {"noise": 0.5}})
+    logged(logger)
+    found = yaml.safe_load((tmp_path / "hparams.yaml").read_text())
+    assert (found["seed"], found["env.noise"]) == (0, 0.5)  # the report's seed came last
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "csv"])
+def test_loggers_write_nothing_before_there_is_something_to_log(name, tmp_path):
+    getattr(loggers, name)(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_animations_are_shown_as_they_are(tmp_path):
@@ -100,12 +113,12 @@ def test_a_missing_package_is_named_in_one_line(name, tmp_path, monkeypatch):
 @pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_keeps_everything_in_the_run_folder(tmp_path):
-    logger = loggers.wandb(tmp_path)
-    logged(logger)
-    logger.experiment.finish()
-    (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    assert list(run.glob("*.wandb"))
-    assert list(run.glob("files/media/images/picture_*.png"))
+    for name in ("first", "second"):  # in one process, as the stages of an experiment
+        (tmp_path / name).mkdir()
+        logged(loggers.wandb(tmp_path / name))
+        (run,) = (tmp_path / name / "wandb").glob("offline-run-*")
+        assert list(run.glob("*.wandb"))
+        assert list(run.glob("files/media/images/picture_*.png"))
 
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")

@@ -26,7 +26,7 @@ PROTOCOL = MetaTest(3, 2, 2, 1)
 class Data(LightningDataModule):
     """Eight updates of four rounds."""
 
-    updates_per_round, frames_per_round, num_frames, num_tasks = 2, 64, 256, 1
+    updates_per_round, frames_per_round, num_frames = 2, 64, 256
 
     def __init__(self):
         super().__init__()
