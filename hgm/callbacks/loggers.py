@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from torch.utils.tensorboard import SummaryWriter
 
 from hgm.runs import flatten
 
 
 def tensorboard(
-    run_dir: str | Path, settings: Mapping[str, Any] | None = None
+    run_dir: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    resumed_step: int | None = None,
 ) -> TensorBoardLogger:
     """Event files in the run folder: ``tensorboard --logdir runs`` shows all runs.
 
@@ -21,7 +24,11 @@ def tensorboard(
         run_dir: The run folder.
         settings: The configuration as plain data, for ``hparams.yaml``, which Lightning writes when
             training ends; reports show it in the event files.
+        resumed_step: Where a run goes on that was stopped: what the folder shows of later steps, it
+            did not keep. None for a new run.
     """
+    if resumed_step is not None:
+        SummaryWriter(str(run_dir), purge_step=resumed_step).close()
     logger = TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False)
     logger.hparams.update(flatten(settings or {}))
     return logger

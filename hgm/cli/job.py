@@ -73,7 +73,9 @@ def opened(
         if is_first_process() and not fresh:
             print(f"goes on at step {start.step}" if start.path else "starts anew in its folder")
         try:
-            trainer = make_trainer(settings, path, [report, signals], start.step, allow)
+            trainer = make_trainer(
+                settings, [report, signals], None if fresh else start.step, allow
+            )
             learns = any(parameter.requires_grad for parameter in model.parameters())
             yield Job(trainer, model, data, start.path, learns)
         except SIGTERMException:  # Lightning's own, between two of our steps
@@ -87,19 +89,18 @@ def opened(
 
 def make_trainer(
     settings: Mapping[str, Any],
-    path: Path,
     callbacks: list[Any],
-    first_step: int,
+    resumed_step: int | None,
     allow: Sequence[str] | None,
 ) -> Trainer:
     """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
     from hgm.callbacks import AtomicCheckpointIO, PhaseProgress
     from hgm.cli.provenance import Provenance
 
+    path = run_dir_of(settings)
+    shown = {"run_dir": path, "settings": dict(settings), "resumed_step": resumed_step}
     offers = {
-        "logger": build(
-            settings["logger"], "logger", {"run_dir": path, "first_step": first_step}, allow
-        ),
+        "logger": build(settings["logger"], "logger", shown, allow),
         "callbacks": [PhaseProgress(), *callbacks, Provenance(settings)],
         "plugins": [AtomicCheckpointIO()],
         "default_root_dir": path,

@@ -188,3 +188,15 @@ def test_the_first_of_several_processes_writes(tmp_path, toy, monkeypatch):
     done = toy(f"run_dir={tmp_path / 'run'}")
     assert done.code == 0, done.errors
     assert (tmp_path / "run" / "config.yaml").is_file()
+
+
+def test_tensorboard_forgets_what_a_stopped_run_had_not_kept(whole, tmp_path, toy):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = tmp_path / "run"
+    assert toy(f"run_dir={path}", "model.fails_at=13").code == 1  # kept up to step 10
+    assert toy(f"run_dir={path}", "model.fails_at=13").code == 1
+    events = EventAccumulator(str(path))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("train/loss")]
+    assert steps == list(range(1, 14))

@@ -73,7 +73,9 @@ class Model(LightningModule):
             if self.failure == "disk":
                 raise OSError(28, "No space left on device", "some/file")
             raise ValueError("Expected a better step, got this one.")
-        return (self.line(batch[:, :1]) - batch[:, 1:]).square().mean()
+        loss = (self.line(batch[:, :1]) - batch[:, 1:]).square().mean()
+        self.logger.log_metrics({"train/loss": float(loss)}, step=self.global_step + 1)
+        return loss
 
     def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self.metrics = {"slope": float(self.line.weight), "odd": float("nan")}
