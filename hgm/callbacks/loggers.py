@@ -24,11 +24,12 @@ def tensorboard(
         run_dir: The run folder.
         settings: The configuration as plain data, for ``hparams.yaml``, which Lightning writes when
             training ends; reports show it in the event files.
-        resumed_step: Where a run goes on that was stopped: what the folder shows of later steps, it
-            did not keep. None for a new run.
+        resumed_step: The last step that a stopped run kept: what the folder shows of later ones is
+            forgotten, and of 0, too, where it starts again. None for a new run.
     """
     if resumed_step is not None:
-        SummaryWriter(str(run_dir), purge_step=resumed_step).close()
+        first = resumed_step + 1 if resumed_step else 0
+        SummaryWriter(str(run_dir), purge_step=first).close()
     logger = TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False)
     logger.hparams.update(flatten(settings or {}))
     return logger

@@ -73,9 +73,8 @@ def opened(
         if is_first_process() and not fresh:
             print(f"goes on at step {start.step}" if start.path else "starts anew in its folder")
         try:
-            trainer = make_trainer(
-                settings, [report, signals], None if fresh else start.step, allow
-            )
+            resumed_step = None if fresh else start.step
+            trainer = make_trainer(settings, [report, signals], resumed_step, allow)
             learns = any(parameter.requires_grad for parameter in model.parameters())
             yield Job(trainer, model, data, start.path, learns)
         except SIGTERMException:  # Lightning's own, between two of our steps
