@@ -22,10 +22,11 @@ from hgm.sizes import Sizes
 from hgm.symmetry.algebra import name
 from hgm.symmetry.dynamics import dynamics_model
 from hgm.symmetry.examination import examine
+from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.phases import Phase
 from hgm.symmetry.samples import Samples
-from hgm.symmetry.search import Findings, Search, SearchSteps
+from hgm.symmetry.search import Search, SearchSteps
 from hgm.symmetry.snapshot import Snapshot
 
 
