@@ -51,6 +51,7 @@ def adapt(
             that exists is not finite, or a number is out of range.
 
     Example:
+        >>> from hgm import lie
         >>> model = RewardModel(  # R(p) = p_0
         ...     torch.zeros(2), torch.eye(2), torch.zeros(1, 2), torch.zeros(1),
         ...     torch.tensor([0.0, 1 / 3, 0.0, 0.0]), torch.zeros(4, 1), torch.tensor(0.01)

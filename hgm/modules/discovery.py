@@ -22,10 +22,11 @@ from hgm.sizes import Sizes
 from hgm.symmetry.algebra import name
 from hgm.symmetry.dynamics import dynamics_model
 from hgm.symmetry.examination import examine
+from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.phases import Phase
 from hgm.symmetry.samples import Samples
-from hgm.symmetry.search import Findings, Search, SearchSteps
+from hgm.symmetry.search import Search, SearchSteps
 from hgm.symmetry.snapshot import Snapshot
 
 
@@ -61,8 +62,9 @@ class Discovery(LightningModule):
         metrics: What testing measured: plain numbers, strings and lists.
 
     Raises:
-        ValueError: If an argument is out of range, there are fewer than two tasks, batches are of
-            another kind, or the group or the estimator is for other sizes.
+        ValueError: If an argument is out of range, there are fewer than two tasks, states have one
+            dimension only and the loss is differential, batches are of another kind, or the group
+            or the estimator is for other sizes.
         TypeError: If `group` or `estimator` is no LieGroup or DifferentialEstimator.
     """
 
@@ -87,6 +89,12 @@ class Discovery(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         sizes.require("transitions", self)
+        check_choice("loss", loss, list(INVARIANCES))
+        if sizes.dim_state == 1 and loss == "differential":
+            raise ValueError(
+                "Expected `sizes` of at least 2 state dimensions for the differential loss, as "
+                "gradients on a line have one direction, got 1: choose loss=functional."
+            )
         group = GL(sizes.dim_state) if group is None else group
         if estimator is None:
             estimator = FourierEstimator(sizes.num_tasks, sizes.dim_state)
@@ -98,7 +106,7 @@ class Discovery(LightningModule):
         self.search = Search(
             self.group,
             self.estimator,
-            INVARIANCES[check_choice("loss", loss, list(INVARIANCES))],
+            INVARIANCES[loss],
             self.dynamics,
             SearchSteps() if steps is None else steps,
             check_int("seed", seed, 0),

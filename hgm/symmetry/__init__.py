@@ -1,7 +1,8 @@
 """Discovery as pure functions and solvers on tensors: no Lightning, no RL."""
 
+from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Samples
-from hgm.symmetry.search import Findings, Search, SearchSteps, discover
+from hgm.symmetry.search import Search, SearchSteps, discover
 from hgm.symmetry.snapshot import Snapshot
 
 __all__ = ["Findings", "Samples", "Search", "SearchSteps", "Snapshot", "discover"]

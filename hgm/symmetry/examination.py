@@ -11,10 +11,11 @@ from hgm.numerics.gauss_newton import misfit
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.algebra import compactness
 from hgm.symmetry.alignment import pair_residuals
+from hgm.symmetry.findings import Findings
 from hgm.symmetry.invariance import action_generators
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
-from hgm.symmetry.search import Findings, Search
+from hgm.symmetry.search import Search
 from hgm.symmetry.verdict import Evidence, judge
 
 _COVERED = 0.1

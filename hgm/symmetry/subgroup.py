@@ -58,8 +58,10 @@ class Subgroup:
         directions, coords = self.split(unknowns)[1]
         return coords @ directions
 
-    def snapshot(self, phase: str, unknowns: Tensor, loss: float) -> Snapshot:
-        """Where the elements stand; free ones on their principal directions."""
+    def snapshot(self, phase: str, unknowns: Tensor, loss: float) -> Snapshot | None:
+        """Where the elements stand, free ones on principal directions; None if not finite."""
+        if not unknowns.isfinite().all():
+            return None
         raw, (directions, coords) = self.split(unknowns)
         if self.fixed:
             directions, coords = principal(coords @ directions)

@@ -481,7 +481,14 @@ def test_batches_of_another_kind_are_refused():
         Discovery(Sizes(num_tasks=4, dim_state=2, dim_action=2, kind="replay"))
 
 
-@pytest.mark.parametrize("dim", [1, 3])
+def test_directions_on_a_line_tell_nothing():
+    line = Sizes(num_tasks=4, dim_state=1, dim_action=1)
+    with pytest.raises(ValueError, match="at least 2 state dimensions for the differential loss"):
+        Discovery(line)
+    assert Discovery(line, loss="functional").group.dim_space == 1
+
+
+@pytest.mark.parametrize("dim", [2, 3])
 def test_the_group_is_gl_unless_another_one_is_given(dim):
     group = Discovery(Sizes(num_tasks=4, dim_state=dim, dim_action=2)).group
     assert isinstance(group, GL)

@@ -57,3 +57,4 @@ def test_subgroups_show_their_elements(group, fixed):
     found = subgroup.snapshot("phase", unknowns, 0.0)
     assert_close(elements_of(found), subgroup.elements(unknowns), atol=1e-9, rtol=1e-9)
     assert len(found.generators) == min(3, len(directions))
+    assert subgroup.snapshot("phase", torch.nan * unknowns, 0.0) is None
