@@ -176,7 +176,7 @@ def regret_figure(runs: Sequence[dict[str, Any]]) -> Figure:
     styles = (
         (f"{score}_first_episodes", "first episode", "C1", "^"),
         (score, "after exploration", "C0", "o"),
-        ("regret_told", "told its place in the true group", "0.4", "x"),
+        ("regret_oracle", "knowing its place in the true group", "0.4", "x"),
     )
     for key, label, colour, marker in styles:
         if not all(key in run for run in runs):

@@ -35,7 +35,7 @@ class PolicyReport(TrainingReport):
             **pl_module.metrics,
             "num_updates": trainer.global_step,
             "num_frames": data.num_frames,
-            "num_tasks": data.num_tasks,
+            "num_tasks": data.sizes.num_tasks,
         }
         self._publish(trainer, metrics, summary)
 
