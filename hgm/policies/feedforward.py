@@ -144,11 +144,11 @@ class Critics(nn.Module):
         *hidden, last = zip(ends, ends[1:], strict=False)
         shapes = [shape for i, o in hidden for shape in ((2, i, o), (2, 1, o))]
         shapes += [(2, 1, last[0]), (2, 1)]
-        for index, shape in enumerate(shapes):
+        self._names = [f"{('weight', 'bias')[i % 2]}_{i // 2}" for i in range(len(shapes))]
+        for index, (name, shape) in enumerate(zip(self._names, shapes, strict=True)):
             bound = ends[index // 2] ** -0.5  # as torch.nn.Linear
-            kind = "bias" if index % 2 else "weight"
             parameter = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
-            self.register_parameter(f"{kind}_{index // 2}", parameter)
+            self.register_parameter(name, parameter)
         self.register_buffer("_centre", (high + low) / 2)
         self.register_buffer("_half", (high - low) / 2)
 
@@ -161,7 +161,7 @@ class Critics(nn.Module):
             frozen: Whether gradients reach the arguments only, and not the parameters.
         """
         joined = torch.cat((*inputs, (action - self._centre) / self._half), -1)
-        layers = [*self.parameters()]
+        layers = [getattr(self, name) for name in self._names]
         if frozen:
             layers = [parameter.detach() for parameter in layers]
         found = joined.expand(2, -1, -1)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hgm.objectives.traced import sum_losses
 from lightning import Callback, Trainer
 from torch.testing import assert_close
 
@@ -10,7 +11,6 @@ from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
 from hgm.inference import Contrastive, Told, Variational
 from hgm.modules import Contextual, Random
-from hgm.objectives.traced import sum_losses
 
 FAMILY = Navigation(max_steps=6, radius=0.4)
 SMALL = dict(
