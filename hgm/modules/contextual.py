@@ -50,8 +50,8 @@ class Contextual(OffPolicy):
         depth: int = 2,
         seed: int = 0,
     ) -> None:
-        super().__init__(sizes, objective, width, depth, seed)
         sizes.require("meta_replay", self)
+        super().__init__(sizes, objective, width, depth, seed)
         if not isinstance(inference, TaskInference):
             raise TypeError(
                 f"Expected `inference` to be a hgm.inference.TaskInference, got {inference!r}."

@@ -115,7 +115,7 @@ class OffPolicy(LightningModule, ABC):
         """Hook of :meth:`training_step`: moves what else follows the parameters."""
 
     def _note(self, entries: dict[str, Tensor]) -> None:
-        values = {key: float(value) for key, value in entries.items()}
+        values = {key: float(value.detach()) for key, value in entries.items()}
         self._check(values)
         if self.logger is not None:
             # Lightning's own log costs 0.3 ms per entry and step.

@@ -50,8 +50,8 @@ class Policy(OffPolicy):
         depth: int = 2,
         seed: int = 0,
     ) -> None:
-        super().__init__(sizes, objective, width, depth, seed)
         sizes.require("replay", self)
+        super().__init__(sizes, objective, width, depth, seed)
         with seeded(self.seed):
             self.networks = self._make_networks()
         self.metrics: dict[str, float] = {}

@@ -183,7 +183,7 @@ class RL2(LightningModule):
         total = torch.stack([v for k, v in entries.items() if k.startswith("loss_")]).sum()
         if self.global_step % LOG_EVERY == 0:
             reward, start = batch["next", "reward"], batch["start"]
-            values = {key: float(value) for key, value in entries.items() if value.ndim == 0}
+            values = {k: float(v.detach()) for k, v in entries.items() if v.ndim == 0}
             values["reward"] = float(reward.mean())
             values["episode_return"] = float(reward.sum() / start.sum())
             self._check(values)
