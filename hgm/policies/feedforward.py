@@ -142,7 +142,9 @@ class Critics(nn.Module):
         inputs = dim_state + check_int("dim_latent", dim_latent, 0) + dim_action
         ends = [inputs, *[check_int("width", width, 1)] * check_int("depth", depth, 1), 1]
         *hidden, last = zip(ends, ends[1:], strict=False)
-        shapes = [shape for i, o in hidden for shape in ((2, i, o), (2, 1, o))]
+        shapes: list[tuple[int, ...]] = [
+            shape for i, o in hidden for shape in ((2, i, o), (2, 1, o))
+        ]
         shapes += [(2, 1, last[0]), (2, 1)]
         self._names = [f"{('weight', 'bias')[i % 2]}_{i // 2}" for i in range(len(shapes))]
         for index, (name, shape) in enumerate(zip(self._names, shapes, strict=True)):
