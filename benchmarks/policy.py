@@ -101,7 +101,7 @@ def run_hgm(seed: int) -> dict[str, Any]:
     watch = Stopwatch(seed)
     watch.start()
     data = Replay(watch.family, seed=seed)
-    model = Policy(seed=seed)
+    model = Policy(data.sizes, seed=seed)
     trainer = Trainer(
         accelerator="cpu",
         devices=1,

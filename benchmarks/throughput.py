@@ -2,17 +2,17 @@
 
     python benchmarks/throughput.py --out benchmarks/results/throughput.json   # two minutes
 
-Each is trained as `train.py model=<name>` would, for a few rounds, without validation. Gathering
-and updating are timed apart, and the first round, which records the loss, is left out.
+Each is trained with its own defaults on point navigation, as `train.py model=<name>` would, for a
+few rounds, without validation. Gathering and updating are timed apart; the first round is left out.
 """
 
 import argparse
 import contextlib
 import io
 import json
-import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,20 @@ from lightning import Callback, Trainer
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from hgm.datamodules import MetaReplay, Replay, Trials
+from hgm.envs import Navigation
+from hgm.inference import Contrastive, Oracle, Variational
+from hgm.modules import RL2, Contextual, Policy
 
-import train
-
-MODELS = ("policy", "pearl", "ccm", "contrastive_pearl", "oracle", "rl2")
+plain_contrast = partial(Contrastive, momentum=0.0, similarity="cosine", explores=False)
+MODELS: dict[str, tuple[Any, Any]] = {
+    "policy": (Replay, Policy),
+    "pearl": (MetaReplay, lambda sizes: Contextual(sizes, Variational(sizes))),
+    "ccm": (MetaReplay, lambda sizes: Contextual(sizes, Contrastive(sizes))),
+    "contrastive_pearl": (MetaReplay, lambda sizes: Contextual(sizes, plain_contrast(sizes))),
+    "oracle": (MetaReplay, lambda sizes: Contextual(sizes, Oracle(sizes))),
+    "rl2": (Trials, RL2),
+}
 
 
 class Clock(Callback):
@@ -60,8 +69,10 @@ class Clock(Callback):
 
 def measure(name: str, rounds: int) -> dict[str, float]:
     """Rates of one model, with its own defaults, over so many rounds."""
-    whole, _, _ = _assemble(name)
-    data, model, _ = _assemble(name, f"data.num_frames={(rounds + 1) * whole.frames_per_round}")
+    kind, make = MODELS[name]
+    whole = kind(Navigation())
+    data = kind(Navigation(), num_frames=(rounds + 1) * whole.frames_per_round)
+    model = make(data.sizes)
     clock = Clock()
     trainer = Trainer(
         accelerator="cpu",
@@ -85,19 +96,14 @@ def measure(name: str, rounds: int) -> dict[str, float]:
     }
 
 
-def _assemble(name: str, *overrides: str) -> Any:
-    with train.configs():
-        cfg = train.hydra.compose("train", [f"model={name}", "run_dir=unused", *overrides])
-    return train.assemble(cfg)
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(1)
     found = {}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

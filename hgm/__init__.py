@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from hgm.agents import HereditaryAgent
     from hgm.cli.restore import restore
     from hgm.geometry import Geometry, load_geometry
-    from hgm.policies.feedforward import load_policy
+    from hgm.policies.stored import load_policy
     from hgm.policies.symmetric import HereditaryActor
     from hgm.runs import load_runs
     from hgm.sizes import Sizes
@@ -20,7 +20,7 @@ _WHERE = {  # imported when asked for: torch takes a second, TorchRL and Lightni
     "Sizes": "hgm.sizes",
     "adapt": "hgm.adaptation",
     "load_geometry": "hgm.geometry",
-    "load_policy": "hgm.policies.feedforward",
+    "load_policy": "hgm.policies.stored",
     "load_runs": "hgm.runs",
     "restore": "hgm.cli.restore",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -68,3 +68,27 @@ def check_matrix(name: str, value: Any, num_columns: int) -> Tensor:
 
     numbers = [[check_real(name, entry) for entry in row] for row in rows]
     return torch.tensor(numbers, dtype=torch.float64)
+
+
+class Diverged(RuntimeError):
+    """Training has left the finite numbers: what was learned is lost."""
+
+
+def check_finite_numbers(what: str, number: int, values: Mapping[str, float], remedy: str) -> None:
+    """Check numbers of a training that may diverge.
+
+    Args:
+        what: Who is trained.
+        number: Updates so far.
+        values: The numbers, by name.
+        remedy: What to change, as a command.
+
+    Raises:
+        Diverged: If one is NaN or infinite, naming it.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"Expected finite numbers in the training of {what}, got `{name}` = {value} at "
+                f"update {number}: it has diverged. {remedy}."
+            )

@@ -57,6 +57,20 @@ class Sizes:
                 f"{tuple(self.task_parameters.shape)}."
             )
 
+    @property
+    def box(self) -> Tensor:
+        """:attr:`action_box`, where a model cannot do without.
+
+        Raises:
+            ValueError: If it is not known.
+        """
+        if self.action_box is None:
+            raise ValueError(
+                f"Expected `data` that know the bounds of actions, got the kind {self.kind!r} "
+                "without any."
+            )
+        return self.action_box
+
     def require(self, kind: str, model: object) -> None:
         """Checks that batches hold what a model learns from.
 

@@ -15,7 +15,8 @@ from hgm import lie
 from hgm.datamodules import StoredTransitions
 from hgm.files import check_checkpoint, read_json, read_tensors, write_json, write_tensors
 from hgm.geometry import Geometry, RewardModel, load_geometry
-from hgm.policies.feedforward import load_policy, make_actor
+from hgm.policies.feedforward import Actor
+from hgm.policies.stored import load_policy
 
 NAN, INF = float("nan"), float("inf")
 
@@ -59,8 +60,8 @@ def geometry(**changes):
 
 
 def policy(**changes):
-    actor = make_actor(3, 2, torch.zeros(2), torch.ones(2), 4, 1)
-    content = {"sizes": dict(actor.sizes), "weights": dict(actor.state_dict())}
+    actor = Actor(3, 2, torch.zeros(2), torch.ones(2), 4, 1)
+    content = {"sizes": dict(actor.arguments), "weights": dict(actor.state_dict())}
     for name, value in changes.items():
         place, _, key = name.rpartition("__")
         target = content[place] if place else content
@@ -176,7 +177,7 @@ GEOMETRIES = {
     "reward's type": (geometry(reward__root=torch.eye(2).double()), ["reward.root", "float64"]),
     "reward is NaN": (geometry(reward__noise=torch.tensor(NAN)), ["reward.noise", "finite"]),
 }
-W = "module.0.module.0.0.weight"
+W = "net.0.weight"
 POLICIES = {
     "a list": ([1, 2], ["`sizes` and `weights`", "list"]),
     "a geometry": (geometry(), ["`sizes` and `weights`", "coords"]),
@@ -200,7 +201,7 @@ POLICIES = {
     "a spread of 0": (policy(sizes__spread=0.0), ["sizes.spread", "above 0", "0.0"]),
     "another spread": (policy(sizes__spread=0.1), ["2.weight", "(2, 4)", "(4, 4)"]),
     "another width": (policy(sizes__width=5), [W, "(5, 3)", "(4, 3)", "another width?"]),
-    "another depth": (policy(sizes__depth=2), ["`weights`", "lacks", "0.4.weight"]),
+    "another depth": (policy(sizes__depth=2), ["`weights`", "lacks", "net.4.weight"]),
     "a latent": (policy(sizes__dim_latent=2), [W, "(4, 5)", "(4, 3)"]),
     "weights are a list": (policy(weights=[T(1)]), ["weights", "dictionary", "tensor"]),
     "a weight lacks": (policy(**{f"weights__{W}": None}), ["lacks", W]),

@@ -37,7 +37,8 @@ from hgm.callbacks import AtomicCheckpointIO
 from hgm.datamodules import StoredTransitions
 from hgm.files import read_npz, read_tensors, readable_checkpoint
 from hgm.geometry import Geometry, load_geometry
-from hgm.policies.feedforward import load_policy, make_actor
+from hgm.policies.feedforward import Actor
+from hgm.policies.stored import load_policy
 
 
 class Call:
@@ -190,8 +191,8 @@ def geometry(**changes):
 
 
 def policy(**changes):
-    actor = make_actor(3, 2, torch.zeros(2), torch.ones(2), 4, 1)
-    return {"sizes": actor.sizes, "weights": dict(actor.state_dict()), **changes}
+    actor = Actor(3, 2, torch.zeros(2), torch.ones(2), 4, 1)
+    return {"sizes": actor.arguments, "weights": dict(actor.state_dict()), **changes}
 
 
 def archive(folder, payload):

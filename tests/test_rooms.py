@@ -19,7 +19,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "adaptation": {"numerics", "geometry"},
     "policies": {"geometry"},
     "objectives": {"policies"},
-    "inference": {"policies"},
+    "inference": {"numerics", "policies"},
     "envs": {"numerics"},
     "agents": {"geometry", "adaptation", "policies", "inference"},
     "evaluation": {"numerics", "geometry", "envs", "agents"},

@@ -36,14 +36,16 @@ class Agent(ABC):
         """Episodes start anew in the tasks ``where (T,)`` is True, before the next action there."""
 
     @abstractmethod
-    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+    def observe(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor
+    ) -> None:
         """Learns from one transition of every task.
 
         Args:
             state: States, ``(T, n)``.
             action: Actions, ``(T, m)``.
             reward: Rewards, ``(T,)``; NaN where a task gave no transition, as its episode is over.
-            following: Next states, ``(T, n)``.
+            next_observation: Next states, ``(T, n)``.
         """
 
     @abstractmethod
@@ -61,10 +63,12 @@ class Agent(ABC):
         """
         return None
 
-    def told(self, geometry: Geometry, coords: Tensor) -> Callable[[Tensor], Tensor] | None:
-        """How the agent would act if it were told the true group and every task's place in it.
+    def oracle_policy(
+        self, geometry: Geometry, coords: Tensor
+    ) -> Callable[[Tensor], Tensor] | None:
+        """How the agent would act if it knew the true group and every task's place in it.
 
-        For evaluation only: it tells what of the regret is due to inference. None where an agent
+        For evaluation only: it shows what of the regret is due to inference. None where an agent
         has no use for a group.
 
         Args:

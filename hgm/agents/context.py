@@ -22,7 +22,7 @@ class ContextAgent(Agent):
         actor: From ``observation`` and ``latent`` to ``action``.
         inference: From transitions to latents.
         explorer: The same as the actor, for exploring, told what is known so far.
-        guess: Whether to explore by posterior sampling if there is no explorer.
+        posterior_sampling: Whether to explore by it if there is no explorer.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class ContextAgent(Agent):
         actor: TensorDictModuleBase,
         inference: TaskInference,
         explorer: TensorDictModuleBase | None = None,
-        guess: bool = False,
+        posterior_sampling: bool = False,
     ) -> None:
         self.actor, self.inference, self.explorer = actor, inference, explorer
-        self.guess = guess
+        self.posterior_sampling = posterior_sampling
         self.oracle = inference.oracle
 
     def begin(self, num_tasks: int) -> None:
@@ -41,25 +41,27 @@ class ContextAgent(Agent):
         self._total = torch.zeros(
             num_tasks, self.inference.dim_statistic, device=self.inference.device
         )
-        self._latent = self._guess = self.inference.read(self._total)
+        self._latent = self._sample = self.inference.read(self._total)
 
     def reveal(self, tasks: Tensor) -> None:
         """Takes the parameters as latents."""
-        self._latent = self._guess = tasks.to(self._total)
+        self._latent = self._sample = tasks.to(self._total)
 
     @torch.no_grad()
     def started(self, where: Tensor) -> None:
-        """Guesses anew."""
+        """Samples the belief anew."""
         if not self.oracle:
-            guess = self.inference.read(self._total, sample=True)
-            self._guess = torch.where(where[:, None].to(guess.device), guess, self._guess)
+            sample = self.inference.read(self._total, sample=True)
+            self._sample = torch.where(where[:, None].to(sample.device), sample, self._sample)
 
     @torch.no_grad()
-    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+    def observe(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor
+    ) -> None:
         """Adds the transition's statistic to what is known of its task."""
         if self.oracle:
             return
-        after = {"observation": following, "reward": reward.nan_to_num()[:, None]}
+        after = {"observation": next_observation, "reward": reward.nan_to_num()[:, None]}
         seen = {"observation": state, "action": action, "next": after}
         statistic = self.inference.embed(TensorDict(seen, [len(state)]).to(self.inference.device))
         given = ~reward.isnan()[:, None].to(statistic.device)
@@ -68,23 +70,23 @@ class ContextAgent(Agent):
 
     def act(self, state: Tensor) -> Tensor:
         """The policy's actions, told what is known of every task."""
-        return self._told(self.actor, self._latent, state)
+        return self._acted(self.actor, self._latent, state)
 
     def explore(
         self, state: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Sampled actions of the explorer, or of the policy, told a guess, or uniform ones."""
-        if self.explorer is None and not self.guess:
+        """Sampled actions of the explorer, or of the policy, told a sample, or uniform ones."""
+        if self.explorer is None and not self.posterior_sampling:
             return super().explore(state, low, high, generator)
         alone = self.explorer is None
-        actor, latent = (self.actor, self._guess) if alone else (self.explorer, self._latent)
+        actor, latent = (self.actor, self._sample) if alone else (self.explorer, self._latent)
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         with torch.random.fork_rng(), set_exploration_type(ExplorationType.RANDOM):
             torch.manual_seed(seed)
-            return self._told(actor, latent, state).clamp(low, high)
+            return self._acted(actor, latent, state).clamp(low, high)
 
     @torch.no_grad()
-    def _told(self, actor: TensorDictModuleBase, latent: Tensor, state: Tensor) -> Tensor:
+    def _acted(self, actor: TensorDictModuleBase, latent: Tensor, state: Tensor) -> Tensor:
         latent = latent.view(len(latent), *(1,) * (state.dim() - 2), -1)
         latent = latent.expand(*state.shape[:-1], -1)
         entries = {"observation": state.to(latent.device), "latent": latent}

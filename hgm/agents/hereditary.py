@@ -54,12 +54,14 @@ class HereditaryAgent(Agent):
         if self.adapts:
             self._adaptation = OnlineAdaptation(self.geometry, num_tasks, calibrate=self.calibrate)
 
-    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+    def observe(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor
+    ) -> None:
         """Updates the posterior of every task's coordinates."""
         if not self.adapts:
             return
         given = ~reward.isnan()
-        self._adaptation.observe(following, reward.nan_to_num(), mask=given)
+        self._adaptation.observe(next_observation, reward.nan_to_num(), mask=given)
         posterior = self._adaptation.posterior
         self.coords = posterior.sample(self._generator) if self.sample else posterior.coords
 
@@ -67,7 +69,9 @@ class HereditaryAgent(Agent):
         """Deterministic actions of the carried policy."""
         return self._carried(self.geometry, self.coords, state)
 
-    def told(self, geometry: Geometry, coords: Tensor) -> Callable[[Tensor], Tensor] | None:
+    def oracle_policy(
+        self, geometry: Geometry, coords: Tensor
+    ) -> Callable[[Tensor], Tensor] | None:
         """The same base policy in the true places; None where the agent adapts to nothing."""
         return partial(self._carried, geometry, coords) if self.adapts else None
 

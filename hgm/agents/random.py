@@ -24,7 +24,9 @@ class RandomAgent(Agent):
     def begin(self, num_tasks: int) -> None:
         """Nothing to forget."""
 
-    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+    def observe(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor
+    ) -> None:
         """Nothing to learn."""
 
     def act(self, state: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ class RecurrentAgent(Agent):
         start = self._known["start"]
         self._known["start"] = torch.where(where[:, None], torch.ones_like(start), start)
 
-    def observe(self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor) -> None:
+    def observe(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor
+    ) -> None:
         """Memories go on by one step, except in tasks without a transition."""
         old = self._known
         entries = {

@@ -11,9 +11,10 @@ from torch import Tensor
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from hgm.agents.hereditary import HereditaryActor
-from hgm.datamodules.base import KEYS, check_finite
+from hgm.datamodules.base import KEYS
+from hgm.envs.rollouts import walk
 from hgm.geometry import Geometry
+from hgm.policies.symmetric import HereditaryActor
 
 
 class Collection:
@@ -64,23 +65,20 @@ class Collection:
             :data:`hgm.datamodules.base.KEYS`.
 
         Raises:
-            ValueError: If they are not finite.
+            ValueError: If the environment raises, or they are not finite.
+            Diverged: If the policy's actions are not finite.
         """
         self._env.set_seed(seed)
-        current = self._env.reset() if self._current is None else self._current
+        act = self._uniform if random else self._act
         steps = []
-        for _ in range(self._num_steps):
-            current["action"] = self._uniform() if random else self._act(current["observation"])
-            moved, current = self._env.step_and_maybe_reset(current)
+        for moved, current in walk(self._env, act, self._num_steps, self._current):
             steps.append(moved.select(*KEYS))
-        self._current = current
-        batch = TensorDict.maybe_dense_stack(steps, 2)
-        check_finite(batch.flatten(1, 2))
-        return self._carry(batch).reshape(-1)
+            self._current = current
+        return self._carry(TensorDict.maybe_dense_stack(steps, 2)).reshape(-1)
 
     def state_dict(self) -> dict[str, Any]:
         """Running episodes, and what the environment itself remembers."""
-        current = {} if self._current is None else self._current.flatten_keys(".").to_dict()
+        current = {} if self._current is None else self._current.flatten_keys(".").clone().to_dict()
         return {"current": current, "env": dict(self._env.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -94,12 +92,12 @@ class Collection:
         """Closes the environment."""
         self._env.close(raise_if_closed=False)
 
-    def _uniform(self) -> Tensor:
+    def _uniform(self, current: TensorDictBase) -> Tensor:
         return self._low + (self._high - self._low) * torch.rand_like(self._low)
 
-    def _act(self, state: Tensor) -> Tensor:
-        """Sampled actions in every task, states ``(N, K, n)`` to actions ``(N, K, m)``."""
-        batch = TensorDict({"observation": state}, state.shape[:-1], state.device)
+    def _act(self, current: TensorDictBase) -> Tensor:
+        """Sampled actions ``(N, K, m)`` in every task."""
+        batch = current.select("observation")
         with set_exploration_type(ExplorationType.RANDOM):
             return self._policy(batch)["action"].clamp(self._low, self._high)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from hgm.agents.base import Agent
 from hgm.checks import check_int
-from hgm.datamodules.base import KEYS, check_finite
+from hgm.datamodules.base import KEYS
+from hgm.datamodules.learner import learner_of
+from hgm.datamodules.memory import Memory
 from hgm.datamodules.rounds import Source
 from hgm.datamodules.streamed import NUM_ENVS, Streamed
 from hgm.envs.base import TaskFamily
+from hgm.envs.rollouts import walk
 
 
 class MetaReplay(Streamed):
@@ -52,8 +55,6 @@ class MetaReplay(Streamed):
         ValueError: If an argument is out of range.
     """
 
-    kind = "meta_replay"
-
     def __init__(
         self,
         family: TaskFamily,
@@ -75,8 +76,8 @@ class MetaReplay(Streamed):
         self.shortest_context = check_int(
             "shortest_context", shortest_context, 1, self.explore_length
         )
-        self.num_copies = max(1, NUM_ENVS // self.num_tasks)
-        trials = self.num_tasks * self.num_copies
+        self.num_copies = max(1, NUM_ENVS // len(self.tasks))
+        trials = len(self.tasks) * self.num_copies
         self.frames_per_round = trials * (self.explore_length + self.act_length)
         self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
         self.updates_per_round = check_int("updates_per_round", updates_per_round, 1)
@@ -87,14 +88,13 @@ class MetaReplay(Streamed):
         check_int("context_size", context_size, trials)
         self.buffer_size = min(buffer_size, self.num_frames)
         self.context_size = context_size
+        self.sizes = self._measured("meta_replay")
 
     def _source(self, device: torch.device) -> Source:
-        assert self.trainer is not None
-        module: Any = self.trainer.lightning_module
-        return _Trials(self, module.agent, device)
+        return _Replayed(self, learner_of(self, "agent").agent, device)
 
 
-class _Trials(Source):
+class _Replayed(Source):
     """Trials of an agent, and what is kept of them, both interleaved: task i at i, N + i, ..."""
 
     def __init__(self, data: MetaReplay, agent: Agent, device: torch.device) -> None:
@@ -103,7 +103,7 @@ class _Trials(Source):
         space = self._env.action_spec.space
         self._low, self._high = space.low.flatten(0, 1), space.high.flatten(0, 1)
         self._transitions, self._explorations = (
-            ReplayBuffer(storage=LazyTensorStorage(size - size % data.num_tasks, device=device))
+            Memory(size - size % len(data.tasks), device)
             for size in (data.buffer_size, data.context_size)
         )
 
@@ -119,7 +119,6 @@ class _Trials(Source):
             explored = self._run(data.explore_length, learn=True, random=random)
             acted = self._run(data.act_length, learn=False, random=random)
         steps = TensorDict.stack((*explored, *acted), -1)
-        check_finite(steps.flatten(1, 2))
         self._transitions.extend(steps.permute(1, 2, 0).reshape(-1))
         contexts = TensorDict.stack(explored, -1).transpose(0, 1).flatten(0, 1)
         self._explorations.extend(contexts.auto_batch_size_(1))
@@ -133,16 +132,17 @@ class _Trials(Source):
             return torch.randint(high, size, generator=generator, device=generator.device)
 
         # Shares of the tasks as equal as can be: contrasts need learners of different tasks.
-        most = -(-data.num_learners // data.num_tasks) * data.num_tasks
+        num_tasks = len(data.tasks)
+        most = -(-data.num_learners // num_tasks) * num_tasks
         luck = torch.rand(shape[0], most, generator=generator, device=generator.device)
-        task = (luck.argsort(-1) % data.num_tasks)[:, : data.num_learners, None]
+        task = (luck.argsort(-1) % num_tasks)[:, : data.num_learners, None]
         picked = {}
-        for name, buffer, more in (
+        for name, memory, more in (
             ("transitions", self._transitions, (data.batch_size,)),
             ("context", self._explorations, (2,)),
         ):
-            rows = integers(len(buffer) // data.num_tasks, *more)
-            found = buffer[(rows * data.num_tasks + task).flatten()]
+            rows = integers(len(memory) // num_tasks, *more)
+            found = memory[(rows * num_tasks + task).flatten()]
             picked[name] = found.reshape(*shape, *more)
         least = data.shortest_context
         length = least + integers(data.explore_length + 1 - least, 2, 1)
@@ -169,25 +169,24 @@ class _Trials(Source):
 
     def _run(self, num_steps: int, learn: bool, random: bool) -> list[TensorDictBase]:
         """Transitions ``[N, K]`` of every step, from fresh episodes on."""
-        current, steps = self._env.reset(), []
-        agent, shape = self._agent, self._env.batch_size
-        agent.started(torch.ones_like(self._low[:, 0], dtype=torch.bool))
-        for _ in range(num_steps):
-            state = current["observation"].flatten(0, 1)
-            if random:
-                action = self._low + (self._high - self._low) * torch.rand_like(self._low)
-            elif learn:
-                action = agent.explore(state, self._low, self._high, self._generator)
-            else:
-                action = agent.act(state).clamp(self._low, self._high)
-            moved, current = self._env.step_and_maybe_reset(
-                current.set("action", action.unflatten(0, shape))
-            )
+        self._agent.started(torch.ones_like(self._low[:, 0], dtype=torch.bool))
+        steps = []
+        for moved, _ in walk(self._env, partial(self._act, learn, random), num_steps):
             steps.append(moved.select(*KEYS))
             if learn:
                 seen = (moved["observation"], moved["action"], moved["next", "reward"][..., 0])
-                agent.observe(
+                self._agent.observe(
                     *(part.flatten(0, 1) for part in (*seen, moved["next", "observation"]))
                 )
-            agent.started(moved["next", "done"].flatten())
+            self._agent.started(moved["next", "done"].flatten())
         return steps
+
+    def _act(self, learn: bool, random: bool, current: TensorDictBase) -> Tensor:
+        state = current["observation"].flatten(0, 1)
+        if random:
+            action = self._low + (self._high - self._low) * torch.rand_like(self._low)
+        elif learn:
+            action = self._agent.explore(state, self._low, self._high, self._generator)
+        else:
+            action = self._agent.act(state).clamp(self._low, self._high)
+        return action.unflatten(0, self._env.batch_size)

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from tensordict import TensorDictBase
-from torchrl.data import LazyTensorStorage, ReplayBuffer
 
 from hgm.checks import check_int
 from hgm.datamodules.base import Batches
 from hgm.datamodules.collection import Collection
 from hgm.datamodules.episodes import Episodes
+from hgm.datamodules.learner import learner_of
+from hgm.datamodules.memory import Memory
 from hgm.datamodules.rounds import Source
 from hgm.datamodules.streamed import NUM_ENVS, Streamed
 from hgm.envs.base import TaskFamily
@@ -34,7 +35,7 @@ class Replay(Streamed):
     :class:`hgm.datamodules.collection.Collection`. Validation and test run episodes of the base
     task, with the policy and with the optimum from the same starts under the same noise.
 
-    The LightningModule has an attribute ``actor``, from ``observation`` to ``action``.
+    The LightningModule has an attribute ``actor``, see :class:`hgm.datamodules.learner.Learner`.
 
     Args:
         family: Where tasks and environments come from.
@@ -57,8 +58,6 @@ class Replay(Streamed):
         ValueError: If an argument is out of range, or the geometry is not one of this family.
     """
 
-    kind = "replay"
-
     def __init__(
         self,
         family: TaskFamily,
@@ -76,8 +75,8 @@ class Replay(Streamed):
         self.geometry = _check_geometry(geometry, family)
         base = self.tasks[:1]
         self.tasks = base if self.geometry is None else self.tasks
-        self._num_copies = max(1, NUM_ENVS // self.num_tasks)
-        envs = self.num_tasks * self._num_copies
+        self._num_copies = max(1, NUM_ENVS // len(self.tasks))
+        envs = len(self.tasks) * self._num_copies
         self._num_steps = max(1, round(check_int("frames_per_batch", frames_per_batch, 1) / envs))
         self.frames_per_round = envs * self._num_steps
         self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
@@ -91,6 +90,7 @@ class Replay(Streamed):
             Episodes(family, base, episodes, derive_seed(self.seed, purpose))
             for purpose in (_VAL, _TEST)
         )
+        self.sizes = self._measured("replay")
 
     def val_dataloader(self) -> Batches:
         """One batch ``[E]``: see :meth:`hgm.datamodules.episodes.Episodes.score`."""
@@ -101,43 +101,40 @@ class Replay(Streamed):
         return Batches(1, lambda: self._score(self._test))
 
     def _source(self, device: torch.device) -> Source:
-        assert self.trainer is not None
+        actor = learner_of(self, "actor").actor
         env = self.family.make_env(self.tasks, self._num_copies, self.seed, device)
-        collection = Collection(
-            env, self.trainer.lightning_module.actor, self._num_steps, self.geometry
-        )
-        buffer = ReplayBuffer(storage=LazyTensorStorage(self._buffer_size, device=device))
+        collection = Collection(env, actor, self._num_steps, self.geometry)
+        memory = Memory(self._buffer_size, device)
         num_random = math.ceil(self._random_frames / self.frames_per_round)
-        return _Replayed(collection, buffer, (self.updates_per_round, self.batch_size), num_random)
+        return _Replayed(collection, memory, (self.updates_per_round, self.batch_size), num_random)
 
     def _score(self, episodes: Episodes) -> Iterator[TensorDictBase]:
-        assert self.trainer is not None
-        yield episodes.score(self.trainer.lightning_module.actor, self.trainer.strategy.root_device)
+        yield episodes.score(learner_of(self, "actor").actor, self.device)
 
 
 class _Replayed(Source):
     """Transitions of a collection, of which every round replays so many batches of a size."""
 
     def __init__(
-        self, collection: Collection, buffer: ReplayBuffer, shape: tuple[int, int], num_random: int
+        self, collection: Collection, memory: Memory, shape: tuple[int, int], num_random: int
     ) -> None:
-        self._collection, self._buffer = collection, buffer
+        self._collection, self._memory = collection, memory
         self._shape, self._num_random = shape, num_random
 
     def collect(self, number: int, seed: int) -> None:
         new = self._collection.collect(seed, number < self._num_random)
-        self._buffer.extend(new.exclude("task"))
+        self._memory.extend(new.exclude("task"))
 
     def draw(self, generator: torch.Generator) -> Sequence[TensorDictBase]:
         # All batches of a round at once: ten times as fast as one by one.
-        self._buffer.set_rng(generator)
-        return self._buffer.sample(math.prod(self._shape)).reshape(self._shape).unbind(0)
+        rows = self._memory.sample(math.prod(self._shape), generator)
+        return rows.reshape(self._shape).unbind(0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"buffer": self._buffer.state_dict(), "collection": self._collection.state_dict()}
+        return {"memory": self._memory.state_dict(), "collection": self._collection.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._buffer.load_state_dict(state["buffer"])
+        self._memory.load_state_dict(state["memory"])
         self._collection.load_state_dict(state["collection"])
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from hgm.checks import check_int
 from hgm.datamodules.base import Batches
 from hgm.datamodules.rounds import Rounds, Source
 from hgm.envs.base import TaskFamily
+from hgm.sizes import Sizes
 
 NUM_ENVS = 64
 """Environments that run side by side in every process, shared out among the tasks."""
@@ -26,18 +27,15 @@ class Streamed(LightningDataModule, ABC):
     Frames and batches are counted per process; every process has its own environments and memory.
     Training seeds torch's global generator when it starts, from which exploration and losses draw.
     A resumed run goes on exactly where its checkpoint was written. A subclass sets
-    ``kind`` and sizes, and writes :meth:`_source`.
+    :attr:`sizes` and the numbers of rounds, and writes :meth:`_source`.
 
     Args:
         family: Where tasks and environments come from.
         seed: Seed of tasks, environments, exploration and replay.
 
     Attributes:
-        kind: What batches hold: the name that modules know it by.
+        sizes: What modules must know of the data.
         tasks: Hidden parameters of the training tasks, ``(N, k)``; row 0 is the base task.
-        dim_state: State dimension ``n``.
-        dim_action: Action dimension ``m``.
-        box: Least and largest actions, ``(2, m)``.
         num_rounds: Number of rounds.
         updates_per_round: Batches that a round yields.
         frames_per_round: Transitions that a round gathers.
@@ -47,7 +45,7 @@ class Streamed(LightningDataModule, ABC):
         ValueError: If ``seed`` is out of range, or actions are not bounded.
     """
 
-    kind: str
+    sizes: Sizes
     num_rounds: int
     updates_per_round: int
     frames_per_round: int
@@ -58,15 +56,8 @@ class Streamed(LightningDataModule, ABC):
             raise TypeError(f"Expected `family` to be a hgm.envs.TaskFamily, got {family!r}.")
         self.family, self.seed = family, check_int("seed", seed, 0)
         self.tasks = family.train_tasks(self.seed)
-        self.dim_state, self.dim_action = family.dim_state, family.dim_action
-        self.box = family.action_box()
         self._rounds: Rounds | None = None
         self._restored: dict[str, Any] | None = None
-
-    @property
-    def num_tasks(self) -> int:
-        """Number ``N`` of tasks."""
-        return len(self.tasks)
 
     @property
     def num_updates(self) -> int:
@@ -80,7 +71,24 @@ class Streamed(LightningDataModule, ABC):
 
     @abstractmethod
     def _source(self, device: torch.device) -> Source:
-        """Hook of :meth:`train_dataloader`: gathers with what ``trainer.lightning_module`` has."""
+        """Hook of :meth:`train_dataloader`: gathers with the module in training."""
+
+    def _measured(self, kind: str) -> Sizes:
+        """For :attr:`sizes`, once everything else is set."""
+        return Sizes(
+            num_tasks=len(self.tasks),
+            dim_state=self.family.dim_state,
+            dim_action=self.family.dim_action,
+            kind=kind,
+            action_box=self.family.action_box(),
+            num_updates=self.num_updates,
+            task_parameters=self.tasks,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where environments and policies run; the CPU without a trainer."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     @final
     def train_dataloader(self) -> Batches:
@@ -135,15 +143,13 @@ class Streamed(LightningDataModule, ABC):
         Raises:
             ValueError: If training is resumed without the state of this DataModule.
         """
-        trainer = self.trainer
-        assert trainer is not None
-        if self._restored is None and trainer.global_step > 0:
+        step = 0 if self.trainer is None else self.trainer.global_step
+        if self._restored is None and step > 0:
             raise ValueError(
                 f"Expected a checkpoint with the state of {type(self).__name__}, but it has none: "
                 "what was collected before is lost, so that training cannot go on exactly."
             )
-        device = trainer.strategy.root_device
-        seeds = (self.seed, self._rank)
+        seeds, device = (self.seed, self._rank), self.device
         self._rounds = Rounds(
             self._source(device), self.num_rounds, self.updates_per_round, seeds, device
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
 from hgm.checks import check_int
 from hgm.envs.base import TaskFamily
+from hgm.sizes import Sizes
 
 
 class Tasks(LightningDataModule):
@@ -15,6 +17,9 @@ class Tasks(LightningDataModule):
     Args:
         family: Where tasks and environments come from.
         seed: Seed of the training tasks.
+
+    Attributes:
+        sizes: What modules must know of the data.
 
     Raises:
         TypeError: If ``family`` is not a TaskFamily.
@@ -27,10 +32,15 @@ class Tasks(LightningDataModule):
             raise TypeError(f"Expected `family` to be a hgm.envs.TaskFamily, got {family!r}.")
         self.family, self.seed = family, check_int("seed", seed, 0)
         self.tasks = family.train_tasks(self.seed)
-        self.num_tasks = len(self.tasks)
-        self.dim_state, self.dim_action = family.dim_state, family.dim_action
-        self.box = family.action_box()
+        self.sizes = Sizes(
+            num_tasks=len(self.tasks),
+            dim_state=family.dim_state,
+            dim_action=family.dim_action,
+            kind="tasks",
+            action_box=family.action_box(),
+            task_parameters=self.tasks,
+        )
 
     def test_dataloader(self) -> list[Tensor]:
         """The indices of the training tasks, ``(N,)``."""
-        return [self.tasks.new_zeros(self.num_tasks).long()]
+        return [torch.arange(len(self.tasks))]

@@ -14,9 +14,11 @@ from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from hgm.checks import check_int
+from hgm.datamodules.learner import learner_of
 from hgm.datamodules.rounds import Source
 from hgm.datamodules.streamed import Streamed
 from hgm.envs.base import TaskFamily
+from hgm.envs.rollouts import walk
 
 
 class Trials(Streamed):
@@ -40,7 +42,8 @@ class Trials(Streamed):
 
     and what the module's ``advantage`` adds. The LightningModule has two TensorDictModules, the
     ``policy`` from the first line, ``is_init`` and its own ``("next", "memory")`` to the second
-    one, and ``advantage``, which sees a whole round ``[M, T]``.
+    one, and ``advantage``, which sees a whole round ``[M, T]``: see
+    :class:`hgm.datamodules.learner.Learner`.
 
     Args:
         family: Where tasks and environments come from; all training tasks run.
@@ -60,8 +63,6 @@ class Trials(Streamed):
         ValueError: If an argument is out of range.
     """
 
-    kind = "trials"
-
     def __init__(
         self,
         family: TaskFamily,
@@ -74,10 +75,10 @@ class Trials(Streamed):
         seed: int = 0,
     ) -> None:
         super().__init__(family, seed)
-        self._num_copies = check_int("num_envs", num_envs, self.num_tasks) // self.num_tasks
+        self._num_copies = check_int("num_envs", num_envs, len(self.tasks)) // len(self.tasks)
         self._num_steps = check_int("num_steps", num_steps, 2)
         self.num_episodes = check_int("num_episodes", num_episodes, 1)
-        envs = self.num_tasks * self._num_copies
+        envs = len(self.tasks) * self._num_copies
         self.frames_per_round = envs * self._num_steps
         self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
         self._shape = (
@@ -85,16 +86,16 @@ class Trials(Streamed):
             check_int("num_minibatches", num_minibatches, 1, envs),
         )
         self.updates_per_round = math.prod(self._shape)
+        self.sizes = self._measured("trials")
 
     def _source(self, device: torch.device) -> Source:
-        assert self.trainer is not None
-        module = self.trainer.lightning_module
+        module = learner_of(self, "policy", "advantage")
         env = self.family.make_env(self.tasks, self._num_copies, self.seed, device)
         sizes = (self._num_steps, self.num_episodes)
-        return _Trials(env, module.policy, module.advantage, sizes, self._shape)
+        return _OneRound(env, module.policy, module.advantage, sizes, self._shape)
 
 
-class _Trials(Source):
+class _OneRound(Source):
     """Source of one round; between rounds nothing is kept.
 
     Args:
@@ -135,7 +136,7 @@ class _Trials(Source):
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._batch is None else self._batch.flatten_keys(".").to_dict()
+        return {} if self._batch is None else self._batch.flatten_keys(".").clone().to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state:
@@ -147,48 +148,45 @@ class _Trials(Source):
         self._env.close(raise_if_closed=False)
 
     def _run(self) -> TensorDictBase:
-        env, num = self._env, self._env.batch_size.numel()
-        current = env.reset()
-        action = env.action_spec.zero().flatten(0, 1)
-        reward = action.new_zeros(num, 1)
-        done = is_init = torch.ones_like(reward, dtype=torch.bool)
-        num_ended = torch.zeros_like(reward, dtype=torch.long)
-        memory: dict[str, Tensor] = {}
+        env = self._env
+        shape = env.batch_size
+        self._action = env.action_spec.zero().flatten(0, 1)
+        self._reward = self._action.new_zeros(len(self._action), 1)
+        self._done = self._is_init = torch.ones_like(self._reward, dtype=torch.bool)
+        self._memory: dict[str, Tensor] = {}
+        num_ended = torch.zeros_like(self._reward, dtype=torch.long)
         steps: list[TensorDictBase] = []
-        for index in range(self._num_steps + 1):
-            told = TensorDict(
-                {
-                    "observation": current["observation"].flatten(0, 1),
-                    "previous_action": action.masked_fill(is_init, 0.0),
-                    "previous_reward": reward.masked_fill(is_init, 0.0),
-                    "start": done.to(reward),
-                    "is_init": is_init,
-                },
-                [num],
-            )
-            with set_exploration_type(ExplorationType.RANDOM):
-                chosen = self._policy(told.copy().update(memory))
-            memory = {"memory": chosen["next", "memory"]}
-            if steps:
-                steps[-1]["next", "state_value"] = chosen["state_value"]
-            if index == self._num_steps:
-                break
-            action = chosen["action"]
-            current["action"] = action.unflatten(0, env.batch_size)
-            moved, current = env.step_and_maybe_reset(current)
-            reward, done = (moved["next", key].flatten(0, 1) for key in ("reward", "done"))
-            num_ended = num_ended.masked_fill(is_init, 0) + done
-            is_init = num_ended == self._num_episodes
-            entries = {"reward": reward, "terminated": is_init, "done": is_init}
-            told["next"] = TensorDict(entries, [num])
-            keys = ("action", "action_log_prob", "state_value")
-            steps.append(told.update(chosen.select(*keys)))
-        steps[-1]["next", "done"] = torch.ones_like(is_init)
-        batch = TensorDict.maybe_dense_stack(steps, 1)
-        for key in ("observation", ("next", "reward")):
-            if not batch[key].isfinite().all():
-                raise ValueError(
-                    f"Expected finite transitions, but `{key}` has NaN or infinite values. Check "
-                    "the environment."
-                )
-        return batch
+
+        def act(current: TensorDictBase) -> Tensor:
+            steps.append(self._choose(current))
+            self._action = steps[-1]["action"]
+            return self._action.unflatten(0, shape)
+
+        for moved, now in walk(env, act, self._num_steps):
+            current, after = now, moved["next"]
+            self._reward, self._done = after["reward"].flatten(0, 1), after["done"].flatten(0, 1)
+            num_ended = num_ended.masked_fill(self._is_init, 0) + self._done
+            self._is_init = num_ended == self._num_episodes
+            entries = {"reward": self._reward, "terminated": self._is_init, "done": self._is_init}
+            steps[-1]["next"] = TensorDict(entries, [len(self._reward)])
+        last = self._choose(current)["state_value"]
+        values = [step["state_value"] for step in steps[1:]]
+        for step, value in zip(steps, (*values, last), strict=True):
+            step["next", "state_value"] = value
+        steps[-1]["next", "done"] = torch.ones_like(self._is_init)
+        return TensorDict.maybe_dense_stack(steps, 1)
+
+    def _choose(self, current: TensorDictBase) -> TensorDictBase:
+        """What the policy is told ``[N * K]``, and what it makes of that; its memory goes on."""
+        entries = {
+            "observation": current["observation"].flatten(0, 1),
+            "previous_action": self._action.masked_fill(self._is_init, 0.0),
+            "previous_reward": self._reward.masked_fill(self._is_init, 0.0),
+            "start": self._done.to(self._reward),
+            "is_init": self._is_init,
+        }
+        step = TensorDict(entries, [len(self._reward)])
+        with set_exploration_type(ExplorationType.RANDOM):
+            chosen = self._policy(step.copy().update(self._memory))
+        self._memory = {"memory": chosen["next", "memory"]}
+        return step.update(chosen.select("action", "action_log_prob", "state_value"))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.envs import EnvBase
@@ -17,11 +17,15 @@ from hgm import lie
 from hgm.agents.base import Agent
 from hgm.checks import check_int
 from hgm.envs.base import TaskFamily
-from hgm.envs.rollouts import Rollouts, returns
+from hgm.envs.rollouts import Rollouts, returns, walk
 from hgm.geometry import Geometry
+from hgm.numerics.seeds import derive_seed
 
 Act = Callable[[Tensor], Tensor]
 Observe = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+
+_META_TEST = 7
+"""Purpose of seeds."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def run_episodes(
     Args:
         env: Batch size ``(T, E)``.
         act: States ``(T, E, n)`` to actions ``(T, E, m)``.
-        observe: Told of every step.
+        observe: Hears of every step.
         num_steps: Most steps.
     """
     policy = TensorDictModule(act, in_keys=["observation"], out_keys=["action"])
@@ -80,9 +84,9 @@ def meta_test(
     """Scores an agent on test tasks and training tasks of a seed.
 
     Regret of an episode is the optimum's return (:meth:`TaskFamily.optimal_policy`) from the same
-    start under the same noise, minus the agent's. With a true group, ``regret_told`` is that of the
-    same agent when it is told every task's place: what is left is the policy's own regret, that on
-    the base task, and what the group does not carry. What the agent observes comes from the task
+    start under the same noise, minus the agent's. With a true group, ``regret_oracle`` is that of
+    the same agent when it knows every task's place: what is left is the policy's own regret, that
+    on the base task, and what the group does not carry. What the agent observes comes from the task
     that it is tested on, and from nowhere else.
 
     Args:
@@ -98,7 +102,7 @@ def meta_test(
     protocol = MetaTest() if protocol is None else protocol
     train = family.train_tasks(seed)
     tasks = torch.cat((family.test_tasks(protocol.num_test_tasks, seed), train))
-    seeds = iter(np.random.SeedSequence([seed, 7]).generate_state(4).tolist())
+    seeds = (derive_seed(seed, _META_TEST, index) for index in range(4))
 
     advance("exploration")
     _meet(agent, tasks)
@@ -122,14 +126,14 @@ def meta_test(
     own = scored(copies, episode_seed, *act)
     scores["return"] = own.returns.mean(1).tolist()
     scores["success"] = own.success.double().mean(1).tolist()
-    told = None if place is None else agent.told(*place)
+    oracle = None if place is None else agent.oracle_policy(*place)
     if optimum is not None:
         best = scored(copies, episode_seed, optimum).returns
         scores["optimal_return"] = best.mean(1).tolist()
         scores["regret"] = (best - own.returns).mean(1).tolist()
-        if told is not None:
-            informed = scored(copies, episode_seed, told).returns
-            scores["regret_told"] = (best - informed).mean(1).tolist()
+        if oracle is not None:
+            informed = scored(copies, episode_seed, oracle).returns
+            scores["regret_oracle"] = (best - informed).mean(1).tolist()
 
     advance("first episodes")
     copies, episode_seed = protocol.num_first_episodes, next(seeds)
@@ -154,11 +158,12 @@ def explore(agent: Agent, env: EnvBase, num_transitions: int, seed: int) -> None
     """
     low, high = env.action_spec.space.low[:, 0], env.action_spec.space.high[:, 0]
     generator = torch.Generator(low.device).manual_seed(seed)
-    current = env.reset()
     agent.started(torch.ones(len(low), dtype=torch.bool))
-    for _ in range(num_transitions):
-        action = agent.explore(current["observation"][:, 0], low, high, generator)
-        moved, current = env.step_and_maybe_reset(current.set("action", action[:, None]))
+
+    def act(current: TensorDictBase) -> Tensor:
+        return agent.explore(current["observation"][:, 0], low, high, generator)[:, None]
+
+    for moved, _ in walk(env, act, num_transitions):
         agent.observe(
             moved["observation"][:, 0],
             moved["action"][:, 0],

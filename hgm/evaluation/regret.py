@@ -50,9 +50,9 @@ def regret_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     both = [np.stack(pair) for pair in zip(per_run("separation"), regret, strict=True)]
     metrics["regret_slope"] = slope(np.concatenate(both, 1))
     metrics["regret_slope_interval"] = bootstrap(both, slope)
-    if all("regret_told" in run for run in runs):
-        told, base = per_run("regret_told"), per_run("regret_told", train=True)
+    if all("regret_oracle" in run for run in runs):
+        oracle, base = per_run("regret_oracle"), per_run("regret_oracle", train=True)
         add("regret_of_policy", [run[:1] for run in base])
-        add("regret_of_broken_symmetry", [a - b[0] for a, b in zip(told, base, strict=True)])
-        add("regret_of_inference", [a - b for a, b in zip(regret, told, strict=True)])
+        add("regret_of_broken_symmetry", [a - b[0] for a, b in zip(oracle, base, strict=True)])
+        add("regret_of_inference", [a - b for a, b in zip(regret, oracle, strict=True)])
     return metrics

@@ -2,7 +2,7 @@
 
 from hgm.inference.base import TaskInference
 from hgm.inference.contrastive import Contrastive
-from hgm.inference.told import Told
+from hgm.inference.oracle import Oracle
 from hgm.inference.variational import Variational
 
-__all__ = ["Contrastive", "TaskInference", "Told", "Variational"]
+__all__ = ["Contrastive", "Oracle", "TaskInference", "Variational"]

@@ -7,21 +7,27 @@ from abc import ABC, abstractmethod
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
-from torchrl.modules import MLP
 
 from hgm.checks import check_int
+from hgm.numerics.seeds import derive_seed, seeded
+from hgm.policies.feedforward import perceptron
+from hgm.sizes import Sizes
+
+_INFERENCE = 2
+"""Purpose of the seed: other weights than those of a policy of the same run."""
 
 
 class TaskInference(nn.Module, ABC):
     r"""Maps transitions of a task to a latent ``z (Z,)`` that tells a policy its task.
 
     Every transition contributes a statistic :math:`e(s, a, r, s')`, and a latent is read from their
-    sum, so that contexts may have any order and length, and grow while an agent acts.
+    sum, so that contexts may have any order and length, and grow while an agent acts. A subclass
+    makes its networks in its constructor, see
+    :func:`make_encoder`.
 
     Args:
+        sizes: What the data are like.
         dim_latent: Dimension ``Z``.
-        width: Width of the encoder's hidden layers.
-        depth: Number of hidden layers.
 
     Attributes:
         learns_from_critic: Whether the critics' loss trains the encoder.
@@ -29,7 +35,7 @@ class TaskInference(nn.Module, ABC):
         explores: Whether it says what an exploration policy is rewarded for.
 
     Raises:
-        ValueError: If a size is below 1.
+        ValueError: If a size is below 1, or the bounds of actions are not known.
     """
 
     learns_from_critic = False
@@ -37,27 +43,10 @@ class TaskInference(nn.Module, ABC):
     explores = False
     _half: Tensor
 
-    def __init__(self, dim_latent: int = 5, width: int = 64, depth: int = 2) -> None:
+    def __init__(self, sizes: Sizes, dim_latent: int) -> None:
         super().__init__()
         self.dim_latent = check_int("dim_latent", dim_latent, 1)
-        self.width, self.depth = check_int("width", width, 1), check_int("depth", depth, 1)
-
-    def build(self, dim_state: int, dim_action: int, box: Tensor, tasks: Tensor) -> None:
-        """Makes the encoder for the sizes of a family.
-
-        Args:
-            dim_state: State dimension ``n``.
-            dim_action: Action dimension ``m``.
-            box: Least and largest actions, ``(2, m)``.
-            tasks: Parameters of the training tasks, ``(N, k)``: for oracles only.
-        """
-        self.register_buffer("_half", (box[1] - box[0]) / 2)
-        self._make(2 * dim_state + dim_action + 1, tasks)
-
-    def _make(self, num_inputs: int, tasks: Tensor) -> None:
-        """Hook of :meth:`build`: the encoder."""
-        cells = [self.width] * self.depth
-        self.encoder = MLP(num_inputs, self._num_outputs, num_cells=cells, activation_class=nn.ReLU)
+        self.register_buffer("_half", (sizes.box[1] - sizes.box[0]) / 2)
 
     @property
     def device(self) -> torch.device:
@@ -68,11 +57,6 @@ class TaskInference(nn.Module, ABC):
     @abstractmethod
     def dim_statistic(self) -> int:
         """Dimension ``P`` of a statistic."""
-
-    @property
-    def _num_outputs(self) -> int:
-        """Dimension of the encoder's outputs."""
-        return self.dim_statistic
 
     @abstractmethod
     def embed(self, transitions: TensorDictBase) -> Tensor:
@@ -116,3 +100,21 @@ class TaskInference(nn.Module, ABC):
             transitions["next", "observation"],
         )
         return encoder(torch.cat(parts, -1))
+
+
+def make_encoder(sizes: Sizes, outputs: int, width: int, depth: int, seed: int) -> nn.Module:
+    """A perceptron from transitions, as :meth:`TaskInference._encode` reads them.
+
+    Args:
+        sizes: What the data are like.
+        outputs: Dimension of an encoding.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
+        seed: Seed of the initial weights.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    inputs = 2 * sizes.dim_state + sizes.dim_action + 1
+    with seeded(derive_seed(check_int("seed", seed, 0), _INFERENCE)):
+        return perceptron(inputs, outputs, width, depth)

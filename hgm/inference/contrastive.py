@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hgm.checks import check_choice, check_real
-from hgm.inference.base import TaskInference
+from hgm.inference.base import TaskInference, make_encoder
+from hgm.sizes import Sizes
 
 SIMILARITIES = ("bilinear", "cosine")
 _SHORTEST = 1e-6
@@ -35,6 +36,7 @@ class Contrastive(TaskInference):
     based on Contrastive Learning*, AAAI 2021, arXiv 2009.13891.
 
     Args:
+        sizes: What the data are like.
         dim_latent: Dimension ``Z``.
         width: Width of the encoder's hidden layers.
         depth: Number of hidden layers.
@@ -43,6 +45,7 @@ class Contrastive(TaskInference):
         similarity: ``"bilinear"``, as published, or ``"cosine"`` over the temperature.
         temperature: Of the cosine.
         explores: Whether an exploration policy is trained; otherwise agents explore without one.
+        seed: Seed of the initial weights.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -50,6 +53,7 @@ class Contrastive(TaskInference):
 
     def __init__(
         self,
+        sizes: Sizes,
         dim_latent: int = 5,
         width: int = 128,
         depth: int = 3,
@@ -57,8 +61,9 @@ class Contrastive(TaskInference):
         similarity: str = "bilinear",
         temperature: float = 0.1,
         explores: bool = True,
+        seed: int = 0,
     ) -> None:
-        super().__init__(dim_latent, width, depth)
+        super().__init__(sizes, dim_latent)
         if check_real("momentum", momentum, 0.0) >= 1:
             raise ValueError(f"Expected `momentum` to be in [0, 1), got {momentum!r}.")
         self.momentum = momentum
@@ -67,9 +72,7 @@ class Contrastive(TaskInference):
         if not isinstance(explores, bool):
             raise ValueError(f"Expected `explores` to be True or False, got {explores!r}.")
         self.explores = explores
-
-    def _make(self, num_inputs: int, tasks: Tensor) -> None:
-        super()._make(num_inputs, tasks)
+        self.encoder = make_encoder(sizes, self.dim_latent, width, depth, seed)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         if self.similarity == "bilinear":
             self.form = nn.Parameter(torch.eye(self.dim_latent))
@@ -78,10 +81,6 @@ class Contrastive(TaskInference):
     def dim_statistic(self) -> int:
         """An encoding, and a count."""
         return self.dim_latent + 1
-
-    @property
-    def _num_outputs(self) -> int:
-        return self.dim_latent
 
     def embed(self, transitions: TensorDictBase) -> Tensor:
         """Encodings, and a 1 that counts the transitions."""

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from hgm.checks import check_real
-from hgm.inference.base import TaskInference
+from hgm.inference.base import TaskInference, make_encoder
+from hgm.sizes import Sizes
 
 
 class Variational(TaskInference):
@@ -23,10 +24,12 @@ class Variational(TaskInference):
     that the belief of an agent that has seen nothing is the prior, and changes smoothly from there.
 
     Args:
+        sizes: What the data are like.
         dim_latent: Dimension ``Z``.
         width: Width of the encoder's hidden layers.
         depth: Number of hidden layers.
         kl_coef: Weight :math:`\beta`.
+        seed: Seed of the initial weights.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -35,10 +38,17 @@ class Variational(TaskInference):
     learns_from_critic = True
 
     def __init__(
-        self, dim_latent: int = 5, width: int = 128, depth: int = 3, kl_coef: float = 0.001
+        self,
+        sizes: Sizes,
+        dim_latent: int = 5,
+        width: int = 128,
+        depth: int = 3,
+        kl_coef: float = 0.001,
+        seed: int = 0,
     ) -> None:
-        super().__init__(dim_latent, width, depth)
+        super().__init__(sizes, dim_latent)
         self.kl_coef = check_real("kl_coef", kl_coef, 0.0)
+        self.encoder = make_encoder(sizes, self.dim_statistic, width, depth, seed)
 
     @property
     def dim_statistic(self) -> int:

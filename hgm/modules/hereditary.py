@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightning import LightningModule
 
 from hgm.agents import HereditaryAgent
 from hgm.geometry import load_geometry
-from hgm.policies.feedforward import load_policy
+from hgm.policies.stored import load_policy
+from hgm.sizes import Sizes
 
 
 class Hereditary(LightningModule):
     """The hereditary agent as a module that has nothing to learn, and is only tested.
 
     Args:
+        sizes: What the data are like.
         geometry: Run folder of a discovery, or its ``geometry.pt``.
         policy: Run folder of a policy, or its ``policy.pt``.
         calibrate: Whether new tasks' rewards may be scaled and shifted; None: if those of the
@@ -33,6 +33,7 @@ class Hereditary(LightningModule):
 
     def __init__(
         self,
+        sizes: Sizes,
         geometry: str,
         policy: str,
         calibrate: bool | None = None,
@@ -41,19 +42,15 @@ class Hereditary(LightningModule):
     ) -> None:
         super().__init__()
         found, actor = load_geometry(geometry), load_policy(policy)
-        self.agent = HereditaryAgent(found, actor, calibrate, sample, seed)
-        self.dims = {"geometry": (found.dim_state, found.dim_action)}
-        self.dims["policy"] = (actor.dim_state, actor.dim_action)
-
-    def bind(self, data: Any) -> None:
-        """Checks dimensions against a DataModule's ``dim_state`` and ``dim_action``."""
-        expected = (data.dim_state, data.dim_action)
-        for name, dims in self.dims.items():
+        expected = (sizes.dim_state, sizes.dim_action)
+        for name, part in (("geometry", found), ("policy", actor)):
+            dims = (part.dim_state, part.dim_action)
             if dims != expected:
                 raise ValueError(
                     f"Expected `{name}` for states and actions of dimensions {expected}, but it "
                     f"is for {dims}."
                 )
+        self.agent = HereditaryAgent(found, actor, calibrate, sample, seed)
 
     def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         """Nothing: the meta-test runs the agent itself."""

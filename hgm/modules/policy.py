@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from tensordict import TensorDictBase
-from torch import nn
-from torchrl.modules import ProbabilisticActor
-from torchrl.objectives import LossModule
+from torch import Tensor
 
 from hgm.modules.off_policy import OffPolicy
-from hgm.objectives import Objective
-from hgm.policies.feedforward import save_policy
+from hgm.numerics.seeds import seeded
+from hgm.objectives import ActorCritic, Objective
+from hgm.policies.feedforward import Actor
+from hgm.policies.stored import save_policy
+from hgm.sizes import Sizes
 
 
 class Policy(OffPolicy):
@@ -21,46 +21,53 @@ class Policy(OffPolicy):
     The DataModule runs the policy, in training and in evaluation: see :attr:`actor`.
 
     Args:
+        sizes: Those of :class:`hgm.datamodules.Replay`.
         objective: What is minimised; :class:`hgm.objectives.SAC` if None.
         width: Width of the hidden layers of actor and critics.
         depth: Number of hidden layers.
-        trace: Whether to record the loss and replay it: the same numbers in half the time, see
-            :class:`hgm.objectives.traced.TracedLoss`.
         seed: Seed of the initial weights.
 
     Attributes:
+        networks: Actor and critics.
         metrics: What :meth:`test_step` measured.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the data are of another kind.
         TypeError: If `objective` is no Objective.
-    """
 
-    _data = "replay"
+    Example:
+        >>> from hgm.datamodules import Replay
+        >>> from hgm.envs import Navigation
+        >>> data = Replay(Navigation())
+        >>> Policy(data.sizes, width=32).actor.dim_action
+        2
+    """
 
     def __init__(
         self,
+        sizes: Sizes,
         objective: Objective | None = None,
         width: int = 64,
         depth: int = 2,
-        trace: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(objective, width, depth, trace, seed)
+        sizes.require("replay", self)
+        super().__init__(sizes, objective, width, depth, seed)
+        with seeded(self.seed):
+            self.networks = self._make_networks()
         self.metrics: dict[str, float] = {}
 
-    def _build(self, data: Any) -> nn.Module:
-        actor, loss = self._make_actor_and_loss(data)
-        self.__dict__["_actor"] = actor  # not registered: the loss owns its parameters
-        return loss
+    def losses(self, batch: TensorDictBase) -> dict[str, Tensor]:
+        """The objective's, of transitions ``[B]``."""
+        return self.objective(self.networks, batch)
 
-    def _policies(self) -> list[LossModule]:
-        return [self.loss]
+    def _policies(self) -> list[ActorCritic]:
+        return [self.networks]
 
     @property
-    def actor(self) -> ProbabilisticActor:
-        """From ``observation (..., n)`` to ``action``; shares its parameters with the loss."""
-        return self.__dict__["_actor"]
+    def actor(self) -> Actor:
+        """From ``observation (..., n)`` to ``action``."""
+        return self.networks.actor
 
     def validation_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Logs means over the episodes ``[E]`` that the DataModule ran with :attr:`actor`."""
@@ -71,7 +78,7 @@ class Policy(OffPolicy):
         """The same, kept in :attr:`metrics`."""
         self.metrics = _measure(batch)
         for key, value in self.metrics.items():
-            self.log(f"test/{key}", value, sync_dist=True)
+            self.log(f"test/{key}", value, sync_dist=True, logger=False)
 
     def save(self, path: str | Path) -> None:
         """Writes :attr:`actor` to a file, read back by :func:`hgm.load_policy`."""

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightning import LightningModule
 
 from hgm.agents import RandomAgent
 from hgm.checks import check_int
+from hgm.sizes import Sizes
 
 
 class Random(LightningModule):
     """The lower bound of every comparison.
 
     Args:
+        sizes: What the data are like.
         seed: Seed of the actions.
 
     Attributes:
         agent: What :func:`hgm.evaluation.meta_test` tests.
 
     Raises:
-        ValueError: If ``seed`` is no int of at least 0.
+        ValueError: If ``seed`` is no int of at least 0, or the bounds of actions are not known.
     """
 
-    agent: RandomAgent
-
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, sizes: Sizes, seed: int = 0) -> None:
         super().__init__()
         self.seed = check_int("seed", seed, 0)
-
-    def bind(self, data: Any) -> None:
-        """Takes the bounds of actions from a DataModule's ``box (2, m)``."""
-        self.agent = RandomAgent(data.box[0], data.box[1], self.seed)
+        self.agent = RandomAgent(sizes.box[0], sizes.box[1], self.seed)
 
     def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         """Nothing: the meta-test runs the agent itself."""

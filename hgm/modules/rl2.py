@@ -14,10 +14,11 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
 from hgm.agents import RecurrentAgent
-from hgm.checks import check_int, check_real
+from hgm.checks import check_finite_numbers, check_int, check_real
 from hgm.modules.off_policy import LOG_EVERY
-from hgm.objectives.traced import sum_losses
+from hgm.numerics.seeds import seeded
 from hgm.policies.recurrent import RecurrentActor, make_recurrent
+from hgm.sizes import Sizes
 
 
 class TrialAdvantage(TensorDictModuleBase):
@@ -70,6 +71,7 @@ class RL2(LightningModule):
     :class:`hgm.datamodules.Trials`.
 
     Args:
+        sizes: Those of :class:`hgm.datamodules.Trials`.
         width: Width of the memory and of all layers.
         input_gain: Factor of states and rewards where they come in.
         gamma: Discount per step of a trial, in [0, 1).
@@ -82,14 +84,16 @@ class RL2(LightningModule):
         seed: Seed of the initial weights.
 
     Attributes:
-        loss: The TorchRL loss module, which owns all parameters.
+        loss: TorchRL's loss, which owns all parameters.
+        advantage: Completes trials by their advantages.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the data are of another kind.
     """
 
     def __init__(
         self,
+        sizes: Sizes,
         width: int = 64,
         input_gain: float = 3.0,
         gamma: float = 0.99,
@@ -117,27 +121,12 @@ class RL2(LightningModule):
         self.learning_rate = check_real("learning_rate", learning_rate, 0.0, strict=True)
         self.max_grad_norm = check_real("max_grad_norm", max_grad_norm, 0.0, strict=True)
         self.seed = check_int("seed", seed, 0)
-
-    def bind(self, data: Any) -> None:
-        """Makes the networks for the sizes of a DataModule.
-
-        Args:
-            data: Has ``dim_state``, ``dim_action``, ``box (2, m)``, ``num_updates`` and trials.
-
-        Raises:
-            ValueError: If the DataModule runs no trials.
-        """
-        if getattr(data, "kind", None) != "trials":
-            raise ValueError(
-                f"Expected `data` of the kind 'trials' to learn from, got {type(data).__name__}: "
-                "choose data=trials."
-            )
-        self.num_updates = data.num_updates
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            low, high = data.box
+        sizes.require("trials", self)
+        self.num_updates = check_int("num_updates", sizes.num_updates, 1)
+        low, high = sizes.box
+        with seeded(self.seed):
             actor, critic = make_recurrent(
-                data.dim_state, data.dim_action, low, high, self.width, self.input_gain
+                sizes.dim_state, sizes.dim_action, low, high, self.width, self.input_gain
             )
             self.loss = ClipPPOLoss(
                 actor,
@@ -148,35 +137,25 @@ class RL2(LightningModule):
                 critic_coeff=self.critic_coef,
                 loss_critic_type="l2",
             )
-        # Not registered: the loss owns the parameters, which these share.
-        self.__dict__["_actor"] = actor
-        self.__dict__["_policy"] = TensorDictSequential(actor, critic)
-        self.__dict__["_advantage"] = TrialAdvantage(self.gamma, self.lmbda)
+        # A TorchRL loss owns the parameters of its networks: registered again they would be twice
+        # in checkpoints. A tuple is what torch.nn.Module leaves alone.
+        self._networks = actor, TensorDictSequential(actor, critic)
+        self.advantage = TrialAdvantage(self.gamma, self.lmbda)
 
     @property
     def actor(self) -> RecurrentActor:
         """The policy alone, see :func:`hgm.policies.recurrent.make_recurrent`."""
-        return self.__dict__["_actor"]
+        return self._networks[0]
 
     @property
     def policy(self) -> TensorDictSequential:
         """The policy and the value of what it knows, for collecting trials."""
-        return self.__dict__["_policy"]
-
-    @property
-    def advantage(self) -> TrialAdvantage:
-        """Completes trials by their advantages."""
-        return self.__dict__["_advantage"]
+        return self._networks[1]
 
     @property
     def agent(self) -> RecurrentAgent:
         """What :func:`hgm.evaluation.meta_test` tests."""
         return RecurrentAgent(self.actor)
-
-    def setup(self, stage: str) -> None:
-        """Binds the module to the trainer's data, unless that was done."""
-        if not hasattr(self, "loss"):
-            self.bind(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         """One fused Adam, whose rate falls linearly to zero."""
@@ -194,22 +173,47 @@ class RL2(LightningModule):
         self.clip_gradients(optimizer, self.max_grad_norm, "norm")
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> Tensor:
-        """PPO's loss on rows of trials ``[M, T]``, the memory run anew from their starts."""
+        """PPO's loss on rows of trials ``[M, T]``, the memory run anew from their starts.
+
+        Raises:
+            Diverged: If a number is not finite; looked at every :data:`LOG_EVERY` updates.
+        """
         with set_recurrent_mode(True):
-            total, entries = sum_losses(self.loss, batch)
-        if self.logger is not None and self.global_step % LOG_EVERY == 0:
+            entries = dict(self.loss(batch).items())
+        total = torch.stack([v for k, v in entries.items() if k.startswith("loss_")]).sum()
+        if self.global_step % LOG_EVERY == 0:
             reward, start = batch["next", "reward"], batch["start"]
-            values = {
-                **entries,
-                "reward": reward.mean(),
-                "episode_return": reward.sum() / start.sum(),
-            }
-            logged = {f"train/{key}": float(value) for key, value in values.items()}
-            self.logger.log_metrics(logged, step=self.global_step)
+            values = {k: float(v.detach()) for k, v in entries.items() if v.ndim == 0}
+            values["reward"] = float(reward.mean())
+            values["episode_return"] = float(reward.sum() / start.sum())
+            self._check(values)
+            if self.logger is not None:
+                logged = {f"train/{key}": value for key, value in values.items()}
+                self.logger.log_metrics(logged, step=self.global_step)
         return total
 
+    def _check(self, values: dict[str, float]) -> None:
+        remedy = "Lower model.learning_rate, or scale the rewards down"
+        check_finite_numbers(type(self).__name__, self.global_step, values, remedy)
+
+    def _check_parameters(self) -> None:
+        self._check({name: float(value.detach().sum()) for name, value in self.named_parameters()})
+
+    def on_validation_start(self) -> None:
+        """Checks the parameters.
+
+        Raises:
+            Diverged: If one is not finite.
+        """
+        self._check_parameters()
+
     def on_train_epoch_end(self) -> None:
-        """Ends training: the data's one pass is over."""
+        """Ends training, as the data's one pass is over, and checks the parameters.
+
+        Raises:
+            Diverged: If one is not finite.
+        """
+        self._check_parameters()
         self.trainer.should_stop = True
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:

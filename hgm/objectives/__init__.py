@@ -1,7 +1,7 @@
-"""What a policy is trained on: TorchRL losses with their targets and learning rates."""
+"""What a policy is trained on: losses of an actor and its critics."""
 
-from hgm.objectives.base import Objective, Targets
+from hgm.objectives.base import ActorCritic, Objective
 from hgm.objectives.sac import SAC
 from hgm.objectives.td3 import TD3
 
-__all__ = ["SAC", "TD3", "Objective", "Targets"]
+__all__ = ["SAC", "TD3", "ActorCritic", "Objective"]

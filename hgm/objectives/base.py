@@ -1,51 +1,76 @@
-"""What a policy is trained on: TorchRL losses with their targets and learning rates."""
+"""What a policy is trained on, off-policy: losses of an actor and of two critics."""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
-from tensordict.nn import TensorDictModule
-from torch import Tensor
-from torchrl.modules import ProbabilisticActor
-from torchrl.objectives import LossModule, SoftUpdate, ValueEstimators
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from hgm.checks import check_real
+from hgm.policies.feedforward import Actor, Critics
 
 
-class Targets(SoftUpdate):
-    """TorchRL's moving average, in one call for all tensors.
+class ActorCritic(nn.Module):
+    """All that is learned of one policy.
 
     Args:
-        loss: A TorchRL loss module, on its device; its targets stay as they are.
-        rate: How far a step moves the targets towards the networks, in (0, 1].
-    """
-
-    def __init__(self, loss: LossModule, rate: float) -> None:
-        # TorchRL's updater starts by setting targets to networks, which would undo a checkpoint.
-        state = {key: value.clone() for key, value in loss.state_dict().items()}
-        super().__init__(loss, tau=rate)
-        loss.load_state_dict(state)
-        live, self._rate = loss.state_dict(), rate
-        sources = {f"target_{key}": value for key, value in live.items()}
-        self._moved = [live[key] for key in live if key in sources]
-        self._followed = [sources[key] for key in live if key in sources]
-
-    def step(self) -> None:
-        """Moves all targets."""
-        torch._foreach_lerp_(self._moved, self._followed, self._rate)
-
-
-@dataclass(frozen=True)
-class Objective(ABC):
-    """An off-policy objective of one actor and two critics. A subclass writes :meth:`_loss`.
+        objective: What it is trained on.
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        box: Least and largest actions, ``(2, m)``.
+        width: Width of the hidden layers of actor and critics.
+        depth: Number of hidden layers.
+        dim_latent: Dimension of a ``latent`` that tells the task; 0: there is none.
 
     Attributes:
+        actor: From ``observation``, and ``latent`` if any, to ``action``.
+        critics: Two values of state and action.
+        targets: Critics that follow :attr:`critics` slowly.
+        scalars: What the objective learns for every policy: SAC's temperature.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        dim_state: int,
+        dim_action: int,
+        box: Tensor,
+        width: int = 64,
+        depth: int = 2,
+        dim_latent: int = 0,
+    ) -> None:
+        super().__init__()
+        sizes: dict[str, Any] = {"dim_state": dim_state, "dim_action": dim_action}
+        sizes |= {"low": box[0], "high": box[1], "width": width, "depth": depth}
+        sizes["dim_latent"] = dim_latent
+        self.actor = Actor(**sizes, spread=objective.actor_spread)
+        self.critics = Critics(**sizes)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.scalars = nn.ParameterDict(objective.scalars())
+
+    @torch.no_grad()
+    def follow(self, rate: float) -> None:
+        """Moves the targets by a share of the way towards the critics."""
+        torch._foreach_lerp_([*self.targets.parameters()], [*self.critics.parameters()], rate)
+
+
+class Objective(nn.Module, ABC):
+    """Maps a policy's networks and a batch of transitions to losses with disjoint gradients.
+
+    It may have parameters of its own, and is registered with the module that trains by it; what it
+    learns for every policy is in :attr:`ActorCritic.scalars`. A subclass writes :meth:`forward`.
+
+    Args:
         gamma: Discount, in [0, 1).
-        target_rate: Rate at which targets follow the networks, in (0, 1].
+        target_rate: Rate at which targets follow the critics, in (0, 1].
         actor_lr: Adam's learning rate of the actor, at the start.
         critic_lr: Adam's learning rate of the critics, at the start.
 
@@ -53,54 +78,69 @@ class Objective(ABC):
         ValueError: If a value is out of range.
     """
 
-    gamma: float = 0.98
-    target_rate: float = 0.01
-    actor_lr: float = 3e-3
-    critic_lr: float = 3e-3
-
-    def __post_init__(self) -> None:
-        if check_real("gamma", self.gamma, 0.0) >= 1:
-            raise ValueError(f"Expected `gamma` to be in [0, 1), got {self.gamma!r}.")
-        if check_real("target_rate", self.target_rate, 0.0, strict=True) > 1:
-            raise ValueError(f"Expected `target_rate` to be in (0, 1], got {self.target_rate!r}.")
-        for name in ("actor_lr", "critic_lr"):
-            check_real(name, getattr(self, name), 0.0, strict=True)
+    def __init__(
+        self,
+        gamma: float = 0.98,
+        target_rate: float = 0.01,
+        actor_lr: float = 3e-3,
+        critic_lr: float = 3e-3,
+    ) -> None:
+        super().__init__()
+        self.gamma = check_real("gamma", gamma, 0.0)
+        if self.gamma >= 1:
+            raise ValueError(f"Expected `gamma` to be in [0, 1), got {gamma!r}.")
+        self.target_rate = check_real("target_rate", target_rate, 0.0, strict=True)
+        if self.target_rate > 1:
+            raise ValueError(f"Expected `target_rate` to be in (0, 1], got {target_rate!r}.")
+        self.actor_lr = check_real("actor_lr", actor_lr, 0.0, strict=True)
+        self.critic_lr = check_real("critic_lr", critic_lr, 0.0, strict=True)
 
     @property
     def actor_spread(self) -> float | None:
         """Fixed standard deviation of the actor before squashing; None where it is learned."""
         return None
 
-    @final
-    def build(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
-        """The TorchRL loss. It takes over the actor's parameters, and copies the critic twice.
+    def scalars(self) -> dict[str, nn.Parameter]:
+        """What is learned for every policy besides its networks, at the start."""
+        return {}
 
-        Args:
-            actor: From ``observation`` to ``action``.
-            critic: From ``observation`` and ``action`` to ``state_action_value``.
-            box: Least and largest actions, ``(2, m)``.
-        """
-        loss = self._loss(actor, critic, box)
-        loss.make_value_estimator(ValueEstimators.TD0, gamma=self.gamma)
-        return loss
-
-    @final
-    def targets(self, loss: LossModule) -> Targets:
-        """What moves the targets; call it once the loss is on its device."""
-        return Targets(loss, self.target_rate)
-
-    def groups(self, loss: LossModule) -> list[dict[str, Any]]:
-        """Parameter groups for one optimiser: the losses have disjoint gradients."""
-        actor, critic = loss.actor_network_params, loss.qvalue_network_params
-        return [
-            {"params": list(actor.parameters()), "lr": self.actor_lr},
-            {"params": list(critic.parameters()), "lr": self.critic_lr},
-        ]
-
-    def qvalue(self, entries: Mapping[str, Tensor]) -> Tensor:
-        """Mean value of the actor's own actions, from the entries of the loss."""
-        return -entries["loss_actor"]
+    def rates(self, networks: ActorCritic) -> dict[nn.Parameter, float]:
+        """Learning rates at the start, of all that is learned of a policy."""
+        actor = dict.fromkeys(networks.actor.parameters(), self.actor_lr)
+        return actor | dict.fromkeys(networks.critics.parameters(), self.critic_lr)
 
     @abstractmethod
-    def _loss(self, actor: ProbabilisticActor, critic: TensorDictModule, box: Tensor) -> LossModule:
-        """Hook of :meth:`build`: the loss without its value estimator."""
+    def forward(self, networks: ActorCritic, batch: TensorDictBase) -> dict[str, Tensor]:
+        """Scalars of transitions ``[B]``: ``loss_*`` is to be minimised, ``qvalue`` is logged.
+
+        The critics' loss also has its gradient in ``latent``, where there is one, no other loss
+        has.
+
+        Args:
+            networks: The policy's.
+            batch: Has ``observation``, ``action``, ``latent`` if the networks read one, and under
+                ``next``: ``observation``, ``reward``, ``terminated``, and ``latent``.
+        """
+
+
+def inputs_of(networks: ActorCritic, batch: TensorDictBase) -> list[Tensor]:
+    """What the networks read of a batch besides the action: states, and latents if any."""
+    return [batch[key] for key in networks.actor.in_keys]
+
+
+def critic_loss(
+    networks: ActorCritic, batch: TensorDictBase, gamma: float, value: Tensor
+) -> Tensor:
+    r"""Temporal differences, :math:`\sum_{k=1,2} \mathrm{mean}\,(Q_k(s, a) - r - \gamma V(s'))^2`.
+
+    Args:
+        networks: The critics'.
+        batch: Transitions ``[B]``, see :meth:`Objective.forward`.
+        gamma: Discount.
+        value: Values ``V (B,)`` of the next states; nothing counts after a terminal one.
+    """
+    after = batch["next"]
+    goes_on = gamma * ~after["terminated"].squeeze(-1)
+    target = torch.addcmul(after["reward"].squeeze(-1), goes_on, value)
+    found = networks.critics(batch["action"], *inputs_of(networks, batch))
+    return 2 * mse_loss(found, target.expand_as(found))

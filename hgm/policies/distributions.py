@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
@@ -38,8 +40,7 @@ class BoxTanhNormal(Distribution):
     def rsample_and_log_prob(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple:
         """A sample ``(..., m)`` and its log density ``(...)``, exact where tanh saturates."""
         noise = self._noise(sample_shape)
-        latent = self.loc + self.scale * noise
-        return self._squash(latent), self._score(latent, noise)
+        return _Sample.apply(self.loc, self.scale, noise, self._low, self._high)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density ``(...)`` of actions ``(..., m)``."""
@@ -61,7 +62,31 @@ class BoxTanhNormal(Distribution):
 
     def _score(self, latent: Tensor, noise: Tensor) -> Tensor:
         r"""With :math:`da/du = 2 (high - low) \sigma(2u) \sigma(-2u)`."""
-        double = 2 * latent
-        terms = double + 2 * softplus(-double) - noise.square() / 2 - self.scale.log()
-        constants = (2 * math.sqrt(2 * math.pi) * (self._high - self._low)).log().sum()
-        return terms.sum(-1) - constants
+        return _score(2 * latent, noise, self.scale, self._high - self._low)
+
+
+class _Sample(torch.autograd.Function):
+    """A sample and its log density: autograd would take four times as many operations."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, loc: Tensor, scale: Tensor, noise: Tensor, low: Tensor, high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        double, width = 2 * torch.addcmul(loc, scale, noise), high - low
+        share = torch.sigmoid(double)
+        ctx.save_for_backward(scale, noise, share, width)
+        return torch.lerp(low, high, share), _score(double, noise, scale, width)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_action: Tensor, by_score: Tensor) -> tuple[Tensor | None, ...]:
+        scale, noise, share, width = ctx.saved_tensors
+        by_score = by_score[..., None]
+        by_latent = by_action * width * (2 * share * (1 - share)) + by_score * (4 * share - 2)
+        return by_latent, by_latent * noise - by_score / scale, None, None, None
+
+
+def _score(double: Tensor, noise: Tensor, scale: Tensor, width: Tensor) -> Tensor:
+    terms = double + 2 * softplus(-double) - noise.square() / 2 - scale.log()
+    constants = (2 * math.sqrt(2 * math.pi) * width).log().sum()
+    return terms.sum(-1) - constants

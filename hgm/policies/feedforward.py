@@ -1,98 +1,30 @@
-"""Actors and critics: plain perceptrons with TorchRL's keys, for boxes of actions."""
+"""Actors and critics: plain perceptrons, for boxes of actions."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import Any
 
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import NormalParamExtractor, TensorDictModuleBase
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
-from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
+from torch.nn.functional import softplus
+from torchrl.envs.utils import ExplorationType, exploration_type
 
 from hgm.checks import check_int, check_real
-from hgm.files import read_tensors, write_tensors
-from hgm.files.disk import brief
 from hgm.policies.distributions import BoxTanhNormal
 
-MAX_DIM, MAX_WIDTH, MAX_DEPTH = 2**16, 2**14, 64
-"""What a file of a policy may claim."""
-
-_NET = "module.0.module.0"  # where an actor holds its perceptron
-
-
-class _Parameters(TensorDictModuleBase):
-    """What TorchRL's ``TensorDictModule`` does, which searches the disk for h5py at every call."""
-
-    def __init__(self, module: nn.Module, in_keys: list[str]) -> None:
-        super().__init__()
-        self.module, self.in_keys, self.out_keys = module, in_keys, ["loc", "scale"]
-
-    def forward(
-        self, tensordict: TensorDictBase, tensordict_out: TensorDictBase | None = None
-    ) -> TensorDictBase:
-        out = tensordict if tensordict_out is None else tensordict_out
-        out["loc"], out["scale"] = self.module(*(tensordict[key] for key in self.in_keys))
-        return out
+_LEAST_SPREAD = 0.01
+_SHIFT = math.log(math.expm1(1 - _LEAST_SPREAD))
+"""A learned standard deviation is 1 where the network's output is 0."""
 
 
-class _Linear(nn.Linear):
-    """Under vmap, as TorchRL runs critics, torch's own also multiplies the bias by one."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return input @ self.weight.mT + self.bias
-
-
-class _Joined(nn.Sequential):
-    """A perceptron of several inputs, and what makes a distribution of its outputs."""
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        net, head = self
-        return head(net(*inputs))
-
-
-class _FixedSpread(nn.Module):
-    """Adds a constant standard deviation to means."""
-
-    def __init__(self, spread: float) -> None:
-        super().__init__()
-        self.spread = spread
-
-    def forward(self, loc: Tensor) -> tuple[Tensor, Tensor]:
-        return loc, torch.full_like(loc, self.spread)
-
-
-class _StateAction(nn.Module):
-    """A perceptron of state and action, with actions in units of half their range."""
-
-    _centre: Tensor
-    _half: Tensor
-
-    def __init__(self, net: nn.Module, low: Tensor, high: Tensor) -> None:
-        super().__init__()
-        self.net = net
-        self.register_buffer("_centre", (high + low) / 2)
-        self.register_buffer("_half", (high - low) / 2)
-
-    def forward(self, action: Tensor, *others: Tensor) -> Tensor:
-        return self.net(torch.cat((*others, (action - self._centre) / self._half), -1))
-
-
-def make_actor(
-    dim_state: int,
-    dim_action: int,
-    low: Tensor,
-    high: Tensor,
-    width: int = 64,
-    depth: int = 2,
-    spread: float | None = None,
-    dim_latent: int = 0,
-) -> ProbabilisticActor:
+class Actor(TensorDictModuleBase):
     """A stochastic policy from ``observation (n,)`` to ``action (m,)`` in the box [low, high].
 
-    It samples, unless TorchRL's exploration type is deterministic: then it returns the median. Its
-    attributes ``dim_state``, ``dim_action`` and ``sizes``, the arguments, say how it was made.
+    As a TensorDict module it writes the median, unless TorchRL's exploration type is random: then
+    it samples.
 
     Args:
         dim_state: State dimension ``n``.
@@ -104,185 +36,161 @@ def make_actor(
         spread: Standard deviation before squashing; None: a function of the state, learned.
         dim_latent: Dimension of ``latent``, a second input that tells the task; 0: there is none.
 
+    Attributes:
+        dim_state: See above.
+        dim_action: See above.
+
     Raises:
         ValueError: If a size is below 1 (a latent's: below 0), or the bounds are not ``m`` finite,
             ordered pairs.
 
     Example:
         >>> from tensordict import TensorDict
-        >>> actor = make_actor(3, 2, torch.zeros(2), torch.ones(2))
+        >>> actor = Actor(3, 2, torch.zeros(2), torch.ones(2))
         >>> actor(TensorDict(observation=torch.zeros(5, 3), batch_size=[5]))["action"].shape
         torch.Size([5, 2])
     """
-    _check_sizes(dim_state, dim_action, low, high)
-    if spread is not None:
-        check_real("spread", spread, 0.0, strict=True)
-    outputs = 2 * dim_action if spread is None else dim_action
-    head = NormalParamExtractor() if spread is None else _FixedSpread(spread)
-    net = _Joined(_perceptron(dim_state + dim_latent, outputs, width, depth), head)
-    actor = ProbabilisticActor(
-        _Parameters(net, _inputs(dim_latent)),
-        in_keys=["loc", "scale"],
-        out_keys=["action"],
-        distribution_class=BoxTanhNormal,
-        distribution_kwargs={"low": low.clone(), "high": high.clone()},
-    )
-    actor.dim_state, actor.dim_action = dim_state, dim_action
-    actor.sizes = {
-        "dim_state": dim_state,
-        "dim_action": dim_action,
-        "low": low.clone(),
-        "high": high.clone(),
-        "width": width,
-        "depth": depth,
-        "spread": spread,
-        "dim_latent": dim_latent,
-    }
-    return actor
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        dim_state: int,
+        dim_action: int,
+        low: Tensor,
+        high: Tensor,
+        width: int = 64,
+        depth: int = 2,
+        spread: float | None = None,
+        dim_latent: int = 0,
+    ) -> None:
+        super().__init__()
+        check_box(dim_state, dim_action, low, high)
+        check_int("dim_latent", dim_latent, 0)
+        if spread is not None:
+            check_real("spread", spread, 0.0, strict=True)
+        self.dim_state, self.dim_action, self.spread = dim_state, dim_action, spread
+        self.in_keys = ["observation", "latent"] if dim_latent else ["observation"]
+        self.out_keys = ["action"]
+        outputs = dim_action if spread else 2 * dim_action
+        self.net = perceptron(dim_state + dim_latent, outputs, width, depth)
+        self.register_buffer("low", low.clone())
+        self.register_buffer("high", high.clone())
+        self._arguments = {"width": width, "depth": depth, "dim_latent": dim_latent}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {
+            "dim_state": self.dim_state,
+            "dim_action": self.dim_action,
+            "low": self.low.detach().cpu().clone(),
+            "high": self.high.detach().cpu().clone(),
+            "spread": self.spread,
+            **self._arguments,
+        }
+
+    def dist(self, *inputs: Tensor) -> BoxTanhNormal:
+        """Distribution of the actions at states ``(..., n)``, and latents ``(..., Z)`` if any."""
+        found = self.net(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
+        if self.spread is not None:
+            return BoxTanhNormal(found, torch.full_like(found, self.spread), self.low, self.high)
+        loc, raw = found.chunk(2, -1)
+        return BoxTanhNormal(loc, softplus(raw + _SHIFT) + _LEAST_SPREAD, self.low, self.high)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``action``."""
+        dist = self.dist(*(tensordict[key] for key in self.in_keys))
+        sampled = exploration_type() == ExplorationType.RANDOM
+        tensordict["action"] = dist.rsample() if sampled else dist.deterministic_sample
+        return tensordict
 
 
-def make_critic(
-    dim_state: int,
-    dim_action: int,
-    low: Tensor,
-    high: Tensor,
-    width: int = 64,
-    depth: int = 2,
-    dim_latent: int = 0,
-) -> ValueOperator:
-    """A value of ``observation (n,)`` and ``action (m,)``; arguments as in :func:`make_actor`."""
-    _check_sizes(dim_state, dim_action, low, high)
-    net = _perceptron(dim_state + dim_latent + dim_action, 1, width, depth, _Linear)
-    return ValueOperator(_StateAction(net, low, high), in_keys=["action", *_inputs(dim_latent)])
-
-
-def _inputs(dim_latent: int) -> list[str]:
-    return ["observation", "latent"] if check_int("dim_latent", dim_latent, 0) else ["observation"]
-
-
-def save_policy(path: str | Path, actor: ProbabilisticActor) -> None:
-    """Writes an actor of :func:`make_actor`: its sizes and weights, no code."""
-    weights = {key: value.detach().cpu() for key, value in actor.state_dict().items()}
-    write_tensors(path, {"sizes": actor.sizes, "weights": weights})
-
-
-def load_policy(path: str | Path) -> ProbabilisticActor:
-    """Reads the actor of a policy run, as :func:`make_actor` made it; unpickles no code.
+class Critics(nn.Module):
+    """Two independent values of state and action, in one go; actions count in half ranges.
 
     Args:
-        path: The file ``policy.pt``, or the run folder that holds it.
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        low: Least actions, ``(m,)``.
+        high: Largest actions, ``(m,)``.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
+        dim_latent: Dimension of a latent that tells the task; 0: there is none.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a policy, naming the entry that is wrong.
-
-    Example:
-        >>> import tempfile
-        >>> actor = make_actor(3, 2, torch.zeros(2), torch.ones(2))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_policy(f"{folder}/policy.pt", actor)
-        ...     same = load_policy(folder)
-        >>> same.dim_state, same.dim_action
-        (3, 2)
+        ValueError: As :class:`Actor`.
     """
-    path = Path(path)
-    path = path / "policy.pt" if path.is_dir() else path
-    if not path.exists():
-        raise FileNotFoundError(f"There is no policy at {path}: give the folder of a policy run.")
-    content = read_tensors(path, "a policy")
-    try:
-        _check_policy(content)
-    except ValueError as error:
-        raise ValueError(f"There is no policy in `{path}`: {error}") from None
-    actor = make_actor(**content["sizes"])
-    actor.load_state_dict(content["weights"])
-    return actor.requires_grad_(False)
+
+    _centre: Tensor
+    _half: Tensor
+
+    def __init__(
+        self,
+        dim_state: int,
+        dim_action: int,
+        low: Tensor,
+        high: Tensor,
+        width: int = 64,
+        depth: int = 2,
+        dim_latent: int = 0,
+    ) -> None:
+        super().__init__()
+        check_box(dim_state, dim_action, low, high)
+        inputs = dim_state + check_int("dim_latent", dim_latent, 0) + dim_action
+        ends = [inputs, *[check_int("width", width, 1)] * check_int("depth", depth, 1), 1]
+        *hidden, last = zip(ends, ends[1:], strict=False)
+        shapes: list[tuple[int, ...]] = [
+            shape for i, o in hidden for shape in ((2, i, o), (2, 1, o))
+        ]
+        shapes += [(2, 1, last[0]), (2, 1)]
+        self._names = [f"{('weight', 'bias')[i % 2]}_{i // 2}" for i in range(len(shapes))]
+        for index, (name, shape) in enumerate(zip(self._names, shapes, strict=True)):
+            bound = ends[index // 2] ** -0.5  # as torch.nn.Linear
+            parameter = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+            self.register_parameter(name, parameter)
+        self.register_buffer("_centre", (high + low) / 2)
+        self.register_buffer("_half", (high - low) / 2)
+
+    def forward(self, action: Tensor, *inputs: Tensor, frozen: bool = False) -> Tensor:
+        """Values ``(2, B)``.
+
+        Args:
+            action: Actions, ``(B, m)``.
+            *inputs: States ``(B, n)``, and latents ``(B, Z)`` if any.
+            frozen: Whether gradients reach the arguments only, and not the parameters.
+        """
+        joined = torch.cat((*inputs, (action - self._centre) / self._half), -1)
+        layers = [getattr(self, name) for name in self._names]
+        if frozen:
+            layers = [parameter.detach() for parameter in layers]
+        found = joined.expand(2, -1, -1)
+        for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
+            found = torch.baddbmm(bias, found, weight).relu_()
+        # With one output a product of matrices takes twice as long as this.
+        return (found * layers[-2]).sum(-1) + layers[-1]
 
 
-def _check_policy(content: Any) -> None:
-    """Checks a file's sizes and weights against each other, before anything of that size is made.
+def perceptron(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
+    """So many hidden layers of rectified units, and a linear one.
 
     Raises:
-        ValueError: Naming the entry, its value and what would be right.
+        ValueError: If ``width`` or ``depth`` is below 1.
     """
-    if not isinstance(content, dict) or set(content) != {"sizes", "weights"}:
-        got = sorted(map(brief, content)) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"Expected the file to hold `sizes` and `weights`, got {brief(got)}.")
-    shapes, weights = _shapes(content["sizes"]), content["weights"]
-    if not isinstance(weights, dict):
-        raise ValueError(f"Expected `weights` to be a dictionary, got {brief(weights)}.")
-    for key in [*shapes, *weights]:
-        if key not in weights or key not in shapes:
-            fault = "also holds" if key in weights else "lacks"
-            raise ValueError(
-                f"Expected `weights` to be those of `sizes`, but it {fault} {brief(key)}."
-            )
-        value = weights[key]
-        if type(value) is not Tensor or not value.is_floating_point():
-            raise ValueError(f"Expected `{key}` to be a tensor of floats, got {brief(value)}.")
-        if value.shape != shapes[key]:
-            raise ValueError(
-                f"Expected `{key}` of shape {tuple(shapes[key])} by `sizes`, got "
-                f"{tuple(value.shape)}: another width?"
-            )
-        if not value.isfinite().all():
-            raise ValueError(f"Expected `{key}` to be finite, got NaN or infinite weights.")
+    ends = [inputs, *[check_int("width", width, 1)] * check_int("depth", depth, 1)]
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(ends, ends[1:], strict=False):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(ends[-1], outputs))
 
 
-def _shapes(sizes: Any) -> dict[str, torch.Size]:
-    """Shapes of the weights of an actor of these sizes, without making one."""
-    limits = {
-        "dim_state": (1, MAX_DIM),
-        "dim_action": (1, MAX_DIM),
-        "width": (1, MAX_WIDTH),
-        "depth": (1, MAX_DEPTH),
-        "dim_latent": (0, MAX_DIM),
-    }
-    names = {*limits, "low", "high", "spread"}
-    if not isinstance(sizes, dict):
-        raise ValueError(f"Expected `sizes` to hold {sorted(names)}, got {brief(sizes)}.")
-    for name in [*names, *sizes]:
-        if name not in names or name not in sizes:
-            fault = "also holds" if name in sizes else "lacks"
-            raise ValueError(
-                f"Expected `sizes` to hold {sorted(names)}, but it {fault} {brief(name)}."
-            )
-    for name, (least, most) in limits.items():
-        value = sizes[name]
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(
-                f"Expected `sizes.{name}` to be an int from {least} to {most}, got {brief(value)}."
-            )
-    for name in ("low", "high"):
-        value = sizes[name]
-        if type(value) is not Tensor or value.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"Expected `sizes.{name}` to be a tensor, got {brief(value)}.")
-    _check_sizes(sizes["dim_state"], sizes["dim_action"], sizes["low"], sizes["high"])
-    if sizes["spread"] is not None:
-        check_real("sizes.spread", sizes["spread"], 0.0, strict=True)
-    outputs = sizes["dim_action"] * (2 if sizes["spread"] is None else 1)
-    with torch.device("meta"):  # no memory, and no random numbers
-        inputs = sizes["dim_state"] + sizes["dim_latent"]
-        net = _perceptron(inputs, outputs, sizes["width"], sizes["depth"])
-    return {f"{_NET}.{key}": value.shape for key, value in net.state_dict().items()}
+def check_box(dim_state: int, dim_action: int, low: Tensor, high: Tensor) -> None:
+    """Checks dimensions and bounds of a policy.
 
-
-def _perceptron(
-    inputs: int, outputs: int, width: int, depth: int, layer: type[nn.Module] = nn.Linear
-) -> MLP:
-    check_int("width", width, 1)
-    check_int("depth", depth, 1)
-    return MLP(
-        inputs,
-        outputs,
-        num_cells=[width] * depth,
-        activation_class=nn.ReLU,
-        activation_kwargs={"inplace": True},
-        layer_class=layer,
-    )
-
-
-def _check_sizes(dim_state: int, dim_action: int, low: Tensor, high: Tensor) -> None:
+    Raises:
+        ValueError: If a dimension is below 1, or the bounds are not ``m`` finite, ordered pairs.
+    """
     check_int("dim_state", dim_state, 1)
     check_int("dim_action", dim_action, 1)
     shaped = low.shape == high.shape == (dim_action,)

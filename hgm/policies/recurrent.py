@@ -15,6 +15,7 @@ from torchrl.modules import GRUModule, ValueOperator
 
 from hgm.checks import check_int, check_real
 from hgm.policies.distributions import BoxTanhNormal
+from hgm.policies.feedforward import check_box
 
 INPUTS = ["observation", "previous_action", "previous_reward", "start"]
 """What is new at every step; ``start (1,)`` is 1. where an episode starts, and else 0."""
@@ -108,16 +109,9 @@ def make_recurrent(
         >>> critic(actor(step))["state_value"].shape, step["next", "memory"].shape
         (torch.Size([5, 1]), torch.Size([5, 1, 64]))
     """
-    check_int("dim_state", dim_state, 1)
-    check_int("dim_action", dim_action, 1)
+    check_box(dim_state, dim_action, low, high)
     check_int("width", width, 1)
     check_real("input_gain", input_gain, 0.0, strict=True)
-    shaped = low.shape == high.shape == (dim_action,)
-    if not shaped or not (low.isfinite() & high.isfinite() & (low < high)).all():
-        raise ValueError(
-            f"Expected `low` and `high` to be {dim_action} finite numbers each, low < high, got "
-            f"{low.tolist()} and {high.tolist()}."
-        )
     inputs = dim_state + dim_action + 2
     encoder = _Encoder(inputs, width, low.clone(), high.clone(), input_gain)
     head = nn.Sequential(_head(width, 2 * dim_action, 0.01), NormalParamExtractor())

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch.testing import assert_close
 
 from hgm.agents import ContextAgent, RandomAgent
-from hgm.inference import Contrastive, Told, Variational
-from hgm.policies.feedforward import make_actor
+from hgm.inference import Contrastive, Oracle, Variational
+from hgm.policies.feedforward import Actor
+from hgm.sizes import Sizes
 
 BOX = torch.tensor([[-0.2, -0.2], [0.2, 0.2]])
 ECHO = TensorDictModule(lambda latent: latent[..., :2], in_keys=["latent"], out_keys=["action"])
@@ -17,15 +19,16 @@ ECHO = TensorDictModule(lambda latent: latent[..., :2], in_keys=["latent"], out_
 
 def agent(kind=Variational, actor=ECHO, tasks=None, **options):
     torch.manual_seed(0)
-    inference = kind() if kind is Told else kind(dim_latent=3, width=8, depth=1)
-    inference.build(2, 2, BOX, torch.zeros(4, 3) if tasks is None else tasks)
+    tasks = torch.zeros(4, 3) if tasks is None else tasks
+    sizes = Sizes(4, 2, 2, "meta_replay", BOX, 1, tasks)
+    inference = kind(sizes) if kind is Oracle else kind(sizes, dim_latent=3, width=8, depth=1)
     return ContextAgent(actor, inference, **options)
 
 
 def step(num, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    state, action, following = torch.randn(3, num, 2, generator=generator)
-    return state, action, torch.randn(num, generator=generator), following
+    state, action, next_observation = torch.randn(3, num, 2, generator=generator)
+    return state, action, torch.randn(num, generator=generator), next_observation
 
 
 @pytest.mark.parametrize("kind", [Variational, Contrastive])
@@ -52,10 +55,8 @@ def test_what_is_observed_counts_as_in_training(kind):
     seen = [step(2, seed) for seed in range(5)]
     for each in seen:
         learner.observe(*each)
-    state, action, reward, following = (torch.stack(part, 1) for part in zip(*seen, strict=True))
-    from tensordict import TensorDict
-
-    after = {"observation": following, "reward": reward[..., None]}
+    state, action, reward, reached = (torch.stack(part, 1) for part in zip(*seen, strict=True))
+    after = {"observation": reached, "reward": reward[..., None]}
     batch = TensorDict({"observation": state, "action": action, "next": after}, [2, 5])
     latent = learner.inference.read(learner.inference.embed(batch).sum(1))
     assert_close(learner.act(torch.zeros(2, 2)), latent[:, :2])
@@ -82,8 +83,8 @@ def test_actions_at_many_states_of_a_task_are_told_the_same():
     assert_close(many, learner.act(torch.zeros(3, 2))[:, None, None].expand_as(many))
 
 
-def test_guesses_are_made_anew_where_episodes_start():
-    learner = agent(guess=True)
+def test_samples_of_the_belief_are_drawn_anew_where_episodes_start():
+    learner = agent(posterior_sampling=True)
     learner.begin(3)
     low, high = (bound.expand(3, 2) * 100 for bound in BOX)
 
@@ -109,9 +110,9 @@ def test_an_explorer_explores_and_knows_what_is_known():
     assert_close(found, learner.act(torch.zeros(2, 2)) / 2)
 
 
-@pytest.mark.parametrize("options", [{}, {"guess": True}, {"explorer": "actor"}])
+@pytest.mark.parametrize("options", [{}, {"posterior_sampling": True}, {"explorer": "actor"}])
 def test_exploration_repeats_with_its_generator_and_leaves_others_alone(options):
-    actor = make_actor(2, 2, *BOX, 8, 1, dim_latent=3)
+    actor = Actor(2, 2, *BOX, 8, 1, dim_latent=3)
     learner = agent(actor=actor, **({"explorer": actor} if "explorer" in options else options))
     learner.begin(4)
     low, high = (bound.expand(4, 2) for bound in BOX)
@@ -129,7 +130,7 @@ def test_exploration_repeats_with_its_generator_and_leaves_others_alone(options)
 
 def test_oracles_act_by_what_is_revealed():
     tasks = torch.arange(12.0).view(4, 3)
-    learner = agent(Told, tasks=tasks)
+    learner = agent(Oracle, tasks=tasks)
     assert learner.oracle
     assert not agent().oracle
     learner.begin(2)

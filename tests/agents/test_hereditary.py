@@ -131,9 +131,9 @@ def test_the_agent_finds_its_tasks_and_acts_there():
     truth = torch.linspace(-2.5, 2.5, 5).double()[:, None]
     goals = geometry.act(truth, GOAL.expand(5, 2), torch.zeros(5, 2))[0]
     for step in range(6):
-        following = 0.6 * randn(5, 2, seed=step)
-        reward = -(following - goals).norm(dim=-1)
-        agent.observe(randn(5, 2), randn(5, 2), reward, following)
+        after = 0.6 * randn(5, 2, seed=step)
+        reward = -(after - goals).norm(dim=-1)
+        agent.observe(randn(5, 2), randn(5, 2), reward, after)
     assert_close(agent.coords, truth, atol=0.03, rtol=0)
     state = randn(5, 4, 2, seed=9)
     expected = act(HereditaryActor(ACTOR, geometry, agent.coords[:, None]), state)
@@ -145,19 +145,24 @@ def test_transitions_that_are_none_teach_nothing():
     agents = [HereditaryAgent(geometry, ACTOR) for _ in range(2)]
     for agent in agents:
         agent.begin(2)
-    following = 0.5 * randn(2, 2)
-    reward = -(following - GOAL).norm(dim=-1)
+    after = 0.5 * randn(2, 2)
+    reward = -(after - GOAL).norm(dim=-1)
     for agent in agents:
-        agent.observe(following, following, reward, following)
-    agents[1].observe(following, following, torch.full((2,), math.nan).double(), following.flip(0))
+        agent.observe(after, after, reward, after)
+    agents[1].observe(
+        after,
+        after,
+        torch.full((2,), math.nan).double(),
+        after.flip(0),
+    )
     assert_close(agents[0].coords, agents[1].coords)
 
 
 def test_begin_forgets():
     agent = HereditaryAgent(circle(reward_model()), ACTOR)
     agent.begin(2)
-    following = 0.5 * randn(2, 2)
-    agent.observe(following, following, torch.tensor([-1.0, -0.3]).double(), following)
+    after = 0.5 * randn(2, 2)
+    agent.observe(after, after, torch.tensor([-1.0, -0.3]).double(), after)
     assert agent.coords.abs().max() > 0
     agent.begin(3)
     assert_close(agent.coords, torch.zeros(3, 1).double())
@@ -172,8 +177,8 @@ def test_without_a_symmetry_it_is_the_base_policy(geometry):
     agent = HereditaryAgent(geometry, ACTOR)
     assert not agent.adapts
     agent.begin(3)
-    following = randn(3, 2)
-    agent.observe(following, following, randn(3), following)
+    after = randn(3, 2)
+    agent.observe(after, after, randn(3), after)
     assert_close(agent.act(randn(3, 4, 2)), swirl(randn(3, 4, 2)))
 
 
@@ -181,8 +186,13 @@ def test_sampling_acts_by_the_posterior_and_repeats_with_its_seed():
     def coords(seed):
         agent = HereditaryAgent(circle(reward_model()), ACTOR, sample=True, seed=seed)
         agent.begin(2)
-        following = 0.2 * randn(2, 2)
-        agent.observe(following, following, torch.tensor([-1.0, -1.0]).double(), following)
+        after = 0.2 * randn(2, 2)
+        agent.observe(
+            after,
+            after,
+            torch.tensor([-1.0, -1.0]).double(),
+            after,
+        )
         return agent.coords
 
     assert torch.equal(coords(1), coords(1))

@@ -39,8 +39,8 @@ class Walker(Agent):
     def started(self, where):
         self.log.append(("started", where))
 
-    def observe(self, state, action, reward, following):
-        self.log.append(("observe", state, action, reward, following))
+    def observe(self, state, action, reward, next_observation):
+        self.log.append(("observe", state, action, reward, next_observation))
 
     def act(self, state):
         return torch.tensor([0.0, 0.1]).expand_as(state)
@@ -147,8 +147,8 @@ def test_a_trial_explores_and_learns_then_acts_and_does_not(tmp_path):
     assert kinds == [*explored, "started", *(["started"] * 3)]
     assert agent.log[0][1] == 64
     seen = [entry[1:] for entry in agent.log if entry[0] == "observe"]
-    for (_, _, _, following), (state, *_) in zip(seen, seen[1:], strict=False):
-        assert_close(following, state)
+    for (_, _, _, reached), (state, *_) in zip(seen, seen[1:], strict=False):
+        assert_close(reached, state)
     assert agent.log[-4][1].all()
 
 

@@ -11,9 +11,9 @@ from torchrl.data import Unbounded
 
 from hgm import lie
 from hgm.datamodules import Replay
-from hgm.datamodules.rounds import derive_seed
 from hgm.envs import Navigation, RewardTransform, Scattered
 from hgm.geometry import Geometry
+from hgm.numerics.seeds import derive_seed
 
 FAMILY = Navigation(max_steps=20)
 CHART = [[1.5, 0.4], [0.1, 0.8]]
@@ -67,7 +67,8 @@ def geometry_of(family, seed=0, calibration=False):
 
 def test_lengths_and_shapes():
     data = replay()
-    assert data.num_updates == len(data.train_dataloader()) == 12
+    assert data.sizes.kind == "replay"
+    assert data.sizes.num_updates == data.num_updates == len(data.train_dataloader()) == 12
     assert data.num_frames == 512
     batches = stream(data)
     assert batches.shape == (12, 16)
@@ -83,20 +84,20 @@ def test_frames_are_whole_rounds_of_all_environments(num_frames, frames_per_batc
     data = replay(num_frames=num_frames, frames_per_batch=frames_per_batch)
     assert data.num_frames == expected
     stream(data)
-    assert len(data._rounds.source._buffer) == expected
+    assert len(data._rounds.source._memory) == expected
 
 
 def test_the_base_task_alone():
     data = replay()
-    assert len(data.tasks) == data.num_tasks == 1
+    assert len(data.tasks) == data.sizes.num_tasks == 1
     batches = stream(data)
     reward = FAMILY.reward(batches["next", "observation"], FAMILY.train_tasks(0)[0])
     assert_close(batches["next", "reward"][..., 0], reward)
 
 
 def test_bounds_are_the_environments():
-    assert_close(replay().box, torch.tensor([[-0.2, -0.2], [0.2, 0.2]]))
-    assert_close(replay(Navigation(chart=CHART)).box[1], torch.tensor([0.38, 0.18]))
+    assert_close(replay().sizes.action_box, torch.tensor([[-0.2, -0.2], [0.2, 0.2]]))
+    assert_close(replay(Navigation(chart=CHART)).sizes.action_box[1], torch.tensor([0.38, 0.18]))
 
 
 def test_random_actions_first_then_the_policys():
@@ -124,7 +125,7 @@ def test_episodes_run_on_from_round_to_round():
     seen = []
     for index, _ in enumerate(data.train_dataloader()):
         if index % 3 == 0:
-            seen.append(data._rounds.source._buffer[:].reshape(64, 2).clone())
+            seen.append(data._rounds.source._memory[:].reshape(64, 2).clone())
     steps = torch.cat(seen, 1)
     assert_close(steps["next", "observation"][:, :-1], steps["observation"][:, 1:])
     assert not steps["next", "done"].any()
@@ -133,7 +134,7 @@ def test_episodes_run_on_from_round_to_round():
 def test_the_buffer_forgets():
     data = replay(buffer_size=128)
     stream(data)
-    assert len(data._rounds.source._buffer) == 128
+    assert len(data._rounds.source._memory) == 128
 
 
 # --- heredity -----------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def test_carried_transitions_are_the_base_tasks(family):
     )
     geometry = geometry_of(family, calibration=calibrated)
     data = replay(family, east, random_frames=0, geometry=geometry, num_frames=3000, batch_size=500)
-    assert len(data.tasks) == data.num_tasks == family.num_train_tasks
+    assert len(data.tasks) == data.sizes.num_tasks == family.num_train_tasks
     batches = stream(data)
     reward = family.reward(batches["next", "observation"], data.tasks[0])
     assert_close(batches["next", "reward"][..., 0], reward, rtol=1e-4, atol=1e-4)
@@ -198,10 +199,10 @@ def test_geometry_may_be_a_folder_or_trivial(tmp_path):
     geometry = geometry_of(FAMILY)
     geometry.save(tmp_path / "geometry.pt")
     assert_close(replay(geometry=tmp_path).geometry.coords, geometry.coords)
-    assert replay(geometry=str(tmp_path)).num_tasks == 4
+    assert replay(geometry=str(tmp_path)).sizes.num_tasks == 4
     trivial = replay(geometry=geometry.trivial())
     assert trivial.geometry is None
-    assert trivial.num_tasks == 1
+    assert trivial.sizes.num_tasks == 1
     assert (stream(trivial) == stream(replay())).all()
 
 
@@ -440,3 +441,37 @@ def test_rewards_must_be_finite():
 
     with pytest.raises(ValueError, match=r"`\('next', 'reward'\)` of task 0 has NaN"):
         stream(replay(Broken()))
+
+
+class Failing(Navigation):
+    """Its environment gives up."""
+
+    def make_env(self, *args, **kwargs):
+        env = super().make_env(*args, **kwargs)
+
+        def broken(tensordict):
+            raise RuntimeError("out of fuel")
+
+        env._step = broken
+        return env
+
+
+def test_environments_that_raise_are_named():
+    message = "environment PointEnv to run, but its `step_and_maybe_reset` raised RuntimeError: out"
+    with pytest.raises(ValueError, match=message):
+        stream(replay(Failing()))
+
+
+# --- what is asked of the module ----------------------------------------------------------------
+
+
+def test_what_the_module_lacks_is_named():
+    data = replay()
+    data.trainer.lightning_module = SimpleNamespace(agent=None)
+    with pytest.raises(ValueError, match="Expected the module to have `actor`, .* for Replay"):
+        stream(data)
+
+
+def test_without_a_trainer_there_is_nobody_to_ask():
+    with pytest.raises(ValueError, match="Expected Replay to be run by a Trainer"):
+        next(iter(Replay(FAMILY, **SMALL).train_dataloader()))

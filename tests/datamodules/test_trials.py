@@ -84,10 +84,10 @@ def test_tasks_share_the_environments():
     data = trials(num_envs=11)
     assert data.frames_per_round == 160
     batch = one_round(data).view(4, 2, 20)
-    following = batch["observation"][:, :, 1:]
+    after = batch["observation"][:, :, 1:]
     goals = FAMILY.train_tasks(0)[:, None, None]
     inside = (batch["start"][:, :, 1:] == 0).squeeze(-1)
-    reward = FAMILY.reward(following, goals)
+    reward = FAMILY.reward(after, goals)
     assert_close(batch["next", "reward"][:, :, :-1, 0][inside], reward[inside])
     assert inside.flatten(1).any(1).all()
 
@@ -210,7 +210,8 @@ def test_resuming_without_the_state_is_refused():
 
 
 def test_under_a_trainer(tmp_path):
-    data, model = Trials(FAMILY, **SMALL), RL2(width=4)
+    data = Trials(FAMILY, **SMALL)
+    model = RL2(data.sizes, width=4)
     run = Trainer(
         max_epochs=-1,
         accelerator="cpu",

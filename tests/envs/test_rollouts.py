@@ -5,8 +5,9 @@ import torch
 from tensordict.nn import TensorDictModule
 from torch.testing import assert_close
 
+from hgm.checks import Diverged
 from hgm.envs import Navigation, Scattered
-from hgm.envs.rollouts import returns
+from hgm.envs.rollouts import returns, walk
 
 FAMILY = Navigation()
 TASKS = FAMILY.train_tasks(0)
@@ -121,3 +122,83 @@ def test_global_random_numbers_are_left_alone():
 def test_bad_max_steps(value):
     with pytest.raises(ValueError, match="`max_steps`"):
         run(constant(0.0), max_steps=value)
+
+
+# --- the one loop -------------------------------------------------------------------------------
+
+
+def still(current):
+    return torch.zeros_like(current["observation"])
+
+
+def short(max_steps=3):
+    return Navigation(max_steps=max_steps).make_env(TASKS, 5, 0)
+
+
+def test_episodes_start_anew_unless_they_are_not_to():
+    for reset, expected in ((True, [1, 2, 0, 1, 2]), (False, [1, 2, 3, 4, 5])):
+        env = Navigation(max_steps=3).make_env(TASKS, 5, 0)
+        env.observation_spec["step_count"].space.high.fill_(10)
+        found = [now["step_count"].unique().tolist() for _, now in walk(env, still, 5, reset=reset)]
+        assert found == [[count] for count in expected]
+
+
+def test_transitions_follow_each_other_and_may_be_continued():
+    def moves(*lengths):
+        env, current, found = short(), None, []
+        for length in lengths:
+            for moved, now in walk(env, still, length, current):
+                found.append(moved["observation"])
+                current = now
+        return torch.stack(found)
+
+    assert torch.equal(moves(7), moves(2, 4, 1))
+
+
+def test_actions_are_those_asked_for():
+    def act(current):
+        return 0.01 * current["step_count"].expand(4, 5, 2)
+
+    found = [moved["action"].unique().tolist() for moved, _ in walk(short(), act, 3)]
+    assert found == [[0.0], [pytest.approx(0.01)], [pytest.approx(0.02)]]
+
+
+def test_actions_must_be_finite():
+    def act(current):
+        return still(current) / 0
+
+    with pytest.raises(Diverged, match="Expected finite actions"):
+        next(walk(short(), act))
+
+
+@pytest.mark.parametrize("key", ["observation", "reward"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_the_environment_returns_must_be_finite(key, value):
+    env = short()
+    step = env._step
+
+    def broken(tensordict):
+        result = step(tensordict)
+        result[key][2] = value
+        return result
+
+    env._step = broken
+    with pytest.raises(ValueError, match=rf"`\('next', '{key}'\)` of task 2 has NaN or infinite"):
+        next(walk(env, still))
+
+
+@pytest.mark.parametrize("hook", ["_reset", "_step"])
+def test_environments_that_raise_or_return_nothing_are_named(hook):
+    def broken(*args, **kwargs):
+        raise KeyError("wheel")
+
+    for function in (broken, lambda *args, **kwargs: None):
+        env = short()
+        setattr(env, hook, function)
+        with pytest.raises(ValueError, match="Expected the environment PointEnv to run, but its `"):
+            next(walk(env, still))
+
+
+def test_what_the_policy_raises_is_its_own():
+    with pytest.raises(ZeroDivisionError):
+        next(walk(short(), lambda current: 1 / 0))

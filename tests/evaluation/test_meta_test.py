@@ -30,8 +30,8 @@ class Still(Agent):
         self.num_tasks, self.seen = num_tasks, []
         self.log = [*getattr(self, "log", []), (num_tasks, self.seen)]
 
-    def observe(self, state, action, reward, following):
-        self.seen.append((state, action, reward, following))
+    def observe(self, state, action, reward, after):
+        self.seen.append((state, action, reward, after))
 
     def act(self, state):
         return torch.zeros_like(state)
@@ -81,10 +81,10 @@ def test_the_budget_is_kept_and_first_episodes_start_from_nothing():
     assert (explored, learners) == (10, 20)
     assert len(seen) == 5
     assert scores["exploration_transitions"] == 5.0
-    states, actions, rewards, following = (torch.stack(part) for part in zip(*seen, strict=True))
-    assert states.shape == actions.shape == following.shape == (5, 10, 2)
+    states, actions, rewards, after = (torch.stack(part) for part in zip(*seen, strict=True))
+    assert states.shape == actions.shape == after.shape == (5, 10, 2)
     assert rewards.shape == (5, 10)
-    assert_close(states[1:], following[:-1])
+    assert_close(states[1:], after[:-1])
 
 
 def test_context_is_the_test_tasks_own():
@@ -92,8 +92,8 @@ def test_context_is_the_test_tasks_own():
     agent = Still()
     meta_test(agent, family, SMALL, seed=3)
     tasks = torch.cat((family.test_tasks(6, 3), family.train_tasks(3)))
-    for _, _, reward, following in agent.log[0][1]:
-        assert_close(reward.float(), family.reward(following, tasks))
+    for _, _, reward, after in agent.log[0][1]:
+        assert_close(reward.float(), family.reward(after, tasks))
 
 
 def test_more_exploration_than_an_episode_goes_on_in_the_next():
@@ -147,7 +147,7 @@ class Counter(Still):
         super().begin(num_tasks)
         self.count = torch.zeros(num_tasks)
 
-    def observe(self, state, action, reward, following):
+    def observe(self, state, action, reward, after):
         self.count = self.count + (~reward.isnan())
 
     def fork(self, copies):
@@ -206,7 +206,7 @@ def test_policies_meet_the_same_starts_and_noise_whatever_they_do():
         seen = []
         run_episodes(family.make_env(tasks, 3, 5), act, lambda *step: seen.append(step))
         starts.append(seen[0][0])
-        drifts.append([(following - state - act(state)) for state, _, _, following in seen])
+        drifts.append([(after - state - act(state)) for state, _, _, after in seen])
 
     policy = family.goal_policy(tasks)
     index = torch.arange(4)[:, None, None].expand(4, 3, 1)
@@ -229,10 +229,10 @@ def test_what_comes_after_the_end_does_not_count():
     assert episodes.success.all()
 
 
-class Told(Cheat):
+class Knowing(Cheat):
     """Walks at full speed to where the base goal is carried, whatever the bound."""
 
-    def told(self, geometry, coords):
+    def oracle_policy(self, geometry, coords):
         base = self.family.goals(self.family.train_tasks(0))[0]
 
         def act(state):
@@ -248,7 +248,7 @@ def test_the_parts_of_the_regret_are_named():
     parts = {}
     for bound in ("disc", "box"):
         family = Navigation(action_bound=bound)
-        scores = meta_test(Told(family, 0, SMALL), family, SMALL)
+        scores = meta_test(Knowing(family, 0, SMALL), family, SMALL)
         parts[bound] = metrics = regret_metrics([scores])
         total = sum(metrics[f"regret_of_{part}"] for part in ("policy", "broken_symmetry"))
         assert math.isclose(
@@ -257,7 +257,7 @@ def test_the_parts_of_the_regret_are_named():
     assert abs(parts["disc"]["regret_of_policy"]) < 0.05
     assert abs(parts["disc"]["regret_of_broken_symmetry"]) < 0.05
     # What is optimal on an axis takes up to 1.4 times as long on a diagonal.
-    told = np.asarray(scores["regret_told"])
+    told = np.asarray(scores["regret_oracle"])
     assert told.max() - told.min() > 0.8
     # The agent knows its goal and the box, and so does better than the group.
     assert parts["box"]["regret_of_inference"] < -0.3

@@ -1,6 +1,7 @@
 """Inference of tasks from transitions: beliefs, contrasts, and the reward of exploring, by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,18 +9,17 @@ from tensordict import TensorDict
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.testing import assert_close
 
-from hgm.inference import Contrastive, Told, Variational
+from hgm.inference import Contrastive, Oracle, Variational
+from hgm.sizes import Sizes
 
 BOX = torch.tensor([[-0.2, -0.2], [0.2, 0.2]])
 TASKS = torch.arange(12.0).view(4, 3)
+SIZES = Sizes(4, 2, 2, "meta_replay", BOX, 1, TASKS)
 KINDS = [Variational, Contrastive]
 
 
 def made(kind, **options):
-    torch.manual_seed(0)
-    inference = kind(**{"dim_latent": 3, "width": 8, "depth": 1, **options})
-    inference.build(2, 2, BOX, TASKS)
-    return inference.double()
+    return kind(SIZES, **{"dim_latent": 3, "width": 8, "depth": 1, **options}).double()
 
 
 def transitions(*shape, seed=1):
@@ -58,8 +58,8 @@ def test_of_nothing_the_latent_is_zero(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_actions_count_in_half_ranges(kind):
     """A family that measures actions in other units has the same encodings."""
-    inference, other = made(kind), kind(dim_latent=3, width=8, depth=1)
-    other.build(2, 2, 10 * BOX, TASKS)
+    inference = made(kind)
+    other = kind(replace(SIZES, action_box=10 * BOX), dim_latent=3, width=8, depth=1)
     other.double().load_state_dict({**inference.state_dict(), "_half": 10 * inference._half})
     seen = transitions(4)
     scaled = seen.clone()
@@ -214,8 +214,7 @@ def test_no_transition_tells_more_than_there_are_learners():
 
 
 def test_an_oracle_knows_the_training_tasks_and_nothing_of_transitions():
-    inference = Told()
-    inference.build(2, 2, BOX, TASKS)
+    inference = Oracle(SIZES)
     assert inference.oracle
     assert inference.dim_latent == 3
     latent, losses = inference.infer(learners([2, 0, 2]))
@@ -238,4 +237,23 @@ def test_an_oracle_knows_the_training_tasks_and_nothing_of_transitions():
 )
 def test_mistakes_are_named(kind, options, message):
     with pytest.raises(ValueError, match=message):
-        kind(**options)
+        kind(SIZES, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_initial_weights_depend_on_the_seed_only(kind):
+    torch.manual_seed(0)
+    one = kind(SIZES, seed=3)
+    before = torch.get_rng_state()
+    same, other = kind(SIZES, seed=3), kind(SIZES, seed=4)
+    assert (torch.get_rng_state() == before).all()
+    weight, again, another = (each.encoder[0].weight for each in (one, same, other))
+    assert torch.equal(weight, again)
+    assert not torch.isclose(weight, another).any()
+
+
+def test_what_the_data_must_know_is_named():
+    with pytest.raises(ValueError, match="bounds of actions, got the kind 'transitions'"):
+        Variational(Sizes(4, 2, 2))
+    with pytest.raises(ValueError, match="the tasks' parameters, got the kind 'replay'"):
+        Oracle(Sizes(4, 2, 2, "replay", BOX, 1))

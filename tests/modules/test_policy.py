@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,22 +17,22 @@ from torch.testing import assert_close
 
 import hgm
 from hgm import lie
-from hgm.datamodules import Replay, Transitions
+from hgm.checks import Diverged
+from hgm.datamodules import Replay, Tasks
 from hgm.envs import Navigation, Scattered
 from hgm.geometry import Geometry
 from hgm.modules import Policy
 from hgm.objectives import SAC, TD3
 
 FAMILY = Navigation(max_steps=5, radius=0.4)
+SIZES = Replay(FAMILY).sizes
 SMALL = dict(num_frames=640, frames_per_batch=128, updates_per_batch=4, batch_size=32)
 FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
 
-def make(objective=None, seed=0, family=FAMILY, trace=False, sizes=(16, 1), **options):
+def make(objective=None, seed=0, family=FAMILY, shape=(16, 1), **options):
     data = Replay(family, **{**SMALL, "num_eval_episodes": 20, "random_frames": 128, **options})
-    model = Policy(objective, *sizes, trace, seed)
-    model.bind(data)
-    return model, data
+    return Policy(data.sizes, objective, *shape, seed), data
 
 
 def trainer(folder, **options):
@@ -78,7 +79,7 @@ class Record(Callback):
 @pytest.mark.parametrize("objective", [SAC(), TD3()], ids=["sac", "td3"])
 def test_learns_to_walk_to_the_goal(objective, tmp_path):
     learn = dict(num_frames=8192, frames_per_batch=512, updates_per_batch=25, batch_size=128)
-    model, data = make(objective, trace=True, sizes=(32, 2), num_eval_episodes=100, **learn)
+    model, data = make(objective, shape=(32, 2), num_eval_episodes=100, **learn)
     run = trainer(tmp_path)
     run.test(model, datamodule=data, verbose=False)
     untrained = model.metrics["regret"]
@@ -94,8 +95,9 @@ def test_every_parameter_moves_and_the_targets_follow(objective, tmp_path):
     model, data = make(objective)
     before = weights(model)
     fit(tmp_path, model, data)
+    constants = {"networks.actor.low", "networks.actor.high"}
     for key, value in weights(model).items():
-        if "params" in key and not key.split(".")[-1].startswith("_"):  # no constants
+        if key not in constants and not key.split(".")[-1].startswith("_"):
             assert (value != before[key]).any(), key
 
 
@@ -109,7 +111,7 @@ def test_all_tasks_may_teach_it(tmp_path):
     fit(tmp_path, model, data)
     alone, base = make()
     fit(tmp_path, alone, base)
-    assert (data.num_tasks, base.num_tasks) == (4, 1)
+    assert (data.sizes.num_tasks, base.sizes.num_tasks) == (4, 1)
     assert model.metrics["optimal_return"] == alone.metrics["optimal_return"]
     assert model.metrics["return"] != alone.metrics["return"]
 
@@ -130,19 +132,23 @@ def test_rates_fall_linearly_to_zero(tmp_path):
 # --- the module tree ----------------------------------------------------------------------------
 
 
-def test_only_the_loss_is_registered():
+def test_every_parameter_is_registered_once():
     model, _ = make()
-    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"loss"}
-    assert set(model._modules) == {"loss"}
+    assert set(model._modules) == {"objective", "networks"}
     # Actor 2-16-4; two critics 4-16-1; the temperature.
-    assert sum(p.numel() for p in model.parameters()) == 116 + 2 * 97 + 1
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert learned == 116 + 2 * 97 + 1
+    tensors = [value.data_ptr() for value in model.state_dict().values()]
+    assert len(set(tensors)) == len(tensors)
 
 
-def test_actor_shares_its_parameters_with_the_loss(tmp_path):
-    model, data = make()
-    fit(tmp_path, model, data)
-    owned = {p.data_ptr() for p in model.parameters()}
-    assert {p.data_ptr() for p in model.actor.parameters()} <= owned
+def test_an_objective_with_parameters_is_part_of_the_module():
+    class Learned(SAC):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+    assert "objective.weight" in make(Learned())[0].state_dict()
 
 
 def test_initial_weights_depend_on_the_seed_only():
@@ -152,24 +158,17 @@ def test_initial_weights_depend_on_the_seed_only():
     two, _ = make(seed=3)
     assert (torch.get_rng_state() == before).all()
     assert_close(weights(one), weights(two), rtol=0, atol=0)
-    key = "loss.qvalue_network_params.module.net.0.weight"
+    key = "networks.critics.weight_0"
     other, _ = make(seed=4)
     assert (weights(one)[key] != weights(other)[key]).all()
     assert (weights(one)[key][0] != weights(one)[key][1]).all()
 
 
-def test_binds_to_the_trainers_data(tmp_path):
-    _, data = make()
-    model = Policy(width=16, depth=1)
-    fit(tmp_path, model, data)
-    assert "return" in model.metrics
-
-
 # --- repeating and resuming ---------------------------------------------------------------------
 
 
-def run_whole(folder, trace=False, seed=0):
-    model, data = make(trace=trace, seed=seed)
+def run_whole(folder, seed=0):
+    model, data = make(seed=seed)
     record = Record()
     fit(folder, model, data, callbacks=[record])
     return model, record
@@ -189,22 +188,16 @@ def test_same_seed_same_result(whole, tmp_path):
     assert run_whole(tmp_path, seed=1)[1].losses != record.losses
 
 
-def test_recording_the_loss_changes_nothing(whole, tmp_path):
-    model, record = run_whole(tmp_path, trace=True)
-    assert record.losses == whole[1].losses
-    assert_close(weights(model), weights(whole[0]), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(("stop", "trace"), [(3, False), (8, False), (10, False), (7, True)])
-def test_resuming_is_exact(whole, stop, trace, tmp_path):
-    model, data = make(trace=trace)
+@pytest.mark.parametrize("stop", [3, 8, 10, 20])
+def test_resuming_is_exact(whole, stop, tmp_path):
+    model, data = make()
     path = tmp_path / "last.ckpt"
     first = Record(stop, path)
     trainer(tmp_path, callbacks=[first]).fit(model, datamodule=data)
     assert len(first.losses) == stop
 
     torch.manual_seed(99)
-    model, data = make(trace=trace)
+    model, data = make()
     rest = Record()
     fit(tmp_path, model, data, path, callbacks=[rest])
     assert first.losses + rest.losses == whole[1].losses
@@ -240,7 +233,7 @@ def test_validation_is_logged_on_the_way(tmp_path):
     assert {"val/return", "val/optimal_return", "val/regret"} <= set(run.callback_metrics)
     logger.save()
     lines = (tmp_path / "metrics.csv").read_text()
-    losses = ("train/loss_actor", "train/loss_qvalue", "train/alpha", "train/qvalue")
+    losses = ("train/loss_actor", "train/loss_critic", "train/alpha", "train/qvalue")
     for key in (*losses, "val/return"):
         assert key in lines
 
@@ -266,22 +259,102 @@ def test_saved_policy_scores_the_same(whole, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("width", 0), ("depth", 1.5), ("seed", -1), ("trace", 1), ("trace", None)],
+    [("width", 0), ("depth", 1.5), ("seed", -1)],
 )
 def test_bad_arguments(name, value):
     with pytest.raises(ValueError, match=f"Expected `{name}`"):
-        Policy(**{name: value})
+        Policy(SIZES, **{name: value})
 
 
 @pytest.mark.parametrize("value", ["sac", SAC])
 def test_objective_must_be_one(value):
     with pytest.raises(TypeError, match="Expected `objective`"):
-        Policy(value)
+        Policy(SIZES, value)
 
 
 def test_data_must_be_replayed():
-    with pytest.raises(ValueError, match="Transitions: choose data=replay"):
-        Policy().bind(Transitions(FAMILY, num_transitions=40))
+    with pytest.raises(ValueError, match="'tasks': choose data=replay"):
+        Policy(Tasks(FAMILY).sizes)
+
+
+def test_there_must_be_updates():
+    with pytest.raises(ValueError, match="Expected `num_updates`"):
+        Policy(replace(SIZES, num_updates=None))
+
+
+class Poison(Callback):
+    """Makes a weight, or a batch, not finite."""
+
+    def __init__(self, number, where):
+        self.number, self.where = number, where
+
+    def on_train_batch_start(self, trainer, model, batch, batch_idx):
+        if trainer.global_step == self.number:
+            if self.where == "reward":
+                batch["next", "reward"][0] = torch.inf
+            else:
+                model.networks.actor.net[0].bias.data[0] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("number", "where", "message"),
+    [
+        (0, "reward", "training of Policy, got `loss_critic` = inf at update 0: it has diverged. "),
+        (19, "weight", "got `networks.actor.net.0.weight` = nan at update 20"),
+        (2, "weight", "Expected finite actions"),
+    ],
+)
+def test_divergence_is_named(number, where, message, tmp_path):
+    model, data = make()
+    with pytest.raises(Diverged, match=message):
+        trainer(tmp_path, callbacks=[Poison(number, where)]).fit(model, data)
+
+
+def test_divergence_is_seen_at_validation(tmp_path):
+    model, data = make(num_frames=128)
+    run = trainer(tmp_path, callbacks=[Poison(1, "weight")], val_check_interval=2)
+    with pytest.raises(Diverged, match="at update 2"):
+        run.fit(model, data)
+
+
+# --- whole checkpoints --------------------------------------------------------------------------
+
+
+def flat(tree, prefix=""):
+    """Leaves of nested containers, by path."""
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list | tuple):
+        items = enumerate(tree)
+    else:
+        return {prefix: tree}
+    return {k: v for key, value in items for k, v in flat(value, f"{prefix}/{key}").items()}
+
+
+def assert_same(one, two):
+    one, two = flat(torch.load(one, weights_only=True)), flat(torch.load(two, weights_only=True))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        same = torch.equal(value, two[key]) if torch.is_tensor(value) else value == two[key]
+        assert same, key
+
+
+@pytest.mark.parametrize("stop", [6, 20])
+def test_whole_checkpoints_are_equal_and_hold_what_was_filled(stop, tmp_path):
+    options = {"num_frames": 1280, "buffer_size": 1000}  # 10 rounds, of which some are forgotten
+    paths = [tmp_path / f"{name}.ckpt" for name in ("one", "two", "rest")]
+    for path in paths[:2]:
+        junk = [torch.full((200_000,), float(index)) for index in range(20)]
+        del junk  # so that memory that was never written would differ
+        trainer(tmp_path, callbacks=[Record(30, path)]).fit(*make(**options))
+    assert_same(*paths[:2])
+    trainer(tmp_path, callbacks=[Record(stop, tmp_path / "stop.ckpt")]).fit(*make(**options))
+    content = torch.load(tmp_path / "stop.ckpt", weights_only=True)["Replay"]["ranks"][0]
+    rows = content["source"]["memory"]["rows"]
+    assert {len(value) for value in rows.values()} == {128 * -(-stop // 4)}
+    run = trainer(tmp_path, callbacks=[Record(30, paths[2])])
+    run.fit(*make(**options), ckpt_path=tmp_path / "stop.ckpt", weights_only=True)
+    assert_same(paths[0], paths[2])
 
 
 # --- two processes ------------------------------------------------------------------------------
@@ -306,14 +379,13 @@ class Stop(Callback):
 
 data = Replay(Navigation(max_steps=5, radius=0.4), num_frames=640, frames_per_batch=128,
               updates_per_batch=4, batch_size=32, random_frames=128, num_eval_episodes=20)
-model = Policy(width=16, depth=1)
-model.bind(data)
+model = Policy(data.sizes, width=16, depth=1)
 trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=-1, logger=False,
                   use_distributed_sampler=False, enable_checkpointing=False,
                   enable_progress_bar=False, enable_model_summary=False, callbacks=[Stop()])
 trainer.fit(model, datamodule=data, ckpt_path=ckpt, weights_only=True)
 result = {key: value.double().sum().item() for key, value in model.state_dict().items()}
-result["buffer"] = data._rounds.source._buffer[:]["observation"].double().sum().item()
+result["buffer"] = data._rounds.source._memory[:]["observation"].double().sum().item()
 result["step"] = trainer.global_step
 with open(f"{out}/{trainer.global_rank}_{stop}_{bool(ckpt)}.json", "w") as file:
     json.dump(result, file)

@@ -16,6 +16,7 @@ from tensordict import TensorDict
 from torch.testing import assert_close
 from torchrl.modules import set_recurrent_mode
 
+from hgm.checks import Diverged
 from hgm.datamodules import Tasks, Trials
 from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
@@ -32,9 +33,7 @@ FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
 def make(family=FAMILY, seed=0, **options):
     data = Trials(family, **{**SMALL, "seed": seed})
-    model = RL2(**{"width": 8, "seed": seed, **options})
-    model.bind(data)
-    return model, data
+    return RL2(data.sizes, **{"width": 8, "seed": seed, **options}), data
 
 
 def trainer(folder, **options):
@@ -118,8 +117,8 @@ def test_learns_to_tell_two_tasks_apart(tmp_path):
     goals = [[1.0, 0.0], [-1.0, 0.0]]
     family = Navigation(2, 2, radius=0.4, noise=0.02, max_steps=8, train_goals=goals)
     sizes = dict(num_envs=128, num_steps=32, num_episodes=2, num_epochs=4, num_minibatches=4)
-    data, model = Trials(family, 65_536, **sizes), RL2(width=32, learning_rate=0.005)
-    model.bind(data)
+    data = Trials(family, 65_536, **sizes)
+    model = RL2(data.sizes, width=32, learning_rate=0.005)
     protocol = MetaTest(num_test_tasks=3, num_exploration=15, num_episodes=20)
 
     def regrets():
@@ -191,7 +190,7 @@ def test_entropy_may_be_rewarded():
 
 def test_only_the_loss_is_registered_and_shares_its_parameters():
     model, _ = make()
-    assert set(model._modules) == {"loss"}
+    assert set(model._modules) == {"loss", "advantage"}
     owned = {p.data_ptr() for p in model.parameters()}
     assert {p.data_ptr() for p in model.policy.parameters()} == owned
     assert {p.data_ptr() for p in model.agent.actor.parameters()} < owned
@@ -207,12 +206,6 @@ def test_initial_weights_depend_on_the_seed_only():
     other, _ = make(seed=4)
     key = "loss.actor_network_params.module.1.gru.weight_hh_l0"
     assert (weights(one)[key] != weights(other)[key]).all()
-
-
-def test_binds_to_the_trainers_data(tmp_path):
-    model = RL2(width=4)
-    trainer(tmp_path).fit(model, Trials(FAMILY, **SMALL))
-    assert model.num_updates == NUM_UPDATES
 
 
 # --- repeating and resuming ---------------------------------------------------------------------
@@ -291,12 +284,23 @@ def test_training_is_logged(tmp_path):
 )
 def test_bad_arguments(name, value):
     with pytest.raises(ValueError, match=f"Expected `{name}`"):
-        RL2(**{name: value})
+        RL2(Trials(FAMILY, **SMALL).sizes, **{name: value})
 
 
 def test_data_must_run_trials():
-    with pytest.raises(ValueError, match="Tasks: choose data=trials"):
-        RL2().bind(Tasks(FAMILY))
+    with pytest.raises(ValueError, match="'tasks': choose data=trials"):
+        RL2(Tasks(FAMILY).sizes)
+
+
+def test_divergence_is_named(tmp_path):
+    class Poison(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            if trainer.global_step == NUM_UPDATES:
+                next(module.parameters()).data[0] = torch.nan
+
+    model, data = make()
+    with pytest.raises(Diverged, match=f"training of RL2, got .* = nan at update {NUM_UPDATES}"):
+        trainer(tmp_path, callbacks=[Poison()]).fit(model, data)
 
 
 # --- the command, and two processes -------------------------------------------------------------

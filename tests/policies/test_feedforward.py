@@ -11,7 +11,8 @@ from torchrl.modules import TanhNormal
 
 import hgm
 from hgm.policies.distributions import BoxTanhNormal
-from hgm.policies.feedforward import load_policy, make_actor, make_critic, save_policy
+from hgm.policies.feedforward import Actor, Critics
+from hgm.policies.stored import load_policy, save_policy
 
 LOW, HIGH = torch.tensor([-0.2, 1.0]), torch.tensor([0.2, 4.0])
 DETERMINISTIC = set_exploration_type(ExplorationType.DETERMINISTIC)
@@ -26,7 +27,7 @@ def states(*batch, dim=3):
 @pytest.fixture
 def actor():
     torch.manual_seed(0)
-    return make_actor(3, 2, LOW, HIGH)
+    return Actor(3, 2, LOW, HIGH)
 
 
 # --- distribution -------------------------------------------------------------------------------
@@ -67,13 +68,24 @@ def test_finite_where_tanh_saturates():
     assert gradient.isfinite().all()
 
 
+def test_gradients_of_samples_and_scores():
+    loc = torch.linspace(-2, 2, 6, dtype=torch.float64).view(3, 2).requires_grad_()
+    scale = torch.linspace(0.3, 1.5, 6, dtype=torch.float64).view(3, 2).requires_grad_()
+
+    def draw(loc, scale):
+        torch.manual_seed(0)
+        return BoxTanhNormal(loc, scale, LOW, HIGH).rsample_and_log_prob()
+
+    assert torch.autograd.gradcheck(draw, (loc, scale))
+
+
 # --- actors and critics -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (4, 5)])
 @pytest.mark.parametrize("spread", [None, 0.3])
 def test_actions_lie_in_the_box(batch, spread):
-    actor = make_actor(3, 2, LOW, HIGH, spread=spread)
+    actor = Actor(3, 2, LOW, HIGH, spread=spread)
     for exploration in (DETERMINISTIC, RANDOM):
         with exploration:
             action = actor(states(*batch))["action"]
@@ -98,37 +110,45 @@ def test_deterministic_is_the_default(actor):
 
 
 def test_fixed_spread_is_fixed():
-    out = make_actor(3, 2, LOW, HIGH, spread=0.3)(states(5))
-    assert_close(out["scale"], torch.full((5, 2), 0.3))
+    dist = Actor(3, 2, LOW, HIGH, spread=0.3).dist(states(5)["observation"])
+    assert_close(dist.scale, torch.full((5, 2), 0.3))
 
 
 @pytest.mark.parametrize(("width", "depth"), [(8, 1), (16, 3)])
 def test_width_and_depth(width, depth):
-    actor = make_actor(3, 2, LOW, HIGH, width, depth)
-    critic = make_critic(3, 2, LOW, HIGH, width, depth)
+    actor = Actor(3, 2, LOW, HIGH, width, depth)
+    critics = Critics(3, 2, LOW, HIGH, width, depth)
     hidden = width + (depth - 1) * (width * width + width)
-    count = [sum(p.numel() for p in module.parameters()) for module in (actor, critic)]
-    assert count == [3 * width + hidden + 4 * width + 4, 5 * width + hidden + width + 1]
+    count = [sum(p.numel() for p in module.parameters()) for module in (actor, critics)]
+    assert count == [3 * width + hidden + 4 * width + 4, 2 * (5 * width + hidden + width + 1)]
+
+
+def test_frozen_critics_have_gradients_in_their_arguments_only():
+    critics = Critics(3, 2, LOW, HIGH, 8, 2)
+    action, state = torch.ones(5, 2, requires_grad=True), states(5)["observation"]
+    free, frozen = critics(action, state), critics(action, state, frozen=True)
+    assert_close(free, frozen)
+    wanted = torch.autograd.grad(free.sum(), action)
+    assert_close(torch.autograd.grad(frozen.sum(), action, retain_graph=True), wanted)
+    found = torch.autograd.grad(frozen.sum(), list(critics.parameters()), allow_unused=True)
+    assert set(found) == {None}
 
 
 def test_critic_measures_actions_in_half_ranges():
     torch.manual_seed(0)
-    one = make_critic(3, 2, LOW, HIGH)
-    other = make_critic(3, 2, torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 1.0]))
-    weights = {key: value for key, value in one.state_dict().items() if "net." in key}
-    other.load_state_dict(weights, strict=False)
+    one = Critics(3, 2, LOW, HIGH)
+    other = Critics(3, 2, torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 1.0]))
+    other.load_state_dict(dict(one.named_parameters()), strict=False)
     unit = torch.rand(5, 2) * 2 - 1
     action = (LOW + HIGH) / 2 + unit * (HIGH - LOW) / 2
-    values = [
-        critic(states(5).set("action", a))["state_action_value"]
-        for critic, a in ((one, action), (other, unit))
-    ]
-    assert values[0].shape == (5, 1)
-    assert values[0].std() > 0
+    values = [critics(a, states(5)["observation"]) for critics, a in ((one, action), (other, unit))]
+    assert values[0].shape == (2, 5)
+    assert values[0].std(1).min() > 0
+    assert (values[0][0] != values[0][1]).all()
     assert_close(values[0], values[1])
 
 
-@pytest.mark.parametrize("make", [make_actor, make_critic])
+@pytest.mark.parametrize("make", [Actor, Critics])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -150,7 +170,7 @@ def test_arguments_out_of_range(make, change, message):
 @pytest.mark.parametrize("spread", [0, -1.0, math.nan, "wide"])
 def test_bad_spread(spread):
     with pytest.raises(ValueError, match="`spread`"):
-        make_actor(3, 2, LOW, HIGH, spread=spread)
+        Actor(3, 2, LOW, HIGH, spread=spread)
 
 
 # --- the file -----------------------------------------------------------------------------------
@@ -159,7 +179,7 @@ def test_bad_spread(spread):
 @pytest.mark.parametrize("spread", [None, 0.3])
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_a_saved_policy_acts_the_same(tmp_path, spread, as_folder):
-    actor = make_actor(3, 2, LOW, HIGH, 16, 1, spread)
+    actor = Actor(3, 2, LOW, HIGH, 16, 1, spread)
     save_policy(tmp_path / "policy.pt", actor)
     same = hgm.load_policy(tmp_path if as_folder else tmp_path / "policy.pt")
     assert (same.dim_state, same.dim_action) == (3, 2)

@@ -1,4 +1,4 @@
-"""No inference: the oracle is told its task's hidden parameters."""
+"""No inference: an oracle knows its task's hidden parameters."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from hgm.inference.base import TaskInference
+from hgm.sizes import Sizes
 
 
-class Told(TaskInference):
-    """Latents are the tasks' parameters: an upper bound for what inference can reach."""
+class Oracle(TaskInference):
+    """Latents are the tasks' parameters: an upper bound for what inference can reach.
+
+    Args:
+        sizes: What the data are like, with the parameters of the training tasks.
+
+    Raises:
+        ValueError: If the data do not know the tasks' parameters.
+    """
 
     oracle = True
     tasks: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
-
-    def _make(self, num_inputs: int, tasks: Tensor) -> None:
-        self.dim_latent = tasks.shape[-1]
-        self.register_buffer("tasks", tasks.float())
+    def __init__(self, sizes: Sizes) -> None:
+        if sizes.task_parameters is None:
+            raise ValueError(
+                f"Expected `data` that know the tasks' parameters, got the kind {sizes.kind!r} "
+                "without them: there is no oracle for such data."
+            )
+        super().__init__(sizes, sizes.task_parameters.shape[-1])
+        self.register_buffer("tasks", sizes.task_parameters.float())
 
     @property
     def dim_statistic(self) -> int:
