@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,24 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
+def forced(override: str, names: Collection[str]) -> str:
+    """An override that need not find its key in a YAML: what reads the key decides whether it is.
+
+    Args:
+        override: What was typed.
+        names: The groups, whose choices stay as they are.
+
+    Raises:
+        ValueError: If it is no ``key=value``.
+    """
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ValueError(f"Expected `key=value` or a flag, got {override!r}.")
+    key = key.lstrip("+")
+    own = key.partition("@")[0] in names or key.partition(".")[0] == "hydra"
+    return override if own else f"++{key}={value}"
+
+
 def names_folder_only(overrides: Sequence[str]) -> bool:
     """Whether overrides say where a run is and nothing else."""
     keys = {key_of(item) for item in overrides}
@@ -227,13 +245,7 @@ def _rewritten(words: Sequence[str], names: set[str]) -> Iterator[str]:
         if index not in chosen or word.startswith("~"):
             yield word
             continue
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(f"Expected `key=value` or a flag, got {word!r}.")
-        key = key.lstrip("+")
-        own = key.partition("@")[0] in names or key.partition(".")[0] == "hydra"
-        # Forced: whether a key exists is decided by what reads it, not by what a YAML lists.
-        yield word if own else f"++{key}={value}"
+        yield forced(word, names)
 
 
 def _overrides(words: Sequence[str]) -> Iterator[int]:

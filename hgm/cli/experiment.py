@@ -15,6 +15,7 @@ from hgm.cli.command_line import (
     check_keys,
     complete,
     compose,
+    forced,
     groups,
     key_of,
     known_keys,
@@ -95,7 +96,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     for index in range(check_int("experiment.num_seeds", experiment["num_seeds"], 1, 100_000)):
         folder = run_dir_of(settings) / f"seed_{seed + index}"
         for stage, fixed in experiment["stages"].items():
-            start = [item.format(seed_dir=folder) for item in fixed]
+            start = [_placed(item, folder) for item in fixed]
             place = [f"++run_dir={_text(folder / stage)}", f"++seed={seed + index}"]
             keys = _keys_of([*start, *_choices(overrides)])
             known |= keys
@@ -150,6 +151,14 @@ def _keys_of(overrides: Sequence[str]) -> set[str]:
     return {*known_keys(cfg), *cfg}
 
 
-def _text(path: Path) -> str:
+def _placed(override: str, seed_dir: Path) -> str:
+    """A stage's own override, in which ``{seed_dir}`` stands for the folder of its seed."""
+    key, equals, value = override.partition("=")
+    if "{seed_dir}" in value:
+        value = _text(value.replace("{seed_dir}", str(seed_dir)))
+    return forced(f"{key}{equals}{value}", groups())
+
+
+def _text(path: Path | str) -> str:
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"
