@@ -15,6 +15,7 @@ from hgm import lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
 from hgm.adaptation.fitting import Fitting
 from hgm.adaptation.observations import Observations
+from hgm.adaptation.posterior import log_of
 from hgm.geometry import Geometry
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments
@@ -253,6 +254,20 @@ def test_steps_are_right_perturbations_to_first_order():
     moved, _ = online._fitting.moved(modes, step)
     expected = geometry.element(modes.coords) @ geometry.element(step)
     assert_close(geometry.element(moved), expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("generators", [PLANE, SPACE], ids=["circle", "sphere"])
+def test_half_turns_have_coordinates_though_no_principal_logarithm(generators):
+    half = torch.zeros(2, len(generators)).double()
+    half[0, 0], half[1, 0] = math.pi, 1.0
+    element = lie.exp(lie.hat(half, generators))
+    element[0] = torch.diag(element[0].diagonal().round())  # exactly half a turn
+    assert lie.log(element)[0].isnan().all()
+    coords = log_of(element, generators)
+    assert_close(coords[1], half[1])
+    assert coords[0].norm() == pytest.approx(math.pi, abs=0.1)
+    # The coordinates are those of an element nearby: to first order in the nudge.
+    assert_close(lie.exp(lie.hat(coords, generators))[0], element[0], atol=0.1, rtol=0)
 
 
 def test_turning_the_context_turns_the_answer():

@@ -13,10 +13,11 @@ from hgm.differentials import FourierEstimator
 from hgm.envs import Navigation, RewardTransform, Scattered
 from hgm.groups import GL
 from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.ranks import ALONE
 from hgm.symmetry import Search, SearchSteps, discover
 from hgm.symmetry.alignment import pair_residuals
 from hgm.symmetry.losses import differential_invariance
-from hgm.symmetry.phases import FLOOR
+from hgm.symmetry.phases import FLOOR, Fit
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.search import expected_loss
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations
@@ -72,7 +73,7 @@ class Found:
         group = GL(2).double().requires_grad_(False)
         dynamics = FourierRegression(1, 4, 2, 128, (1.0, 1.5, 2.5, 4.0))
         search = Noted(group, self.estimator, differential_invariance, dynamics, steps, seed)
-        self.findings = discover(search, data)
+        self.findings, self.search, self.data = discover(search, data), search, data
         self.names, self.snapshots = search.names, search.snapshots
         directions, coords = self.findings.actions
         coords = torch.cat((torch.zeros_like(coords[:1]), coords))
@@ -136,6 +137,34 @@ def test_identity_is_far_worse_than_what_was_found(name, seed):
 def test_rescaled_rewards_change_nothing_before_pooling():
     plain, scaled = found("circle").findings, found("rescaled").findings
     assert_close(plain.spectrum, scaled.spectrum, atol=1e-3, rtol=0.05)
+
+
+def enough(result, loss, free_loss):
+    """Whether the findings' span is taken for enough if it had these losses, and the phases."""
+    subgroup = Subgroup(result.search.group, result.findings.actions)
+    span = Fit(subgroup, subgroup.start, None, None, loss)
+    stage, phases = result.search._enough(span, span._replace(loss=free_loss)), []
+    while True:
+        try:
+            phases.append(next(stage))
+        except StopIteration as end:
+            return end.value, [phase.name for phase in phases]
+        while not phases[-1].done:
+            phases[-1].step(result.data, ALONE)
+
+
+@pytest.mark.parametrize(
+    ("family", "loss", "expected"),
+    [
+        ("circle", 0.6, (True, [])),  # about as good as free elements
+        ("circle", 0.7, (True, ["pooled refinement"])),  # worse, but one reward model convinces
+        ("shapes", 0.7, (False, ["pooled refinement"])),  # and here none does
+        ("circle", 3.0, (False, [])),  # beyond hope
+    ],
+)
+@torch.no_grad()
+def test_a_span_is_enough_by_its_fit_or_by_one_convincing_reward_model(family, loss, expected):
+    assert enough(found(family), loss, free_loss=0.5) == expected
 
 
 def test_two_tasks_never_have_enough():

@@ -1,0 +1,85 @@
+"""The phase of pooled refinement, on rewards known exactly."""
+
+import math
+
+import pytest
+import torch
+
+from hgm import lie
+from hgm.differentials import FourierEstimator
+from hgm.groups import SO
+from hgm.numerics.ranks import ALONE
+from hgm.symmetry.refinement import Pool
+from hgm.symmetry.samples import Samples
+from hgm.symmetry.subgroup import LeftActions, Subgroup
+
+ANGLES = torch.tensor([[0.9], [-1.4]]).double()
+NOISE = 0.02
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def reward(points):
+    return torch.sin(1.3 * points[..., 0] - 0.4) + 0.5 * torch.cos(points[..., 1])
+
+
+def setting(num, factors=(1.0, 1.0, 1.0)):
+    """Samples of three tasks, their fitted models, and elements that start a little off."""
+    group, points = SO(2).double(), randn(3, num, 2)
+    elements = group.exp(torch.cat((torch.zeros(1, 1).double(), ANGLES)))
+    values = reward(lie.act(torch.linalg.inv(elements), points)) + NOISE * randn(3, num, seed=1)
+    values = torch.tensor(factors).double()[:, None] * values
+    estimator = FourierEstimator(3, 2, 64)
+    estimator.update(points, values)
+    estimator.finish()
+    every = torch.eye(1).double()
+    subgroup = Subgroup(group, LeftActions(every, ANGLES + 0.05), fixed=True)
+    return Samples(points, points, values, points), estimator, subgroup
+
+
+def run(pool, samples):
+    seen = []
+    while not pool.done:
+        pool.step(samples, ALONE)
+        seen.append(pool.snapshot)
+    return seen
+
+
+@pytest.mark.parametrize("num", [400, 3000])
+@torch.no_grad()
+def test_it_refines_the_elements_and_decides_on_all_transitions(num, monkeypatch):
+    samples, estimator, subgroup = setting(num)
+    used = []
+    rougher = Pool(subgroup, subgroup.start, estimator, 8)
+    run(rougher, samples)
+    assert rougher.accepted
+    assert rougher.comparable
+    pool = Pool(subgroup, rougher.result.actions, estimator, 8, rougher)
+    step = type(rougher.result).step
+    monkeypatch.setattr(
+        type(rougher.result),
+        "step",
+        lambda self, points, *rest: used.append(points.shape[1]) or step(self, points, *rest),
+    )
+    seen = run(pool, samples)
+    assert not pool.comparable  # that is asked of the rougher one only
+    assert not pool.result.calibrated
+    error = (pool.result.actions.view(2, 1) - ANGLES).abs()
+    assert (error < math.radians(0.3)).all()
+    assert len(seen) == pool.taken <= pool.num_steps
+    assert seen[-1].loss == float(pool.result.spread)
+    # Few of many transitions while elements still move, all of them in the end.
+    assert used[0] == (400 if num == 400 else 1500)
+    assert used[-1] == num
+
+
+@torch.no_grad()
+def test_rewards_of_another_scale_are_told():
+    samples, estimator, subgroup = setting(400, factors=(1.0, 2.0, 0.5))
+    pool = Pool(subgroup, subgroup.start, estimator, 10)
+    run(pool, samples)
+    assert pool.accepted
+    assert not pool.comparable
+    assert pool.result.calibration[0].tolist() == pytest.approx([1.0, 2.0, 0.5], rel=0.02)
