@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import reduce
 from typing import Any
 
 import torch
@@ -81,10 +82,10 @@ class OffPolicy(LightningModule, ABC):
         rates = dict.fromkeys(self.parameters(), objective.critic_lr)
         for networks in self._policies():
             rates |= objective.rates(networks)
+        self._learned = [parameter for parameter in rates if parameter.requires_grad]
         groups: dict[float, list[Tensor]] = {}
-        for parameter, rate in rates.items():
-            if parameter.requires_grad:
-                groups.setdefault(rate, []).append(parameter)
+        for parameter in self._learned:
+            groups.setdefault(rates[parameter], []).append(parameter)
         optimizer = torch.optim.Adam(
             [{"params": parameters, "lr": rate} for rate, parameters in groups.items()], fused=True
         )
@@ -99,9 +100,15 @@ class OffPolicy(LightningModule, ABC):
         """
         optimizer: Any = self.optimizers()
         entries = self.losses(batch)
-        total = torch.stack([v for k, v in entries.items() if k.startswith("loss_")]).sum()
-        optimizer.zero_grad()
-        self.manual_backward(total)
+        total = reduce(torch.add, (v for k, v in entries.items() if k.startswith("loss_")))
+        if self.trainer.world_size == 1 and self.trainer.scaler is None:
+            # What Lightning does around this is for the other cases, and takes a tenth of the time.
+            found = torch.autograd.grad(total, self._learned, allow_unused=True)
+            for parameter, gradient in zip(self._learned, found, strict=True):
+                parameter.grad = gradient
+        else:
+            optimizer.zero_grad()
+            self.manual_backward(total)
         if self.global_step % LOG_EVERY == 0:
             self._note(entries)
         optimizer.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -180,7 +181,7 @@ class RL2(LightningModule):
         """
         with set_recurrent_mode(True):
             entries = dict(self.loss(batch).items())
-        total = torch.stack([v for k, v in entries.items() if k.startswith("loss_")]).sum()
+        total = reduce(torch.add, (v for k, v in entries.items() if k.startswith("loss_")))
         if self.global_step % LOG_EVERY == 0:
             reward, start = batch["next", "reward"], batch["start"]
             values = {k: float(v.detach()) for k, v in entries.items() if v.ndim == 0}

@@ -91,4 +91,4 @@ class SAC(Objective):
 
     def _target(self, actor: Actor) -> Tensor:
         """Target entropy in the units of the actions."""
-        return (self.entropy + ((actor.high - actor.low) / 2).log()).sum()
+        return actor.log_volume + actor.dim_action * (self.entropy - math.log(2))

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
+
+_LOG_FACTOR = math.log(2 * math.sqrt(2 * math.pi))
 
 
 class BoxTanhNormal(Distribution):
@@ -23,14 +25,25 @@ class BoxTanhNormal(Distribution):
         scale: Standard deviations before squashing, ``(..., m)``.
         low: Least actions, ``(m,)``.
         high: Largest actions, ``(m,)``.
+        log_volume: :math:`\sum \log(high - low)`, where it is known already.
     """
 
     arg_constraints = {}
     has_rsample = True
 
-    def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        low: Tensor,
+        high: Tensor,
+        log_volume: Tensor | None = None,
+    ) -> None:
         self.loc, self.scale = loc, scale
         self._low, self._high = low.to(loc), high.to(loc)
+        if log_volume is None:
+            log_volume = (self._high - self._low).log().sum()
+        self._log_volume = log_volume
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:  # type: ignore[override]
@@ -40,7 +53,7 @@ class BoxTanhNormal(Distribution):
     def rsample_and_log_prob(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple:
         """A sample ``(..., m)`` and its log density ``(...)``, exact where tanh saturates."""
         noise = self._noise(sample_shape)
-        return _Sample.apply(self.loc, self.scale, noise, self._low, self._high)
+        return _Sample.apply(self.loc, self.scale, noise, self._low, self._high, self._log_volume)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density ``(...)`` of actions ``(..., m)``."""
@@ -54,6 +67,8 @@ class BoxTanhNormal(Distribution):
         return self._squash(self.loc)
 
     def _noise(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        if not sample_shape:
+            return torch.randn_like(self.loc)
         return torch.randn_like(self.loc.expand(self._extended_shape(sample_shape)))
 
     def _squash(self, latent: Tensor) -> Tensor:
@@ -62,7 +77,7 @@ class BoxTanhNormal(Distribution):
 
     def _score(self, latent: Tensor, noise: Tensor) -> Tensor:
         r"""With :math:`da/du = 2 (high - low) \sigma(2u) \sigma(-2u)`."""
-        return _score(2 * latent, noise, self.scale, self._high - self._low)
+        return _score(2 * latent, noise, self.scale, self._log_volume)
 
 
 class _Sample(torch.autograd.Function):
@@ -70,23 +85,24 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, loc: Tensor, scale: Tensor, noise: Tensor, low: Tensor, high: Tensor
+        ctx: Any, loc: Tensor, scale: Tensor, noise: Tensor, low: Tensor, high: Tensor, log: Tensor
     ) -> tuple[Tensor, Tensor]:
-        double, width = 2 * torch.addcmul(loc, scale, noise), high - low
+        double = 2 * torch.addcmul(loc, scale, noise)
         share = torch.sigmoid(double)
-        ctx.save_for_backward(scale, noise, share, width)
-        return torch.lerp(low, high, share), _score(double, noise, scale, width)
+        ctx.save_for_backward(scale, noise, share, low, high)
+        return torch.lerp(low, high, share), _score(double, noise, scale, log)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_action: Tensor, by_score: Tensor) -> tuple[Tensor | None, ...]:
-        scale, noise, share, width = ctx.saved_tensors
-        by_score = by_score[..., None]
-        by_latent = by_action * width * (2 * share * (1 - share)) + by_score * (4 * share - 2)
-        return by_latent, by_latent * noise - by_score / scale, None, None, None
+        scale, noise, share, low, high = ctx.saved_tensors
+        by_score, double = by_score[..., None], 2 * share
+        slope = by_action * (high - low) * (double - double * share)
+        by_latent = torch.addcmul(slope, by_score, double - 1, value=2)
+        return by_latent, by_latent * noise - by_score / scale, None, None, None, None
 
 
-def _score(double: Tensor, noise: Tensor, scale: Tensor, width: Tensor) -> Tensor:
-    terms = double + 2 * softplus(-double) - noise.square() / 2 - scale.log()
-    constants = (2 * math.sqrt(2 * math.pi) * width).log().sum()
-    return terms.sum(-1) - constants
+def _score(double: Tensor, noise: Tensor, scale: Tensor, log_volume: Tensor) -> Tensor:
+    terms = torch.add(double - scale.log(), logsigmoid(double), alpha=-2)
+    terms = torch.addcmul(terms, noise, noise, value=-0.5)
+    return terms.sum(-1) - (log_volume + terms.shape[-1] * _LOG_FACTOR)

@@ -21,7 +21,7 @@ _SHIFT = math.log(math.expm1(1 - _LEAST_SPREAD))
 
 
 class Actor(TensorDictModuleBase):
-    """A stochastic policy from ``observation (n,)`` to ``action (m,)`` in the box [low, high].
+    r"""A stochastic policy from ``observation (n,)`` to ``action (m,)`` in the box [low, high].
 
     As a TensorDict module it writes the median, unless TorchRL's exploration type is random: then
     it samples.
@@ -39,6 +39,7 @@ class Actor(TensorDictModuleBase):
     Attributes:
         dim_state: See above.
         dim_action: See above.
+        log_volume: :math:`\sum \log(high - low)`.
 
     Raises:
         ValueError: If a size is below 1 (a latent's: below 0), or the bounds are not ``m`` finite,
@@ -53,6 +54,7 @@ class Actor(TensorDictModuleBase):
 
     low: Tensor
     high: Tensor
+    log_volume: Tensor
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Actor(TensorDictModuleBase):
         self.net = perceptron(dim_state + dim_latent, outputs, width, depth)
         self.register_buffer("low", low.clone())
         self.register_buffer("high", high.clone())
+        self.register_buffer("log_volume", (high - low).log().sum(), persistent=False)
         self._arguments = {"width": width, "depth": depth, "dim_latent": dim_latent}
 
     @property
@@ -95,9 +98,11 @@ class Actor(TensorDictModuleBase):
         """Distribution of the actions at states ``(..., n)``, and latents ``(..., Z)`` if any."""
         found = self.net(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
         if self.spread is not None:
-            return BoxTanhNormal(found, torch.full_like(found, self.spread), self.low, self.high)
-        loc, raw = found.chunk(2, -1)
-        return BoxTanhNormal(loc, softplus(raw + _SHIFT) + _LEAST_SPREAD, self.low, self.high)
+            loc, scale = found, torch.full_like(found, self.spread)
+        else:
+            loc, raw = found.chunk(2, -1)
+            scale = softplus(raw + _SHIFT) + _LEAST_SPREAD
+        return BoxTanhNormal(loc, scale, self.low, self.high, self.log_volume)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action``."""
@@ -123,8 +128,8 @@ class Critics(nn.Module):
         ValueError: As :class:`Actor`.
     """
 
-    _centre: Tensor
-    _half: Tensor
+    _factor: Tensor
+    _shift: Tensor
 
     def __init__(
         self,
@@ -150,8 +155,8 @@ class Critics(nn.Module):
             bound = ends[index // 2] ** -0.5  # as torch.nn.Linear
             parameter = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
             self.register_parameter(name, parameter)
-        self.register_buffer("_centre", (high + low) / 2)
-        self.register_buffer("_half", (high - low) / 2)
+        self.register_buffer("_factor", 2 / (high - low))
+        self.register_buffer("_shift", (high + low) / (low - high))
 
     def forward(self, action: Tensor, *inputs: Tensor, frozen: bool = False) -> Tensor:
         """Values ``(2, B)``.
@@ -161,7 +166,8 @@ class Critics(nn.Module):
             *inputs: States ``(B, n)``, and latents ``(B, Z)`` if any.
             frozen: Whether gradients reach the arguments only, and not the parameters.
         """
-        joined = torch.cat((*inputs, (action - self._centre) / self._half), -1)
+        action = torch.addcmul(self._shift, action, self._factor)
+        joined = torch.cat((*inputs, action), -1)
         layers = [getattr(self, name) for name in self._names]
         if frozen:
             layers = [parameter.detach() for parameter in layers]
