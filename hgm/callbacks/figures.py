@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from hgm import lie
 from hgm.callbacks.planes import (
     colour_bar,
     common_scale,
     finish,
     level_sets,
-    move,
     plane,
     rewards_on,
 )
@@ -66,7 +66,7 @@ def _vector_field(module: Any, points: Tensor, metrics: dict[str, Any]) -> Figur
         axes.scatter(shown[:, 0], shown[:, 1], s=3, color="0.6", alpha=0.4)
         level_sets(axes, values, extent, scale)
         if index < len(geometry.generators):
-            flow = move(geometry.generators[index], arrows)
+            flow = lie.field(geometry.generators[index, None], arrows.to(geometry.generators))[:, 0]
             axes.quiver(*arrows[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.004)
             axes.set_title(f"generator {index + 1} on the base task's level sets", fontsize=10)
         finish(axes, extent)
@@ -85,7 +85,7 @@ def _left_actions(module: Any, points: Tensor, best: Tensor, elements: Tensor | 
     grid, extent = plane(points.flatten(0, 1))
     values = {task: rewards_on(module, grid, task) for task in shown}
     scale = common_scale(np.stack(list(values.values())))
-    carried = move(geometry.left_actions, best[0])
+    carried = lie.act(geometry.left_actions, best[:1].to(geometry.coords))[:, 0]
     whole = geometry.dim_state == geometry.left_actions.shape[-1]
     for place, task in enumerate(shown, 1):
         axes = figure.add_subplot(rows, columns, place)
@@ -93,7 +93,7 @@ def _left_actions(module: Any, points: Tensor, best: Tensor, elements: Tensor | 
         axes.scatter(seen[:, 0], seen[:, 1], s=2, color="0.6", alpha=0.3)
         level_sets(axes, values[task], extent, scale)
         way = torch.linspace(0, 1, 50).double()[:, None] * geometry.coords[task]
-        path = move(geometry.element(way), best[0])
+        path = lie.act(geometry.element(way), best[:1].to(geometry.coords))[:, 0]
         axes.plot(*path[:, :2].T, color="tab:red", lw=1)
         ring: dict[str, Any] = {"marker": "o", "facecolor": "none", "edgecolor": "k"}
         axes.scatter(best[task, 0], best[task, 1], s=50, label="best seen", **ring)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hgm.callbacks.tags import tag_of
-
 _PREFIX = "test/"
 
 
@@ -21,7 +19,7 @@ def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, Any] = {}
     for key, value in metrics.items():
         if isinstance(value, Mapping):
-            found |= {f"{key}/{tag_of(name)}": entry for name, entry in value.items()}
+            found |= {f"{key}/{name}": entry for name, entry in value.items()}
         elif key.endswith("_interval") and isinstance(value, list) and len(value) == 2:
             found |= dict(zip((f"{key}/low", f"{key}/high"), value, strict=True))
         else:

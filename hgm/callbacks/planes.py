@@ -32,16 +32,6 @@ def plane(points: Tensor, num: int = _GRID) -> tuple[Tensor, list[float]]:
     return grid, [float(low[0]), float(high[0]), float(low[1]), float(high[1])]
 
 
-def move(matrices: Tensor, points: Tensor) -> Tensor:
-    """Matrices ``(..., k, k)`` times points ``(..., n)``, homogeneous coordinates if k = n + 1.
-
-    Of a generator this is its vector field, of an element its action.
-    """
-    n = points.shape[-1]
-    moved = torch.einsum("...ij,...j->...i", matrices[..., :n, :n], points.to(matrices))
-    return moved + matrices[..., :n, n] if matrices.shape[-1] > n else moved
-
-
 def rewards_on(module: Any, grid: Tensor, task: int) -> np.ndarray:
     """Modelled rewards of a task on a grid, NaN where the data do not tell."""
     jet = module.estimator.jet(grid[None], torch.tensor([task]))

@@ -45,7 +45,7 @@ class DiscoveryReport(Report):
     ) -> None:
         """Shows where the search is."""
         if trainer.is_global_zero:
-            self._search.follow(trainer, pl_module, outputs, batch)
+            self._search.follow(trainer, pl_module, batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows where the last phase ended."""
@@ -58,6 +58,7 @@ class DiscoveryReport(Report):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes files and figures, and prints the table."""
+        self._save(trainer)  # now with the verdict; all processes take part
         if not trainer.is_global_zero:
             return
         geometry = pl_module.geometry

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from lightning import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from hgm import lie
 from hgm.callbacks.board import Board, pixels_of
-from hgm.callbacks.planes import finish, move, plane
-from hgm.callbacks.tags import tag_of
+from hgm.callbacks.planes import finish, plane
 
 _MOST = 6
 """Generators, rows, columns, directions and singular values that are shown."""
@@ -26,7 +25,7 @@ _NEGLIGIBLE = 1e-3
 class SearchLog:
     """Logs where a :class:`~hgm.modules.Discovery` is, at every step of its search.
 
-    Scalars are ``train/loss/PHASE``, ``search/generator_1/row_1_col_2``,
+    Scalars are ``search/generator_1/row_1_col_2``,
     ``search/coords/task_1_direction_1``, ``search/spectrum/1`` and ``search/gap``, of the first six
     of a kind and of the first eight tasks after the base one; all coordinates are in the histogram
     ``search/coordinates``. Every phase that moves elements ends with a picture
@@ -38,14 +37,12 @@ class SearchLog:
         self._last: Any = None
         self._step = 0
 
-    def follow(self, trainer: Trainer, module: Any, outputs: Any, batch: Any) -> None:
+    def follow(self, trainer: Trainer, module: Any, batch: Any) -> None:
         """After a training step: logs where it led, and draws the phase that it followed.
 
         Args:
             trainer: Whose loggers are told.
             module: Has ``num_steps`` and ``snapshot``.
-            outputs: What the step returned: the name of its ``phase`` and its ``loss``. Where it
-                returned nothing, the loss is that of the snapshot.
             batch: Transitions of the step, ``[N, B]``.
         """
         step, board, snapshot = module.num_steps, Board(trainer.loggers), module.snapshot
@@ -54,11 +51,6 @@ class SearchLog:
             self._plane = plane(points, _ARROWS) if points.shape[-1] > 1 else None
             board.histograms({"data/rewards": batch["next", "reward"].cpu()}, step)
         moved = snapshot is not None and snapshot is not self._last
-        if isinstance(outputs, Mapping) and "phase" in outputs:
-            tag = f"train/loss/{tag_of(outputs['phase'])}"
-            board.scalars({tag: float(outputs["loss"])}, step)
-        elif moved:
-            board.scalars({f"train/loss/{tag_of(snapshot.phase)}": float(snapshot.loss)}, step)
         if not moved:
             return
         if self._last is not None and self._last.phase != snapshot.phase:
@@ -73,7 +65,7 @@ class SearchLog:
         if self._plane is None or snapshot is None or not len(snapshot.generators):
             return
         pixels = pixels_of(field_figure(snapshot, *self._plane))
-        Board(trainer.loggers).picture(f"search/field/{tag_of(snapshot.phase)}", pixels, self._step)
+        Board(trainer.loggers).picture(f"search/field/{snapshot.phase}", pixels, self._step)
 
 
 def scalars_of(snapshot: Any) -> dict[str, float]:
@@ -111,7 +103,7 @@ def field_figure(snapshot: Any, grid: Tensor, extent: list[float]) -> Figure:
     figure.subplots_adjust(left=0.6 / width, right=0.98, bottom=0.14, top=0.84, wspace=0.25)
     for place, index in enumerate(used, 1):
         axes = figure.add_subplot(1, len(used), place)
-        flow = move(generators[index], grid)
+        flow = lie.field(generators[index, None], grid)[:, 0]
         axes.quiver(*grid[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.005)
         axes.set_title(f"generator {index + 1}, coordinates {sizes[index]:.3g}", fontsize=8)
         finish(axes, extent)

@@ -56,7 +56,7 @@ class Discovery(LightningModule):
         phase: The phase that runs.
         snapshot: Where the elements stand, renewed by every step of a phase that has any.
         num_steps: Steps so far.
-        seconds: Seconds spent per phase.
+        seconds: Seconds spent per kind of phase.
         geometry: The result, after training; trivial where testing found none.
         candidate: The same, whatever the verdict.
         metrics: What testing measured: plain numbers, strings and lists.
@@ -224,7 +224,7 @@ class Discovery(LightningModule):
 
     def _count(self, phase: Phase, start: float) -> None:
         spent = time.perf_counter() - start
-        self.seconds[phase.name] = self.seconds.get(phase.name, 0.0) + spent
+        self.seconds[phase.tag] = self.seconds.get(phase.tag, 0.0) + spent
 
     def _samples(self, batch: TensorDictBase) -> Samples:
         """Float64 transitions, with rewards in units of their mean standard deviation."""

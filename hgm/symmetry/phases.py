@@ -183,7 +183,7 @@ class AlignStarts(Phase):
     def snapshot(self) -> Snapshot | None:
         """The best start of every task, on its principal directions."""
         directions, coords = principal(self._best)
-        return snapshot_of(self.name, self.group.hat(directions), coords, float(self._loss))
+        return snapshot_of(self.tag, self.group.hat(directions), coords, float(self._loss))
 
 
 class Fit(NamedTuple):
@@ -261,4 +261,4 @@ class AlignPairs(Phase):
     @property
     def snapshot(self) -> Snapshot | None:
         """The elements on their shared directions, or on principal ones where they are free."""
-        return self.subgroup.snapshot(self.name, self.solver.unknowns, self._loss)
+        return self.subgroup.snapshot(self.tag, self.solver.unknowns, self._loss)

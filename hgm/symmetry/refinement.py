@@ -91,7 +91,7 @@ class Pool(Phase):
     @property
     def snapshot(self) -> Snapshot | None:
         """The refined elements."""
-        return self.subgroup.snapshot(self.name, self.model.actions, float(self.model.spread))
+        return self.subgroup.snapshot(self.tag, self.model.actions, float(self.model.spread))
 
     def _start(self, samples: Samples, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)

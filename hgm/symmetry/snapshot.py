@@ -12,7 +12,7 @@ class Snapshot(NamedTuple):
     """Left actions after a step of the search, on generators of norm sqrt 2.
 
     Attributes:
-        phase: Name of the phase.
+        phase: Tag of the phase.
         generators: The directions that the elements share; where they are free, their principal
             directions, the strongest first. ``(d, k, k)``.
         coords: Coordinates of all tasks, 0 for the base task, ``(N, d)``.

@@ -11,7 +11,7 @@ from tensordict import TensorDict
 
 from hgm.callbacks.board import pixels_of
 from hgm.callbacks.figures import discovery_figures
-from hgm.callbacks.planes import common_scale, move
+from hgm.callbacks.planes import common_scale
 from hgm.geometry import Geometry
 
 METRICS = {"verdict": "found", "spectrum": [2.0, 0.1], "spectral_gap": 20.0, "algebra_dim": 1}
@@ -89,7 +89,6 @@ def test_homogeneous_generators_are_drawn():
     shift[0, 0, 2] = 1.0
     figures = discovery_figures(discovery(3, shift), batch(3), METRICS, None)
     assert set(figures) == {"generators", "spectrum", "vector_field", "left_actions"}
-    assert torch.equal(move(shift[0], torch.zeros(5, 2).double())[:, 0], torch.ones(5).double())
 
 
 @pytest.mark.parametrize("dim", [0, 8])

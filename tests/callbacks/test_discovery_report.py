@@ -49,23 +49,6 @@ def events(folder):
     return read_events(folder)
 
 
-def test_losses_of_phases_have_tags_that_runs_share(events):
-    tags = ("differentials", "alignment", "alignment", "span", "pooling", "actions")
-    expected = {}
-    for step, tag in enumerate(tags, 1):
-        expected.setdefault(f"train/loss/{tag}", []).append((step, pytest.approx(1 / step)))
-    found = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
-    assert {tag: points(events, tag) for tag in found} == expected
-
-
-def test_losses_are_those_of_snapshots_where_steps_return_nothing(tmp_path):
-    run(tmp_path, tensorboard(tmp_path), tells=False)
-    events = read_events(tmp_path)
-    found = [tag for tag in events.Tags()["scalars"] if tag.startswith("train/")]
-    assert set(found) == {f"train/loss/{tag}" for tag in ("alignment", "span", "pooling")}
-    assert points(events, "train/loss/pooling") == [(5, pytest.approx(0.2))]
-
-
 def test_no_tag_has_a_comma_or_a_space(events):
     kinds = ("scalars", "images", "histograms", "tensors")
     tags = [tag for kind in kinds for tag in events.Tags()[kind]]

@@ -1,4 +1,4 @@
-"""Snapshots of a search as numbers, and the names of phases."""
+"""Snapshots of a search as numbers and fields."""
 
 import math
 
@@ -9,7 +9,6 @@ from scripted import TURN, Snapshot
 from hgm.callbacks.board import pixels_of
 from hgm.callbacks.planes import plane
 from hgm.callbacks.search import field_figure, gap_of, scalars_of
-from hgm.callbacks.tags import tag_of
 
 
 def test_large_searches_are_cut_short():
@@ -60,21 +59,3 @@ def test_fields_that_elements_hardly_use_are_not_drawn(sizes, drawn):
     assert figure.get_suptitle() == "a phase, loss 0.5"
     nothing = field_figure(one._replace(loss=math.nan), grid, extent)
     assert nothing.get_suptitle() == "a phase"
-
-
-@pytest.mark.parametrize("dim", [1, 2, 11])
-def test_spans_of_any_dimension_share_a_tag(dim):
-    assert tag_of(f"algebra of {dim} direction(s)") == "span"
-
-
-def test_phases_of_discovery_have_tags_of_letters():
-    names = {
-        "reward differentials": "differentials",
-        "equivariance of the dynamics": "equivariance",
-        "left actions, each alone": "starts",
-        "left actions, jointly": "alignment",
-        "spectrum": "spectrum",
-        "pooled refinement": "pooling",
-        "action representation": "actions",
-    }
-    assert {name: tag_of(name) for name in names} == names

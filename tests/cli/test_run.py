@@ -140,7 +140,7 @@ def test_tensorboard_holds_losses_numbers_and_figures(navigation):
     events = EventAccumulator(str(navigation))
     events.Reload()
     tags = events.Tags()
-    assert {"train/loss_left_actions,_jointly", "test/span_cosine"} <= set(tags["scalars"])
+    assert {"train/loss/alignment", "test/span_cosine"} <= set(tags["scalars"])
     assert {name.removesuffix(".png") for name in FIGURES} <= set(tags["images"])
 
 
