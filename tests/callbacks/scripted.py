@@ -12,12 +12,12 @@ from hgm.geometry import Geometry
 TURN = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]).double()
 ANGLES = torch.tensor([[0.0], [0.5], [-1.0], [2.0]]).double()
 PHASES = [
-    "reward differentials",
-    "left actions, jointly",
-    "left actions, jointly",
-    "algebra of 1 direction(s)",
-    "pooled refinement",
-    "action representation",
+    "models",
+    "alignment",
+    "alignment",
+    "algebra",
+    "pooling",
+    "representation",
 ]
 
 
@@ -46,7 +46,7 @@ class Bowls:
 
 def snapshot(phase: str, step: int) -> Snapshot:
     spectrum = torch.tensor([2.0, 0.5 / step, 0.1 / step]).double()
-    if phase == "left actions, jointly":  # free elements: more directions than one
+    if phase == "alignment":  # free elements: more directions than one
         grow = torch.eye(2).double()[None]
         coords = torch.cat((ANGLES, 0.1 * ANGLES.flip(0) / step), 1)
         return Snapshot(phase, torch.cat((TURN, grow)), coords, spectrum, 1.0 / step)
@@ -54,14 +54,13 @@ def snapshot(phase: str, step: int) -> Snapshot:
 
 
 class Scripted(LightningModule):
-    def __init__(self, metrics: dict[str, Any] | None = None, tells: bool = True) -> None:
+    def __init__(self, metrics: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.tells = tells
         self.automatic_optimization = False
         self.placeholder = torch.nn.Parameter(torch.zeros(()))
         self.estimator = Bowls()
         self.candidate = self.geometry = Geometry(TURN, TURN, ANGLES, 2, "found", "so(2)")
-        self.seconds = {"left actions, jointly": 0.25}
+        self.seconds = {"alignment": 0.25}
         self.num_steps, self.snapshot = 0, None
         self.metrics = {
             "verdict": "found",
@@ -87,7 +86,6 @@ class Scripted(LightningModule):
         if phase not in (PHASES[0], PHASES[-1]):  # these move no elements
             self.snapshot = snapshot(phase, self.num_steps)
         self.trainer.should_stop = self.num_steps == len(PHASES)
-        return {"phase": phase, "loss": torch.tensor(1.0 / self.num_steps)} if self.tells else None
 
     def test_step(self, batch, batch_idx):
         pass

@@ -25,9 +25,9 @@ SETTINGS = {"seed": 3, "data": {"num_transitions": 60}, "env": {"chart": None, "
 FIGURES = {"vector_field", "left_actions", "generators", "spectrum"}
 
 
-def run(folder, logger, metrics=None, tells=True):
+def run(folder, logger, metrics=None):
     data = Transitions(Navigation(), num_transitions=60, seed=0)
-    module = Scripted(metrics, tells)
+    module = Scripted(metrics)
     report = DiscoveryReport(folder, settings=SETTINGS, seed=0)
     trainer = trainer_for(logger, [report], default_root_dir=folder)
     with warnings.catch_warnings():
@@ -86,8 +86,8 @@ def test_spectrum_and_gap_are_curves(events):
 
 def test_every_phase_ends_with_a_picture_of_its_field(events):
     found = {tag for tag in events.Tags()["images"] if tag.startswith("search/field/")}
-    assert found == {f"search/field/{tag}" for tag in ("alignment", "span", "pooling")}
-    steps = {"alignment": 3, "span": 4, "pooling": 5}
+    assert found == {f"search/field/{tag}" for tag in ("alignment", "algebra", "pooling")}
+    steps = {"alignment": 3, "algebra": 4, "pooling": 5}
     for tag, step in steps.items():
         (image,) = events.Images(f"search/field/{tag}")
         assert (image.step, image.width > 200, image.height > 200) == (step, True, True)
