@@ -3,7 +3,7 @@
     python benchmarks/comparison.py --runs runs/comparison   # hours; goes on where it was stopped
     python benchmarks/comparison.py --draw                   # the figures, from the committed JSON
 
-Every run is what `train.py` makes of `model=<method> env.num_train_tasks=<N> seed=<seed>`, and is
+Every run is what `hgm` makes of `model=<method> env.num_train_tasks=<N> seed=<seed>`, and is
 kept in a folder of its own under `--runs`: finished runs are not repeated, and one that was cut off
 is resumed from its checkpoint. The numbers behind the figures go to
 `benchmarks/results/comparison.json`, with the configuration, the seeds and the commit of every run.
@@ -15,10 +15,8 @@ import io
 import itertools
 import json
 import multiprocessing
-import shutil
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -89,37 +87,28 @@ def perform(runs: Path, job: Job) -> dict[str, Any]:
 def _train(
     path: Path, method: str, num_tasks: int, seed: int, overrides: Sequence[str]
 ) -> dict[str, Any]:
-    import train
-
     given = [f"env.num_train_tasks={num_tasks}", f"seed={seed}", *overrides]
-    if method == "hereditary":
-        shutil.rmtree(path, ignore_errors=True)  # a minute: not worth resuming
-        train.run_experiment(["experiment=navigation", f"run_dir={path}", *given])
-        path = path / f"seed_{seed}" / "meta_test"
-    else:
-        checkpoint = _last_checkpoint(path)
-        if checkpoint is not None:
-            given.append(f"ckpt_path={checkpoint}")
-        number = len(list(path.glob("part_*")))
-        path = path / f"part_{number}"
-        with train.configs():
-            cfg = train.hydra.compose("train", [f"model={method}", f"run_dir={path}", *given])
-        train.run(cfg, time.perf_counter())
+    job = "experiment=navigation" if method == "hereditary" else f"model={method}"
+    result = path / f"seed_{seed}" / "meta_test" if method == "hereditary" else path
+    if not (path / "metrics.json").exists():  # what was cut off goes on
+        command = [sys.executable, "-m", "hgm", job, f"run_dir={path}", *given]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    path = result
     return _measure(path, seed, budgets=BUDGETS if num_tasks == FEW and not overrides else ())
 
 
 def _measure(path: Path, seed: int, budgets: Sequence[int]) -> dict[str, Any]:
     """Scores of a finished run, and of its agent with other exploration budgets."""
     import torch
-    from omegaconf import OmegaConf
+    import yaml
 
-    import train
+    from hgm import restore
     from hgm.evaluation import MetaTest, meta_test
 
     scores = json.loads((path / "scores.json").read_text())
     metrics = json.loads((path / "metrics.json").read_text())
-    config: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
-    data, model = train.restore(path)
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    data, model = restore(path)
     by_budget = {}
     for budget in budgets:
         torch.manual_seed(seed)
@@ -145,11 +134,6 @@ def _frames(path: Path, metrics: dict[str, Any]) -> int:
     policy = json.loads((stages / "policy" / "metrics.json").read_text())
     discovery = json.loads((stages / "discovery" / "metrics.json").read_text())
     return int(policy["num_frames"] + discovery["num_transitions"] * policy["num_tasks"])
-
-
-def _last_checkpoint(path: Path) -> Path | None:
-    found = sorted(path.glob("part_*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
-    return found[-1] if found else None
 
 
 def _git(*words: str) -> str:

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --out benchmarks/results/throughput.json   # two minutes
 
-Each is trained with its own defaults on point navigation, as `train.py model=<name>` would, for a
+Each is trained with its own defaults on point navigation, as `hgm model=<name>` would, for a
 few rounds, without validation. Gathering and updating are timed apart; the first round is left out.
 """
 

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
@@ -26,7 +26,12 @@ class Report(Callback):
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
         settings: The configuration as plain data, which loggers show beside the metrics.
         seed: Seed of what a report draws itself.
+
+    Attributes:
+        needs: What a module must have to be reported on.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ("metrics",)
 
     def __init__(
         self,
@@ -105,8 +110,8 @@ class TrainingReport(Report, ABC):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Renews the checkpoint."""
-        if trainer.global_step % self.checkpoint_every == 0:
+        """Renews the checkpoint; the first update has one already."""
+        if trainer.global_step == 1 or trainer.global_step % self.checkpoint_every == 0:
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -38,6 +38,8 @@ class MetaTestReport(TrainingReport):
         seed: Seed of tasks, environments and exploration.
     """
 
+    needs = ("agent",)
+
     def __init__(
         self,
         run_dir: str | Path,

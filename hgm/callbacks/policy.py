@@ -21,6 +21,8 @@ _CAPTION = (
 class PolicyReport(TrainingReport):
     """Writes what :class:`~hgm.modules.Policy` learned, on the first process."""
 
+    needs = ("actor", "metrics", "save")
+
     def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
         return {"return": float(trainer.callback_metrics["val/return"])}
 

@@ -30,6 +30,8 @@ class DiscoveryReport(Report):
         seed: Seed of what a report draws itself.
     """
 
+    needs = ("geometry", "candidate", "metrics", "snapshot", "estimator")
+
     def __init__(
         self,
         run_dir: str | Path,
