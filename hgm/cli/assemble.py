@@ -59,13 +59,14 @@ def assemble(
         "dim_action": sizes.dim_action,
         "dim_space": sizes.dim_state,
     }
+    # Before the model, which an experiment cannot build yet when it checks its later stages.
+    shown = (
+        build(settings["report"], "report", offers, allow, _choice("report")) if report else None
+    )
     for name in ("group", "estimator"):
         if name in takes(settings["model"], "model", allow):
             offers[name] = build(settings[name], name, offers, allow, _choice(name))
     model = build(settings["model"], "model", offers, allow, _choice("model"))
-    if not report:
-        return Parts(data, model, None)
-    shown = build(settings["report"], "report", offers, allow, _choice("report"))
     missing = [name for name in getattr(shown, "needs", ()) if not hasattr(model, name)]
     if missing:
         raise ValueError(

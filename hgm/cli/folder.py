@@ -132,7 +132,7 @@ def check_same(saved: Mapping[str, Any], settings: Mapping[str, Any], whose: str
         ValueError: Naming the first keys that differ.
     """
     old, new = (
-        {key: value for key, value in flatten(part) if key.partition(".")[0] not in LOCAL}
+        {key: value for key, value in relative(part) if key.partition(".")[0] not in LOCAL}
         for part in (saved, settings)
     )
     names = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
@@ -142,6 +142,14 @@ def check_same(saved: Mapping[str, Any], settings: Mapping[str, Any], whose: str
         raise ValueError(
             f"{whose} has {shown}{more}: give the same settings, or another `run_dir`."
         )
+
+
+def relative(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values, absolute paths as seen from the run folder: folders may move."""
+    start = os.path.abspath(os.path.expanduser(str(settings.get("run_dir", "."))))
+    for key, value in flatten(settings):
+        path = isinstance(value, str) and os.path.isabs(value)
+        yield key, os.path.relpath(value, start) if path else value
 
 
 def flatten(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

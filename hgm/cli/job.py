@@ -136,7 +136,7 @@ def find_start(own: Path | None, settings: Mapping[str, Any], model: Any) -> Sta
         if path is not None:
             content = read_tensors(path, "a checkpoint (`ckpt_path`)")
             check_checkpoint(content, model, path)
-            check_provenance(content, settings, str(path))
+            check_provenance(content, settings, str(path), own=path == own)
             if content.get("optimizer_states"):
                 return Start(path, int(content["global_step"]))
     return Start(None, 0)

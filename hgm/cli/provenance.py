@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,25 +33,37 @@ class Provenance(Callback):
 
 
 def check_provenance(
-    checkpoint: Mapping[str, Any], settings: Mapping[str, Any], where: str
+    checkpoint: Mapping[str, Any], settings: Mapping[str, Any], where: str, own: bool = False
 ) -> None:
     """Checks that a checkpoint was written by a run of the same settings.
 
     The number of processes is checked by the DataModules, which know it.
+
+    Args:
+        checkpoint: Its content.
+        settings: The whole configuration of the run that is to go on.
+        where: The checkpoint's file.
+        own: Whether it lies in the run's own folder, which may have been moved: paths may differ.
 
     Raises:
         ValueError: Naming what differs.
     """
     run = checkpoint.get(_KEY)
     if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
-        raise ValueError(
-            f"Expected {where} to be a checkpoint of hgm that says which run wrote it."
-        )
-    check_same(run["settings"], _learned_from(settings), f"The run that wrote {where}")
+        raise ValueError(f"Expected {where} to be a checkpoint that says which run wrote it.")
+    old, new = run["settings"], _learned_from(settings)
+    if own:
+        old, new = ({k: v for k, v in part.items() if not _is_path(v)} for part in (old, new))
+    check_same(old, new, f"The run that wrote {where}")
 
 
 def _learned_from(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
-        for key, value in flatten({k: v for k, v in settings.items() if k not in _NOT_LEARNED_FROM})
+        for key, value in flatten(settings)
+        if key.partition(".")[0] not in _NOT_LEARNED_FROM
     }
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and os.path.isabs(value)

@@ -170,6 +170,7 @@ def load_geometry(path: str | Path) -> Geometry:
 
     Example:
         >>> import tempfile
+        >>> import torch
         >>> rotation = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
         >>> geometry = Geometry(rotation, rotation, torch.zeros(1, 1), 2, "found", "so(2)")
         >>> with tempfile.TemporaryDirectory() as folder:
