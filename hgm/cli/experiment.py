@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from hgm.checks import check_int
 from hgm.cli.assemble import assemble, run_dir_of
+from hgm.cli.clock import start_of_run
 from hgm.cli.command_line import (
     check_keys,
     complete,
@@ -38,7 +39,7 @@ class Experiment:
     """
 
     def __init__(self, settings: Mapping[str, Any], allow: Sequence[str] | None) -> None:
-        self._started = time.perf_counter()
+        self._started = start_of_run()
         self._settings, self._path = settings, run_dir_of(settings)
         self._stages: list[str] = []
         self._jobs: Sequence[Mapping[str, Any]] = [settings]

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from hgm.cli import clock  # noqa: F401 (it starts here)
 from hgm.cli.errors import exit_codes
 
 
