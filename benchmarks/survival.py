@@ -41,7 +41,7 @@ JOBS: dict[str, list[str]] = {
     "policy with geometry": ["model=policy", "data.geometry={discovery}", *SMALL_POLICY],
     "pearl": ["model=pearl", *SMALL_META, "report.checkpoint_every=20"],
     "ccm": ["model=ccm", *SMALL_META, "report.checkpoint_every=20"],
-    "rl2": ["model=rl2", *SHORT_TEST, "data.num_frames=262144", "report.checkpoint_every=20"],
+    "rl2": ["model=rl2", *SHORT_TEST, "data.num_frames=98304", "report.checkpoint_every=20"],
     "experiment": [
         "experiment=navigation",
         "data.num_transitions=500",
