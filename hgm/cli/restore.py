@@ -23,12 +23,19 @@ def restore(run_dir: str | Path, allow: Sequence[str] = ()) -> tuple[Any, Any]:
 
     Raises:
         FileNotFoundError: If the folder is not that of a run.
-        ValueError: If a file in it is damaged, or its configuration names anything else.
+        ValueError: If a file in it is damaged, its configuration names anything else, or it is an
+            experiment of several runs.
     """
     from hgm.files import check_checkpoint, read_tensors, readable_checkpoint
 
     path = Path(run_dir)
     settings = read_config(path)
+    if settings.get("experiment") is not None:
+        stages = sorted(str(file.parent) for file in path.glob("*/*/config.yaml"))
+        raise ValueError(
+            f"Expected the folder of one run, but {path} is an experiment's: restore one of its "
+            f"stages, such as {stages[-1] if stages else 'one that has started'}."
+        )
     data, model, _ = assemble(settings, allow=(*READABLE, *allow), report=False)
     checkpoint = readable_checkpoint(path / "checkpoints")
     if checkpoint is not None:
