@@ -70,10 +70,11 @@ def opened(
         data, model, report = assemble(settings, started, allow)
         start = find_start(readable_checkpoint(path / "checkpoints"), settings, model)
         fresh = is_first_process() and open_folder(path, settings)
+        resumed_step = None
         if is_first_process() and not fresh:
             print(f"goes on at step {start.step}" if start.path else "starts anew in its folder")
+            resumed_step = start.step
         try:
-            resumed_step = None if fresh else start.step
             trainer = make_trainer(settings, [report, signals], resumed_step, allow)
             learns = any(parameter.requires_grad for parameter in model.parameters())
             yield Job(trainer, model, data, start.path, learns)
@@ -137,7 +138,7 @@ def find_start(own: Path | None, settings: Mapping[str, Any], model: Any) -> Sta
             content = read_tensors(path, "a checkpoint (`ckpt_path`)")
             check_checkpoint(content, model, path)
             check_provenance(content, settings, str(path), own=path == own)
-            if content.get("optimizer_states"):
+            if any(content.get("optimizer_states", ())):  # Lightning writes an empty one for none
                 return Start(path, int(content["global_step"]))
     return Start(None, 0)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -305,3 +306,23 @@ def test_mistakes_end_the_script_with_one_message(overrides, parts, tmp_path):
     for part in parts:
         assert part in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_discovery_that_was_killed_after_training_starts_anew(navigation, tmp_path, command):
+    path = tmp_path / "run"
+    shutil.copytree(navigation, path)
+    (path / "metrics.json").unlink()
+    done = command("model=discovery", "seed=1", f"run_dir={path}", *SMALL)
+    assert done.code == 0, done.errors
+    assert "starts anew" in done.output
+    old, new = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (navigation, path)
+    )
+    assert new["epoch"] == old["epoch"]
+    assert_close(new["geometry"]["coords"], old["geometry"]["coords"], rtol=0, atol=0)
+    timed = {"wall_seconds", "phase_seconds"}
+    one, two = (
+        {k: v for k, v in metrics_of(p).items() if k not in timed} for p in (navigation, path)
+    )
+    assert one == two
