@@ -13,18 +13,15 @@ from hgm.checks import check_int
 from hgm.cli.assemble import assemble, run_dir_of
 from hgm.cli.clock import start_of_run
 from hgm.cli.command_line import (
-    check_keys,
-    complete,
     compose,
     forced,
     groups,
     key_of,
-    known_keys,
     settings_of_overrides,
-    unknown_key,
 )
 from hgm.cli.folder import State, check_folder, is_first_process, open_folder, state_of
 from hgm.cli.job import quieten
+from hgm.cli.keys import check_keys, complete, known_keys, unknown_key
 
 
 class Experiment:

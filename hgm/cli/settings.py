@@ -13,8 +13,6 @@ from hgm.checks import check_names
 from hgm.cli.assemble import run_dir_of
 from hgm.cli.build import READABLE
 from hgm.cli.command_line import (
-    check_keys,
-    complete,
     compose,
     configs_folder,
     default_run_dir,
@@ -24,6 +22,7 @@ from hgm.cli.command_line import (
     stage_overrides,
 )
 from hgm.cli.folder import State, read_config, state_of
+from hgm.cli.keys import check_keys, complete
 
 
 def job_settings(cfg: DictConfig) -> tuple[dict[str, Any], Sequence[str] | None]:

@@ -13,9 +13,10 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from hgm.cli.build import build
-from hgm.cli.command_line import OFFERED as EVERYWHERE
-from hgm.cli.command_line import TOP_LEVEL, configs_folder
+from hgm.cli.command_line import configs_folder
 from hgm.cli.experiment import plan_jobs
+from hgm.cli.keys import OFFERED as EVERYWHERE
+from hgm.cli.keys import TOP_LEVEL
 from hgm.envs import Navigation
 from hgm.groups import GL
 from hgm.sizes import Sizes
