@@ -115,10 +115,10 @@ class Streamed(LightningDataModule, ABC):
             self._rounds.source.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What every process needs to go on exactly; empty before training."""
-        if self._rounds is None:
+        """What every process needs to go on exactly, or was restored; empty before training."""
+        own = self._restored if self._rounds is None else self._rounds.state_dict()
+        if own is None:
             return {}
-        own = self._rounds.state_dict()
         ranks = [own] * self._world_size
         if self._world_size > 1:  # Lightning writes what the first process returns, and no other
             dist.all_gather_object(ranks, own)

@@ -142,3 +142,29 @@ def test_finished_stages_are_skipped_and_missing_ones_made_again(
     again = command(*words)
     assert again.code == 1
     assert "finished" in again.errors
+
+
+def test_a_run_that_was_killed_after_training_is_tested_and_not_trained(
+    experiment, small, tmp_path, command
+):
+    path = tmp_path / "navigation"
+    shutil.copytree(experiment, path)
+    for file in (path / "metrics.json", path / "seed_1" / "policy" / "metrics.json"):
+        file.unlink()
+    done = command(*small, "experiment.num_seeds=2", f"run_dir={path}")
+    assert done.code == 0, done.errors
+    assert done.output.count("finished before") == 5
+    old, new = (
+        torch.load(folder / "seed_1" / "policy" / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (experiment, path)
+    )
+    assert old.keys() == new.keys()
+    assert old["loops"] == new["loops"]
+    assert old["global_step"] == new["global_step"] > 0
+    for key, value in old["state_dict"].items():
+        assert torch.equal(value, new["state_dict"][key]), key
+    one, two = (
+        read(folder / "seed_1" / "policy" / "metrics.json") for folder in (experiment, path)
+    )
+    one.pop("wall_seconds"), two.pop("wall_seconds")
+    assert one == two
