@@ -25,6 +25,30 @@ def check_int(name: str, value: Any, least: int, most: int | None = None) -> int
     return int(value)
 
 
+MAX_WIDTH, MAX_DEPTH = 2**14, 64
+"""Largest layers and most layers of a network."""
+
+
+def check_network(width: Any, depth: Any) -> tuple[int, int]:
+    """Return width and number of hidden layers, or raise a ValueError that names what is wrong."""
+    return check_int("width", width, 1, MAX_WIDTH), check_int("depth", depth, 1, MAX_DEPTH)
+
+
+def check_entries(what: str, num: int, most: int = 2**31) -> None:
+    """Check the number of entries of what is going to be allocated.
+
+    Args:
+        what: The product that ``num`` is, such as ```num_envs` * `num_steps```.
+        num: Its value.
+        most: Most entries; in single precision the default is 8 GiB.
+
+    Raises:
+        ValueError: If there are more, naming the product.
+    """
+    if num > most:
+        raise ValueError(f"Expected {what} to be at most {most}, got {num}: lower one of them.")
+
+
 def check_real(name: str, value: Any, least: float = -math.inf, strict: bool = False) -> float:
     """Return ``value`` as finite float, or raise a ValueError that names it and what is allowed."""
     valid = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

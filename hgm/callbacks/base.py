@@ -100,7 +100,7 @@ class TrainingReport(Report, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__(run_dir, started, settings, seed)
-        self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
+        self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1, 1_000_000_000)
         self.curve: list[dict[str, float]] = []
 
     @abstractmethod

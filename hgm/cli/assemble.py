@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hgm.checks import check_int
-from hgm.cli.build import build, takes
+from hgm.cli.build import build, check_kind, takes
 
 
 class Parts(NamedTuple):
@@ -36,7 +36,7 @@ def assemble(
     Raises:
         ValueError: Naming a key, its value, and what would be right.
     """
-    from lightning import seed_everything
+    from lightning import Callback, LightningDataModule, LightningModule, seed_everything
     from torch import set_num_threads
 
     seed = check_int("seed", settings["seed"], 0, 2**32 - 1)
@@ -51,6 +51,12 @@ def assemble(
     if "family" in takes(settings["data"], "data", allow):
         offers["family"] = build(settings["env"], "env", {"seed": seed}, allow, _choice("env"))
     data = build(settings["data"], "data", offers, allow, _choice("data"))
+    check_kind(data, "data", LightningDataModule)
+    if not hasattr(data, "sizes"):
+        raise ValueError(
+            f"Expected `data._target_` to name a class with `sizes`, a hgm.sizes.Sizes, got "
+            f"{type(data).__name__}, which has none."
+        )
     sizes = data.sizes
     offers |= {
         "sizes": sizes,
@@ -67,6 +73,9 @@ def assemble(
         if name in takes(settings["model"], "model", allow):
             offers[name] = build(settings[name], name, offers, allow, _choice(name))
     model = build(settings["model"], "model", offers, allow, _choice("model"))
+    check_kind(model, "model", LightningModule)
+    if report:
+        check_kind(shown, "report", Callback)
     missing = [name for name in getattr(shown, "needs", ()) if not hasattr(model, name)]
     if missing:
         raise ValueError(

@@ -17,6 +17,13 @@ READABLE = ("hgm", "lightning", "torch.optim")
 """Packages whose classes a configuration may name that was read from a run folder."""
 
 
+_PLAIN = {
+    **{int: "an int", float: "a number", str: "a text", bool: "true or false"},
+    type(None): "null",
+}
+"""Annotations that are checked where others' constructors would not."""
+
+
 class BuildError(ValueError):
     """What a constructor had against its arguments, with the key of its node."""
 
@@ -104,6 +111,19 @@ def find(name: Any, path: str, allow: Sequence[str] | None = None) -> Any:
     return found
 
 
+def check_kind(value: Any, path: str, *kinds: type) -> None:
+    """Checks that what was built is of a class that its place can use.
+
+    Raises:
+        BuildError: If it is not, naming the classes that would be right.
+    """
+    if not isinstance(value, kinds):
+        names = " or ".join(f"{kind.__module__.split('.')[0]}'s {kind.__name__}" for kind in kinds)
+        raise BuildError(
+            f"Expected `{path}._target_` to name a class of {names}, got {type(value).__name__}."
+        )
+
+
 def takes(node: Any, path: str, allow: Sequence[str] | None = None) -> set[str]:
     """Names of the arguments of a node's target.
 
@@ -156,14 +176,18 @@ def _refused(path: str, name: str, allow: Sequence[str]) -> str:
 
 
 def _check_kinds(target: Any, path: str, given: Mapping[str, Any]) -> None:
-    """Checks arguments that are annotated with classes of objects, not with numbers or texts."""
+    """Checks arguments annotated with classes of hgm, and of others' constructors plain values."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # annotations may name what is imported for type checkers only
         return
+    foreign = not function.__module__.startswith("hgm.")  # hgm's own say what is right themselves
     for key, value in given.items():
         kinds = [*_kinds(hints.get(key))]
+        if foreign and kinds and set(kinds) <= _PLAIN.keys() and not _is_plain(value, kinds):
+            names = " or ".join(_PLAIN[kind] for kind in kinds)
+            raise BuildError(f"Expected `{path}.{key}` to be {names}, got {value!r}.")
         objects = [kind for kind in kinds if kind.__module__.split(".")[0] == "hgm"]
         if not objects or len(objects) < len([k for k in kinds if k is not type(None)]):
             continue
@@ -174,10 +198,16 @@ def _check_kinds(target: Any, path: str, given: Mapping[str, Any]) -> None:
             )
 
 
+def _is_plain(value: Any, kinds: Sequence[type]) -> bool:
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, tuple(kinds)) or (isinstance(value, int) and float in kinds)
+
+
 def _kinds(hint: Any) -> list[type]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return [kind for option in typing.get_args(hint) for kind in _kinds(option)]
-    return [hint] if inspect.isclass(hint) else []
+    return [hint if inspect.isclass(hint) and typing.get_origin(hint) is None else object]
 
 
 def _is_clear(error: Exception) -> bool:

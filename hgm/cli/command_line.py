@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -149,14 +150,30 @@ def forced(override: str, names: Collection[str]) -> str:
         names: The groups, whose choices stay as they are.
 
     Raises:
-        ValueError: If it is no ``key=value``.
+        ValueError: If it is no ``key=value``, or gives a group anything but a name.
     """
     key, equals, value = override.partition("=")
     if not equals:
         raise ValueError(f"Expected `key=value` or a flag, got {override!r}.")
     key = key.lstrip("+")
-    own = key.partition("@")[0] in names or key.partition(".")[0] == "hydra"
+    group = key.partition("@")[0]
+    if group in names:
+        _check_choice(group, value)
+    own = group in names or key.partition(".")[0] == "hydra"
     return override if own else f"++{key}={value}"
+
+
+def _check_choice(group: str, value: str) -> None:
+    """Checks that a group is given a name; whether there is a choice of that name, Hydra says."""
+    try:
+        name = yaml.safe_load(value)
+    except yaml.YAMLError:  # a sweep, or what Hydra complains about
+        return
+    if not isinstance(name, str) and not (name is None and value and group == "experiment"):
+        there = ", ".join(sorted(path.stem for path in (configs_folder() / group).glob("*.yaml")))
+        raise ValueError(
+            f"Expected `{group}` to be the name of a choice ({there or 'none yet'}), got {value!r}."
+        )
 
 
 def names_folder_only(overrides: Sequence[str]) -> bool:

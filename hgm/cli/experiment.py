@@ -91,7 +91,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     seed = check_int("seed", settings["seed"], 0, 2**32 - 1)
     known: set[str] = set()
     jobs = []
-    for index in range(check_int("experiment.num_seeds", experiment["num_seeds"], 1, 100_000)):
+    for index in range(check_int("experiment.num_seeds", experiment["num_seeds"], 1, 1000)):
         folder = run_dir_of(settings) / f"seed_{seed + index}"
         for stage, fixed in experiment["stages"].items():
             start = [_placed(item, folder) for item in fixed]

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hgm.checks import check_int
 from hgm.cli.assemble import assemble, run_dir_of
-from hgm.cli.build import build
+from hgm.cli.build import build, check_kind
 from hgm.cli.errors import Interrupted
 from hgm.cli.folder import METRICS, check_folder, is_first_process, open_folder
 
@@ -26,6 +27,15 @@ _NOISE = (  # what the libraries below us do to themselves, and say to modules l
     ".*returned `None`, this fit will run with no optimizer",
     ".*You passed in a `val_dataloader` but have no `validation_step`",
 )
+
+
+_TRAINER_NUMBERS = (
+    ("devices", -1, 1024),
+    ("num_nodes", 1, 100_000),
+    ("max_epochs", -1, 1_000_000_000),
+    ("max_steps", -1, 1_000_000_000_000),
+)
+"""Keys with the least and largest numbers."""
 
 
 class Job(NamedTuple):
@@ -94,22 +104,41 @@ def make_trainer(
     allow: Sequence[str] | None,
 ) -> Trainer:
     """The Trainer of a job, with its logger, progress, and checkpoints that are never torn."""
+    from lightning import Trainer
+    from lightning.pytorch.loggers import Logger
+
     from hgm.callbacks import AtomicCheckpointIO, PhaseProgress
     from hgm.cli.provenance import Provenance
 
     path = run_dir_of(settings)
     shown = {"run_dir": path, "settings": dict(settings), "resumed_step": resumed_step}
+    logger = build(settings["logger"], "logger", shown, allow, "a choice of the group 'logger'")
+    check_kind(logger, "logger", Logger)
     offers = {
-        "logger": build(settings["logger"], "logger", shown, allow),
+        "logger": logger,
         "callbacks": [PhaseProgress(), *callbacks, Provenance(settings)],
         "plugins": [AtomicCheckpointIO()],
         "default_root_dir": path,
     }
+    _check_numbers(settings["trainer"])
     trainer = build(settings["trainer"], "trainer", offers, allow, "a node with `_target_`")
+    check_kind(trainer, "trainer", Trainer)
     for key in ("max_epochs", "max_steps"):
         if getattr(trainer, key, None) == 0:
             raise ValueError(f"Expected `trainer.{key}` to allow training, got 0.")
     return trainer
+
+
+def _check_numbers(trainer: Any) -> None:
+    """Checks numbers that Lightning takes as they come: so many processes, for instance."""
+    if isinstance(trainer, dict):
+        for key in ("logger", "callbacks", "plugins", "default_root_dir"):
+            if key in trainer:
+                hint = "choose logger=tensorboard or csv" if key == "logger" else "hgm sets it"
+                raise ValueError(f"There is no key `trainer.{key}` here: {hint}.")
+        for key, least, most in _TRAINER_NUMBERS:
+            if isinstance(trainer.get(key), int | float):
+                check_int(f"trainer.{key}", trainer[key], least, most)
 
 
 class Start(NamedTuple):

@@ -13,13 +13,13 @@ from torch import Tensor
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from hgm.agents.base import Agent
-from hgm.checks import check_int
+from hgm.checks import check_entries, check_int
 from hgm.datamodules.base import KEYS
 from hgm.datamodules.learner import learner_of
 from hgm.datamodules.memory import Memory
 from hgm.datamodules.rounds import Source
-from hgm.datamodules.streamed import NUM_ENVS, Streamed
-from hgm.envs.base import TaskFamily
+from hgm.datamodules.streamed import MAX_BUFFER, MAX_FRAMES, MAX_ROUND, NUM_ENVS, Streamed
+from hgm.envs.base import MAX_STEPS, TaskFamily
 from hgm.envs.rollouts import walk
 
 
@@ -71,21 +71,26 @@ class MetaReplay(Streamed):
         seed: int = 0,
     ) -> None:
         super().__init__(family, seed)
-        self.explore_length = check_int("explore_length", explore_length, 1)
-        self.act_length = check_int("act_length", act_length, 0)
+        self.explore_length = check_int("explore_length", explore_length, 1, MAX_STEPS)
+        self.act_length = check_int("act_length", act_length, 0, MAX_STEPS)
         self.shortest_context = check_int(
             "shortest_context", shortest_context, 1, self.explore_length
         )
         self.num_copies = max(1, NUM_ENVS // len(self.tasks))
         trials = len(self.tasks) * self.num_copies
         self.frames_per_round = trials * (self.explore_length + self.act_length)
-        self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
-        self.updates_per_round = check_int("updates_per_round", updates_per_round, 1)
-        self.num_learners = check_int("num_learners", num_learners, 1)
-        self.batch_size = check_int("batch_size", batch_size, 1)
-        self.random_rounds = check_int("random_rounds", random_rounds, 0)
-        check_int("buffer_size", buffer_size, self.frames_per_round)
-        check_int("context_size", context_size, trials)
+        check_int("num_frames", num_frames, 1, MAX_FRAMES)
+        self.num_rounds = math.ceil(num_frames / self.frames_per_round)
+        self.updates_per_round = check_int("updates_per_round", updates_per_round, 1, MAX_ROUND)
+        self.num_learners = check_int("num_learners", num_learners, 1, MAX_ROUND)
+        self.batch_size = check_int("batch_size", batch_size, 1, MAX_ROUND)
+        num = self.updates_per_round * self.num_learners * self.batch_size
+        check_entries("`updates_per_round` * `num_learners` * `batch_size`", num, MAX_BUFFER)
+        self.random_rounds = check_int("random_rounds", random_rounds, 0, MAX_FRAMES)
+        check_int("buffer_size", buffer_size, self.frames_per_round, MAX_BUFFER)
+        check_int("context_size", context_size, trials, MAX_BUFFER)
+        num = max(context_size, self.updates_per_round * self.num_learners) * explore_length
+        check_entries("explorations, of a round or kept, * `explore_length`", num, MAX_BUFFER)
         self.buffer_size = min(buffer_size, self.num_frames)
         self.context_size = context_size
         self.sizes = self._measured("meta_replay")

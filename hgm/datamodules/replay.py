@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 
-from hgm.checks import check_int
+from hgm.checks import check_entries, check_int
 from hgm.datamodules.base import Batches
 from hgm.datamodules.collection import Collection
 from hgm.datamodules.episodes import Episodes
 from hgm.datamodules.learner import learner_of
 from hgm.datamodules.memory import Memory
 from hgm.datamodules.rounds import Source
-from hgm.datamodules.streamed import NUM_ENVS, Streamed
+from hgm.datamodules.streamed import MAX_BUFFER, MAX_FRAMES, MAX_ROUND, NUM_ENVS, Streamed
 from hgm.envs.base import TaskFamily
 from hgm.geometry import Geometry, load_geometry
 from hgm.numerics.seeds import derive_seed
@@ -77,15 +77,19 @@ class Replay(Streamed):
         self.tasks = base if self.geometry is None else self.tasks
         self._num_copies = max(1, NUM_ENVS // len(self.tasks))
         envs = len(self.tasks) * self._num_copies
-        self._num_steps = max(1, round(check_int("frames_per_batch", frames_per_batch, 1) / envs))
+        check_int("frames_per_batch", frames_per_batch, 1, MAX_ROUND)
+        self._num_steps = max(1, round(frames_per_batch / envs))
         self.frames_per_round = envs * self._num_steps
-        self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
-        self.updates_per_round = check_int("updates_per_batch", updates_per_batch, 1)
-        self.batch_size = check_int("batch_size", batch_size, 1)
-        self._random_frames = check_int("random_frames", random_frames, 0)
-        check_int("buffer_size", buffer_size, self.frames_per_round)
+        check_int("num_frames", num_frames, 1, MAX_FRAMES)
+        self.num_rounds = math.ceil(num_frames / self.frames_per_round)
+        self.updates_per_round = check_int("updates_per_batch", updates_per_batch, 1, MAX_ROUND)
+        self.batch_size = check_int("batch_size", batch_size, 1, MAX_ROUND)
+        num = self.updates_per_round * self.batch_size
+        check_entries("`updates_per_batch` * `batch_size`", num, MAX_BUFFER)
+        self._random_frames = check_int("random_frames", random_frames, 0, MAX_FRAMES)
+        check_int("buffer_size", buffer_size, self.frames_per_round, MAX_BUFFER)
         self._buffer_size = min(buffer_size, self.num_frames)
-        episodes = check_int("num_eval_episodes", num_eval_episodes, 1)
+        episodes = check_int("num_eval_episodes", num_eval_episodes, 1, 1_000_000)
         self._val, self._test = (
             Episodes(family, base, episodes, derive_seed(self.seed, purpose))
             for purpose in (_VAL, _TEST)

@@ -21,6 +21,10 @@ NUM_ENVS = 64
 """Environments that run side by side in every process, shared out among the tasks."""
 
 
+MAX_FRAMES, MAX_BUFFER, MAX_ROUND = 500_000_000, 100_000_000, 10_000_000
+"""Most transitions of a training, of a buffer, and of a round."""
+
+
 class Streamed(LightningDataModule, ABC):
     """Rounds of running the policy in training, and of batches made of what was gathered.
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from hgm.checks import check_int
+from hgm.checks import check_entries, check_int
 from hgm.datamodules.learner import learner_of
 from hgm.datamodules.rounds import Source
-from hgm.datamodules.streamed import Streamed
+from hgm.datamodules.streamed import MAX_BUFFER, MAX_FRAMES, MAX_ROUND, Streamed
 from hgm.envs.base import TaskFamily
 from hgm.envs.rollouts import walk
 
@@ -75,14 +75,17 @@ class Trials(Streamed):
         seed: int = 0,
     ) -> None:
         super().__init__(family, seed)
-        self._num_copies = check_int("num_envs", num_envs, len(self.tasks)) // len(self.tasks)
-        self._num_steps = check_int("num_steps", num_steps, 2)
-        self.num_episodes = check_int("num_episodes", num_episodes, 1)
+        check_int("num_envs", num_envs, len(self.tasks), MAX_ROUND)
+        self._num_copies = num_envs // len(self.tasks)
+        self._num_steps = check_int("num_steps", num_steps, 2, MAX_ROUND)
+        self.num_episodes = check_int("num_episodes", num_episodes, 1, 1_000_000)
         envs = len(self.tasks) * self._num_copies
         self.frames_per_round = envs * self._num_steps
-        self.num_rounds = math.ceil(check_int("num_frames", num_frames, 1) / self.frames_per_round)
+        check_entries("`num_envs` * `num_steps`", self.frames_per_round, MAX_BUFFER)
+        check_int("num_frames", num_frames, 1, MAX_FRAMES)
+        self.num_rounds = math.ceil(num_frames / self.frames_per_round)
         self._shape = (
-            check_int("num_epochs", num_epochs, 1),
+            check_int("num_epochs", num_epochs, 1, 100_000),
             check_int("num_minibatches", num_minibatches, 1, envs),
         )
         self.updates_per_round = math.prod(self._shape)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hgm.checks import check_int
+from hgm.checks import check_entries, check_int
 from hgm.differentials.base import DifferentialEstimator
-from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, Jet
+from hgm.numerics.fourier import LENGTHSCALES, MAX_FEATURES, FourierRegression, Jet
 from hgm.numerics.ranks import ALONE, Ranks
 
 
@@ -31,7 +31,8 @@ class FourierEstimator(DifferentialEstimator):
         lengthscales: Sequence[float] = LENGTHSCALES,
     ) -> None:
         super().__init__(num_tasks, dim_state)
-        check_int("num_features", num_features, 8)
+        check_int("num_features", num_features, 8, MAX_FEATURES)
+        check_entries("the number of tasks * `num_features`^2", num_tasks * num_features**2)
         scales = [float(scale) for scale in lengthscales]
         if not scales or min(scales) <= 0:
             raise ValueError(f"Expected positive `lengthscales`, got {lengthscales!r}.")

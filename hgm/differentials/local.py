@@ -210,7 +210,7 @@ class LocalEstimator(DifferentialEstimator):
 
 def check_counts(counts: Sequence[int]) -> list[int]:
     """Counts as a sorted list of ints, or a ValueError that says what would be right."""
-    checked = sorted(check_int("counts", count, 2) for count in counts)
+    checked = sorted(check_int("counts", count, 2, 1_000_000) for count in counts)
     if not checked:
         raise ValueError(f"Expected `counts` to hold an int or more, got {counts!r}.")
     return checked

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hgm.checks import check_int, check_real
+from hgm.checks import check_entries, check_int, check_network, check_real
 from hgm.differentials.base import DifferentialEstimator
 from hgm.numerics.fourier import Jet, whitening
 from hgm.numerics.ranks import ALONE, Ranks
@@ -55,11 +55,12 @@ class NetworkEstimator(DifferentialEstimator):
         seed: int = 0,
     ) -> None:
         super().__init__(num_tasks, dim_state)
-        check_int("width", width, 1)
-        check_int("depth", depth, 1)
-        self.num_passes = check_int("num_passes", num_passes, 1)
+        width, depth = check_network(width, depth)
+        self.num_passes = check_int("num_passes", num_passes, 1, 1_000_000)
         self.learning_rate = check_real("learning_rate", learning_rate, 0.0, strict=True)
-        self.num_members = check_int("num_members", num_members, 2)
+        self.num_members = check_int("num_members", num_members, 2, 1000)
+        num = self.num_members * num_tasks * width * (width * depth + dim_state)
+        check_entries("`num_members` * the number of tasks * `depth` * `width`^2", num)
         self._generator = torch.Generator().manual_seed(check_int("seed", seed, 0))
         sizes = [dim_state, *depth * (width,), 1]
         # Layers of all networks, (E, N, in, out) for E members.

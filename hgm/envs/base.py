@@ -17,6 +17,10 @@ _TEST_TASKS = 1_000_003
 """Seeds of test tasks are this far from those of training tasks."""
 
 
+MAX_DIM, MAX_TASKS, MAX_STEPS = 4096, 1_000_000, 10_000_000
+"""What the families of hgm allow: dimensions, training tasks, and steps of an episode."""
+
+
 @dataclass(frozen=True)
 class Truth:
     r"""What is known about a family's hereditary group. For evaluation only, never for training.

@@ -12,7 +12,7 @@ from torchrl.envs import EnvBase
 
 from hgm import lie
 from hgm.checks import check_choice, check_int, check_matrix, check_real
-from hgm.envs.base import TaskFamily, Truth
+from hgm.envs.base import MAX_DIM, MAX_STEPS, MAX_TASKS, TaskFamily, Truth
 from hgm.envs.point import BOUNDS, PointEnv, from_chart, step, to_chart
 from hgm.envs.rewards import RewardTransform
 
@@ -69,14 +69,14 @@ class Navigation(TaskFamily):
         train_goals: Sequence[Sequence[float]] | None = None,
         reward_transform: RewardTransform | None = None,
     ) -> None:
-        self._dim_state = check_int("dim_state", dim_state, 2)
-        self.num_train_tasks = check_int("num_train_tasks", num_train_tasks, 2)
+        self._dim_state = check_int("dim_state", dim_state, 2, MAX_DIM)
+        self.num_train_tasks = check_int("num_train_tasks", num_train_tasks, 2, MAX_TASKS)
         self.radius = check_real("radius", radius, GOAL_TOLERANCE, strict=True)
         self.noise = check_real("noise", noise, 0.0)
         self.reward_noise = check_real("reward_noise", reward_noise, 0.0)
         self.action_bound = check_choice("action_bound", action_bound, list(BOUNDS))
         self.max_action = check_real("max_action", max_action, 0.0, strict=True)
-        self.max_steps = check_int("max_steps", max_steps, 1)
+        self.max_steps = check_int("max_steps", max_steps, 1, MAX_STEPS)
         self.chart = None if chart is None else _check_chart(chart, dim_state)
         self.train_goals = None if train_goals is None else self._check_goals(train_goals)
         transform = RewardTransform() if reward_transform is None else reward_transform

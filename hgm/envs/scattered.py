@@ -10,7 +10,7 @@ from torch import Tensor
 from torchrl.envs import EnvBase
 
 from hgm.checks import check_choice, check_int, check_real
-from hgm.envs.base import TaskFamily
+from hgm.envs.base import MAX_STEPS, MAX_TASKS, TaskFamily
 from hgm.envs.point import BOUNDS, PointEnv, bound_disc
 
 
@@ -74,14 +74,14 @@ class Scattered(TaskFamily):
         max_action: float = 0.1,
         max_steps: int = 100,
     ) -> None:
-        self.num_train_tasks = check_int("num_train_tasks", num_train_tasks, 2)
+        self.num_train_tasks = check_int("num_train_tasks", num_train_tasks, 2, MAX_TASKS)
         self.kind = check_choice("kind", kind, ["shapes", "quadrics"])
         self.radius = check_real("radius", radius, 0.0, strict=True)
         self.noise = check_real("noise", noise, 0.0)
         self.reward_noise = check_real("reward_noise", reward_noise, 0.0)
         self.action_bound = check_choice("action_bound", action_bound, list(BOUNDS))
         self.max_action = check_real("max_action", max_action, 0.0, strict=True)
-        self.max_steps = check_int("max_steps", max_steps, 1)
+        self.max_steps = check_int("max_steps", max_steps, 1, MAX_STEPS)
 
     @property
     def dim_state(self) -> int:

@@ -15,7 +15,7 @@ from torchrl.envs import EnvBase
 
 from hgm import lie
 from hgm.agents.base import Agent
-from hgm.checks import check_int
+from hgm.checks import check_entries, check_int
 from hgm.envs.base import TaskFamily
 from hgm.envs.rollouts import Rollouts, returns, walk
 from hgm.geometry import Geometry
@@ -50,13 +50,16 @@ class MetaTest:
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        for name, least in (
-            ("num_test_tasks", 3),
-            ("num_exploration", 0),
-            ("num_episodes", 1),
-            ("num_first_episodes", 1),
+        for name, least, most in (
+            ("num_test_tasks", 3, 100_000),
+            ("num_exploration", 0, 1_000_000),
+            ("num_episodes", 1, 1_000_000),
+            ("num_first_episodes", 1, 1_000_000),
         ):
-            check_int(name, getattr(self, name), least)
+            check_int(name, getattr(self, name), least, most)
+        for name in ("num_episodes", "num_first_episodes"):
+            num = self.num_test_tasks * getattr(self, name)
+            check_entries(f"`num_test_tasks` * `{name}`", num, 10_000_000)
 
 
 def run_episodes(

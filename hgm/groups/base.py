@@ -229,12 +229,18 @@ def _check_broadcast(name: str, got: torch.Size, batch: torch.Size) -> None:
         ) from None
 
 
+MAX_DIM = 128
+"""Largest dimension of the points: a basis has up to its fourth power of entries."""
+
+
 def check_dim(name: str, value: int, minimum: int) -> int:
     """Returns `value` if it is an integer of at least `minimum`, else raises and names it."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"Expected `{name}` to be an int, but got {value!r}")
     if value < minimum:
         raise ValueError(f"Expected `{name}` to be at least {minimum}, but got {value}")
+    if value > MAX_DIM:
+        raise ValueError(f"Expected `{name}` to be at most {MAX_DIM}, but got {value}")
     return value
 
 

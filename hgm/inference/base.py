@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from hgm.checks import check_int
+from hgm.checks import MAX_WIDTH, check_int
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.policies.feedforward import perceptron
 from hgm.sizes import Sizes
@@ -45,7 +45,7 @@ class TaskInference(nn.Module, ABC):
 
     def __init__(self, sizes: Sizes, dim_latent: int) -> None:
         super().__init__()
-        self.dim_latent = check_int("dim_latent", dim_latent, 1)
+        self.dim_latent = check_int("dim_latent", dim_latent, 1, MAX_WIDTH)
         self.register_buffer("_half", (sizes.box[1] - sizes.box[0]) / 2)
 
     @property

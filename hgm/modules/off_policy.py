@@ -11,7 +11,7 @@ from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from hgm.checks import check_finite_numbers, check_int
+from hgm.checks import check_entries, check_finite_numbers, check_int, check_network
 from hgm.objectives import SAC, ActorCritic, Objective
 from hgm.sizes import Sizes
 
@@ -53,7 +53,8 @@ class OffPolicy(LightningModule, ABC):
             )
         self.sizes, self.objective = sizes, objective
         self.num_updates = check_int("num_updates", sizes.num_updates, 1)
-        self.width, self.depth = check_int("width", width, 1), check_int("depth", depth, 1)
+        self.width, self.depth = check_network(width, depth)
+        check_entries("`depth` * `width`^2", self.depth * self.width**2)
         self.seed = check_int("seed", seed, 0)
 
     @abstractmethod

@@ -15,7 +15,7 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
 from hgm.agents import RecurrentAgent
-from hgm.checks import check_finite_numbers, check_int, check_real
+from hgm.checks import MAX_WIDTH, check_finite_numbers, check_int, check_real
 from hgm.modules.off_policy import LOG_EVERY
 from hgm.numerics.seeds import seeded
 from hgm.policies.recurrent import RecurrentActor, make_recurrent
@@ -107,7 +107,7 @@ class RL2(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.width = check_int("width", width, 1)
+        self.width = check_int("width", width, 1, MAX_WIDTH)
         self.input_gain = check_real("input_gain", input_gain, 0.0, strict=True)
         self.gamma, self.lmbda = check_real("gamma", gamma, 0.0), check_real("lmbda", lmbda, 0.0)
         self.clip = check_real("clip", clip, 0.0, strict=True)

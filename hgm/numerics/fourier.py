@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from hgm.numerics.ranks import ALONE, Ranks
 
+MAX_FEATURES = 2**14
+"""Most waves: statistics are square in them."""
 LENGTHSCALES = (0.35, 0.6, 1.0, 1.8, 3.2)
 """Candidates in standard deviations of the inputs."""
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torchrl.envs.utils import ExplorationType, exploration_type
 
-from hgm.checks import check_int, check_real
+from hgm.checks import MAX_WIDTH, check_int, check_network, check_real
 from hgm.policies.distributions import BoxTanhNormal
 
 _LEAST_SPREAD = 0.01
@@ -69,7 +69,7 @@ class Actor(TensorDictModuleBase):
     ) -> None:
         super().__init__()
         check_box(dim_state, dim_action, low, high)
-        check_int("dim_latent", dim_latent, 0)
+        check_int("dim_latent", dim_latent, 0, MAX_WIDTH)
         if spread is not None:
             check_real("spread", spread, 0.0, strict=True)
         self.dim_state, self.dim_action, self.spread = dim_state, dim_action, spread
@@ -143,8 +143,9 @@ class Critics(nn.Module):
     ) -> None:
         super().__init__()
         check_box(dim_state, dim_action, low, high)
-        inputs = dim_state + check_int("dim_latent", dim_latent, 0) + dim_action
-        ends = [inputs, *[check_int("width", width, 1)] * check_int("depth", depth, 1), 1]
+        inputs = dim_state + check_int("dim_latent", dim_latent, 0, MAX_WIDTH) + dim_action
+        width, depth = check_network(width, depth)
+        ends = [inputs, *[width] * depth, 1]
         *hidden, last = zip(ends, ends[1:], strict=False)
         shapes: list[tuple[int, ...]] = [
             shape for i, o in hidden for shape in ((2, i, o), (2, 1, o))
@@ -184,7 +185,8 @@ def perceptron(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequenti
     Raises:
         ValueError: If ``width`` or ``depth`` is below 1.
     """
-    ends = [inputs, *[check_int("width", width, 1)] * check_int("depth", depth, 1)]
+    width, depth = check_network(width, depth)
+    ends = [inputs, *[width] * depth]
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(ends, ends[1:], strict=False):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True)]

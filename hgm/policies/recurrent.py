@@ -13,7 +13,7 @@ from tensordict.nn import (
 from torch import Tensor, nn
 from torchrl.modules import GRUModule, ValueOperator
 
-from hgm.checks import check_int, check_real
+from hgm.checks import MAX_WIDTH, check_int, check_real
 from hgm.policies.distributions import BoxTanhNormal
 from hgm.policies.feedforward import check_box
 
@@ -110,7 +110,7 @@ def make_recurrent(
         (torch.Size([5, 1]), torch.Size([5, 1, 64]))
     """
     check_box(dim_state, dim_action, low, high)
-    check_int("width", width, 1)
+    check_int("width", width, 1, MAX_WIDTH)
     check_real("input_gain", input_gain, 0.0, strict=True)
     inputs = dim_state + dim_action + 2
     encoder = _Encoder(inputs, width, low.clone(), high.clone(), input_gain)

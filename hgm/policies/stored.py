@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgm.checks import check_real
+from hgm.checks import MAX_DEPTH, MAX_WIDTH, check_real
 from hgm.files import read_tensors, write_tensors
 from hgm.files.disk import brief
 from hgm.policies.feedforward import Actor, check_box, perceptron
 
-MAX_DIM, MAX_WIDTH, MAX_DEPTH = 2**16, 2**14, 64
+MAX_DIM = 2**16
 """What a file of a policy may claim."""
 
 

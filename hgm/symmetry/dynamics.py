@@ -5,7 +5,7 @@ import math
 import torch
 
 from hgm.checks import check_int
-from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.fourier import MAX_FEATURES, FourierRegression
 from hgm.symmetry.invariance import EquivarianceForm, equivariance_form
 from hgm.symmetry.samples import Samples, thin
 
@@ -29,7 +29,7 @@ def dynamics_model(dim_state: int, dim_action: int, num_features: int = 128) -> 
     Raises:
         ValueError: If `num_features` is out of range.
     """
-    check_int("num_dynamics_features", num_features, 8)
+    check_int("num_dynamics_features", num_features, 8, MAX_FEATURES)
     sizes = (dim_state, dim_action)
     return FourierRegression(1, sum(sizes), dim_state, num_features, _LENGTHSCALES, sizes)
 

@@ -37,6 +37,8 @@ CONVINCING = 1.0
 _STARTS = 0  # purpose of a seed
 
 T = TypeVar("T")
+_MOST = {"num_starts": 1_000_000, "num_points": 1_000_000}
+"""Largest values of steps that are not counted in steps."""
 Stage = Generator[Phase, None, T]
 """Yields phases, of which every one is stepped until it is done, and returns what they found."""
 
@@ -70,7 +72,7 @@ class SearchSteps:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None or field.name != "num_starts":
-                check_int(field.name, value, 1)
+                check_int(field.name, value, 1, _MOST.get(field.name, 10_000))
 
 
 def expected_loss(dim_residual: int) -> float:
