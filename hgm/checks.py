@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def check_int(name: str, value: Any, least: int, most: int | None = None) -> int
     return int(value)
 
 
+_LARGEST = 3.4e38
 MAX_WIDTH, MAX_DEPTH = 2**14, 64
 """Largest layers and most layers of a network."""
 
@@ -51,7 +53,7 @@ def check_entries(what: str, num: int, most: int = 2**31) -> None:
 
 def check_real(name: str, value: Any, least: float = -math.inf, strict: bool = False) -> float:
     """Return ``value`` as finite float, or raise a ValueError that names it and what is allowed."""
-    valid = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    valid = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < _LARGEST
     if not (valid and (value > least if strict else value >= least)):
         limit = "" if least == -math.inf else f" {'above' if strict else 'of at least'} {least:g}"
         raise ValueError(f"Expected `{name}` to be a finite number{limit}, got {value!r}.")
@@ -63,6 +65,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"Expected `{name}` to be one of {list(choices)}, got {value!r}.")
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return a path, or raise a ValueError that names it."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError(f"Expected `{name}` to be the path of a file or folder, got {value!r}.")
+    return Path(value)
 
 
 def check_names(name: str, value: Any) -> list[str]:

@@ -12,6 +12,7 @@ import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -58,11 +59,15 @@ def prepare(words: Sequence[str]) -> list[str]:
     folder = _config_dir(words)
     prepared = list(_rewritten(words, {*groups(folder)}))
     overrides = [prepared[index] for index in _overrides(prepared)]
-    informs = any(word.partition("=")[0] in _INFORMS for word in prepared)
-    if informs or "-m" in prepared or "--multirun" in prepared:
+    _check_flags(prepared)
+    if any(word.partition("=")[0] in _INFORMS for word in prepared):
         return prepared
     search = [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        if "-m" in prepared or "--multirun" in prepared:
+            for job in _samples(overrides):
+                _check_job(job, search)
+            return prepared
         cfg = compose([*overrides, *search], choices=True)
         settings = settings_of_overrides(overrides, cfg)
         added: list[str] = []
@@ -76,6 +81,42 @@ def prepare(words: Sequence[str]) -> list[str]:
         # Fixed here, so that the processes which a Trainer starts have the same.
         added.append(f"++run_dir={_quoted(default_run_dir(cfg.hydra.runtime.choices))}")
     return [*overrides, *added, *(word for word in prepared if word not in overrides)]
+
+
+def _check_flags(words: Sequence[str]) -> None:
+    known = (*_TAKES_VALUE, *_INFORMS, "--multirun", "-m", "--run", "-r", "--resolve")
+    for word in words:
+        name, _, value = word.partition("=")
+        if name.startswith("-") and name not in known:
+            raise ValueError(f"There is no flag {word!r}: see hgm --help and hgm --hydra-help.")
+        if name in ("--config-name", "-cn", "--config-path", "-cp"):
+            raise ValueError(
+                f"{name!r} is not for hgm, which has one configuration: choose within its groups, "
+                "and add choices of your own with --config-dir."
+            )
+
+
+def _samples(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Jobs of a sweep, in which every choice of a group and the first of all other values occur."""
+    alternatives = []
+    for text, parsed in zip(
+        overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True
+    ):
+        key = text.partition("=")[0]
+        swept = parsed.sweep_string_iterator() if parsed.is_sweep_override() else ()
+        alternatives.append([f"{key}={value}" for value in swept] or [text])
+    first = [options[0] for options in alternatives]
+    yield first
+    names = groups()
+    for index, options in enumerate(alternatives):
+        for option in options[1:] if key_of(options[0]) in names else ():
+            yield [*first[:index], option, *first[index + 1 :]]
+
+
+def _check_job(overrides: Sequence[str], search: Sequence[str]) -> None:
+    settings = settings_of_overrides(overrides, compose([*overrides, *search], choices=True))
+    if settings.get("experiment") is None:
+        check_keys(settings)
 
 
 def default_run_dir(choices: Mapping[str, str | None]) -> str:
@@ -153,13 +194,13 @@ def forced(override: str, names: Collection[str]) -> str:
         ValueError: If it is no ``key=value``, or gives a group anything but a name.
     """
     key, equals, value = override.partition("=")
-    if not equals:
+    if not equals or not key.strip("+"):
         raise ValueError(f"Expected `key=value` or a flag, got {override!r}.")
     key = key.lstrip("+")
     group = key.partition("@")[0]
     if group in names:
         _check_choice(group, value)
-    own = group in names or key.partition(".")[0] == "hydra"
+    own = group in names or key.startswith(("hydra.", "hydra/"))
     return override if own else f"++{key}={value}"
 
 
@@ -169,7 +210,7 @@ def _check_choice(group: str, value: str) -> None:
         name = yaml.safe_load(value)
     except yaml.YAMLError:  # a sweep, or what Hydra complains about
         return
-    if not isinstance(name, str) and not (name is None and value and group == "experiment"):
+    if not isinstance(name, str):
         there = ", ".join(sorted(path.stem for path in (configs_folder() / group).glob("*.yaml")))
         raise ValueError(
             f"Expected `{group}` to be the name of a choice ({there or 'none yet'}), got {value!r}."
@@ -198,6 +239,8 @@ def _rewritten(words: Sequence[str], names: set[str]) -> Iterator[str]:
     chosen = set(_overrides(words))
     for index, word in enumerate(words):
         if index not in chosen or word.startswith("~"):
+            if key_of(word) in (*TOP_LEVEL, *names) and word.startswith("~"):
+                raise ValueError(f"Expected `{key_of(word)}` to be there, got {word!r}.")
             yield word
             continue
         yield forced(word, names)

@@ -88,10 +88,11 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     experiment = _checked(settings["experiment"])
     overrides = experiment["overrides"]
-    seed = check_int("seed", settings["seed"], 0, 2**32 - 1)
+    num_seeds = check_int("experiment.num_seeds", experiment["num_seeds"], 1, 1000)
+    seed = check_int("seed", settings["seed"], 0, 2**32 - num_seeds)
     known: set[str] = set()
     jobs = []
-    for index in range(check_int("experiment.num_seeds", experiment["num_seeds"], 1, 1000)):
+    for index in range(num_seeds):
         folder = run_dir_of(settings) / f"seed_{seed + index}"
         for stage, fixed in experiment["stages"].items():
             start = [_placed(item, folder) for item in fixed]
@@ -117,7 +118,8 @@ def rehearse(job: Mapping[str, Any], allow: Sequence[str] | None) -> None:
     try:
         assemble(job, allow=allow)
     except ValueError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
+        own = str(run_dir_of(job).parents[1])  # where earlier stages write
+        if not isinstance(error.__cause__, FileNotFoundError) or own not in str(error):
             raise
 
 
@@ -129,7 +131,10 @@ def _checked(experiment: Any) -> dict[str, Any]:
             f"{experiment!r}."
         )
     stages = experiment["stages"]
-    lists = isinstance(stages, dict) and all(isinstance(item, list) for item in stages.values())
+    lists = isinstance(stages, dict) and all(
+        isinstance(item, list) and all(isinstance(word, str) for word in item)
+        for item in stages.values()
+    )
     if not lists or not stages:
         raise ValueError(
             f"Expected `experiment.stages` to give every stage its overrides, got {stages!r}."

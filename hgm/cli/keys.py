@@ -28,7 +28,8 @@ def check_keys(cfg: Mapping[str, Any]) -> None:
 
 def unknown_key(path: str, value: Any, known: Sequence[str]) -> ValueError:
     """The error that names a key which nothing reads, and the nearest that would be."""
-    close = difflib.get_close_matches(path, known, n=3)
+    choices = {name.partition(".")[0]: None for name in known}
+    close = difflib.get_close_matches(path, [*{**dict.fromkeys(known), **choices}], n=3)
     close = close or [name for name in known if "." not in name]
     return ValueError(
         f"There is no key `{path}` (given the value {value!r}). Did you mean "
@@ -99,7 +100,7 @@ def _known(node: Any, path: str) -> Iterator[str]:
     signature = signature_of(target) if isinstance(target, str) else None
     if signature is None and target is None and path.startswith("experiment"):
         yield from (f"{path}.{key}" for key in ("num_seeds", "stages"))
-    elif signature is None or signature.open:
+    elif target is not None and (signature is None or signature.open):
         yield from (f"{path}.{key}" for key in node)
     yield from (f"{path}.{key}" for key in (signature.defaults if signature else ()))
     for key, child in node.items():

@@ -35,6 +35,7 @@ def job_settings(cfg: DictConfig) -> tuple[dict[str, Any], Sequence[str] | None]
     """
     overrides = list(HydraConfig.get().overrides.task)
     settings = settings_of(cfg, overrides)
+    check_names("allow", settings["allow"])
     return stored_settings(settings) if names_folder_only(overrides) else (settings, None)
 
 

@@ -210,6 +210,8 @@ class LocalEstimator(DifferentialEstimator):
 
 def check_counts(counts: Sequence[int]) -> list[int]:
     """Counts as a sorted list of ints, or a ValueError that says what would be right."""
+    if not isinstance(counts, Sequence) or isinstance(counts, str):
+        raise ValueError(f"Expected `counts` to be a list of ints, got {counts!r}.")
     checked = sorted(check_int("counts", count, 2, 1_000_000) for count in counts)
     if not checked:
         raise ValueError(f"Expected `counts` to hold an int or more, got {counts!r}.")

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from hgm import lie
+from hgm.checks import check_path
 from hgm.files import read_tensors, write_tensors
 from hgm.geometry.reward_model import RewardModel
 from hgm.geometry.state import WrongState, check_state
@@ -179,7 +180,7 @@ def load_geometry(path: str | Path) -> Geometry:
         >>> same.act(torch.tensor([torch.pi]), torch.tensor([1.0, 2.0]), torch.zeros(2))[0].round()
         tensor([-1., -2.])
     """
-    path = Path(path)
+    path = check_path("geometry", path)
     path = path / "geometry.pt" if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"There is no geometry at {path}: give the folder of a discovery.")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgm.checks import MAX_DEPTH, MAX_WIDTH, check_real
+from hgm.checks import MAX_DEPTH, MAX_WIDTH, check_path, check_real
 from hgm.files import read_tensors, write_tensors
 from hgm.files.disk import brief
 from hgm.policies.feedforward import Actor, check_box, perceptron
@@ -42,7 +42,7 @@ def load_policy(path: str | Path) -> Actor:
         >>> same.dim_state, same.dim_action
         (3, 2)
     """
-    path = Path(path)
+    path = check_path("policy", path)
     path = path / "policy.pt" if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"There is no policy at {path}: give the folder of a policy run.")
