@@ -26,7 +26,7 @@ def check_int(name: str, value: Any, least: int, most: int | None = None) -> int
     return int(value)
 
 
-_LARGEST = 3.4e38
+_LARGEST: Any = 3.4e38
 MAX_WIDTH, MAX_DEPTH = 2**14, 64
 """Largest layers and most layers of a network."""
 

@@ -83,7 +83,10 @@ def build(
         raise
     except Exception as error:
         if not _is_clear(error):
-            raise
+            raise BuildError(
+                f"Expected `{path}` to be built, but {node['_target_']} raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
         raise BuildError(f"{path}: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
         path.mkdir(parents=True, exist_ok=True)
         write_config(path, settings)
     except OSError as error:
+        with suppress(OSError):
+            path.rmdir()  # if nothing is in it
         raise _unusable(path, error) from None
     return True
 

@@ -60,6 +60,7 @@ class Streamed(LightningDataModule, ABC):
             raise TypeError(f"Expected `family` to be a hgm.envs.TaskFamily, got {family!r}.")
         self.family, self.seed = family, check_int("seed", seed, 0)
         self.tasks = family.train_tasks(self.seed)
+        family.check_env()
         self._rounds: Rounds | None = None
         self._restored: dict[str, Any] | None = None
 

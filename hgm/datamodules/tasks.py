@@ -32,6 +32,7 @@ class Tasks(LightningDataModule):
             raise TypeError(f"Expected `family` to be a hgm.envs.TaskFamily, got {family!r}.")
         self.family, self.seed = family, check_int("seed", seed, 0)
         self.tasks = family.train_tasks(self.seed)
+        family.check_env()
         self.sizes = Sizes(
             num_tasks=len(self.tasks),
             dim_state=family.dim_state,

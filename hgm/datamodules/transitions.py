@@ -70,6 +70,7 @@ class Transitions(TransitionData):
         self.family = family
         self.behaviour = check_choice("behaviour", behaviour, BEHAVIOURS)
         self.tasks = family.train_tasks(self.seed)
+        family.check_env()
         self.num_tasks = len(self.tasks)
         self.dim_state, self.dim_action = family.dim_state, family.dim_action
         if behaviour == "goal":

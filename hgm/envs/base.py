@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from tensordict.nn import TensorDictModuleBase
@@ -141,12 +141,14 @@ class TaskFamily(ABC):
     @final
     def train_tasks(self, seed: int) -> Tensor:
         """Training tasks of a seed, ``(num_train_tasks, k)``; row 0 is the base task."""
-        return self._train_tasks(torch.Generator().manual_seed(seed))
+        tasks = self._train_tasks(torch.Generator().manual_seed(seed))
+        return self._checked_tasks(tasks, self.num_train_tasks)
 
     @final
     def test_tasks(self, num: int, seed: int) -> Tensor:
         """Meta-test tasks of a seed, ``(num, k)``, independent of the training tasks."""
-        return self._test_tasks(num, torch.Generator().manual_seed(seed + _TEST_TASKS))
+        tasks = self._test_tasks(num, torch.Generator().manual_seed(seed + _TEST_TASKS))
+        return self._checked_tasks(tasks, num)
 
     @final
     def action_box(self) -> Tensor:
@@ -162,12 +164,55 @@ class TaskFamily(ABC):
             raise ValueError(f"Expected bounded actions, got the spec {spec}.")
         return torch.stack((spec.space.low, spec.space.high))[:, 0, 0].cpu()
 
+    @final
+    def check_env(self) -> None:
+        """Checks one environment of one task, by one step with zero actions.
+
+        Raises:
+            ValueError: If it is none, cannot be made or stepped, or what it returns does not have
+                the family's dimensions, naming what is wrong.
+        """
+        name, n, m = type(self).__name__, self.dim_state, self.dim_action
+        try:
+            env = self.make_env(self.train_tasks(0)[:1], 1, 0)
+            if not isinstance(env, EnvBase):
+                raise ValueError(
+                    f"Expected `make_env` of {name} to return an environment of TorchRL, got "
+                    f"{env!r}."
+                )
+            start = env.reset()
+            shapes = [("observation", start["observation"], (n,))]
+            action = env.action_spec.zero()
+            shapes.append(("action", action, (m,)))
+            for what, value, shape in shapes:
+                _check_shape(name, what, value, shape)
+            moved = env.step(start.set("action", action))["next"]
+            for what, shape in (("observation", (n,)), ("reward", (1,))):
+                _check_shape(name, what, moved[what], shape)
+            env.close()
+        except ValueError:
+            raise
+        except Exception as error:
+            kind, reason = type(error).__name__, " ".join(str(error).split())
+            raise ValueError(
+                f"Expected the environment of {name} to `reset` and to `step`, with `observation` "
+                f"({n},), `action` ({m},) and `reward` (1,), but it raised {kind}: {reason}"
+            ) from error
+
     def separation(self, tasks: Tensor, others: Tensor) -> Tensor:
         """How far tasks are apart, ``(T, k)`` and ``(N, k)`` to ``(T, N)``, in the family's units.
 
         Of the parameters themselves, unless the family knows better (angles, in radians).
         """
         return torch.cdist(tasks.double(), others.double())
+
+    def _checked_tasks(self, tasks: Any, num: int) -> Tensor:
+        if isinstance(tasks, Tensor) and tasks.ndim == 2 and len(tasks) == num:
+            return tasks
+        got = tuple(tasks.shape) if isinstance(tasks, Tensor) else repr(tasks)
+        raise ValueError(
+            f"Expected tasks of {type(self).__name__} to be a tensor ({num}, k), got {got}."
+        )
 
     def _test_tasks(self, num: int, generator: torch.Generator) -> Tensor:
         """Hook of :meth:`test_tasks` for families that can space them evenly."""
@@ -176,3 +221,11 @@ class TaskFamily(ABC):
     def _train_tasks(self, generator: torch.Generator) -> Tensor:
         """Hook of :meth:`train_tasks` for families whose tasks may be given, not drawn."""
         return self.sample_tasks(self.num_train_tasks, generator)
+
+
+def _check_shape(family: str, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(value.shape) != (1, 1, *shape):
+        raise ValueError(
+            f"Expected `{name}` in environments of {family} to have shape (1, 1, {shape[0]}) for "
+            f"one copy of one task, got {tuple(value.shape)}."
+        )

@@ -28,7 +28,7 @@ class Product(LieGroup):
 
     def __init__(self, groups: Sequence[LieGroup]) -> None:
         super().__init__()
-        if isinstance(groups, LieGroup) or not all(isinstance(g, LieGroup) for g in groups):
+        if not isinstance(groups, Sequence) or not all(isinstance(g, LieGroup) for g in groups):
             raise TypeError(f"Expected `groups` to be a sequence of LieGroup, but got {groups!r}")
         if len(groups) == 0:
             raise ValueError("Expected `groups` to have at least one factor, but got none")
