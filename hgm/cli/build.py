@@ -83,10 +83,7 @@ def build(
         raise
     except Exception as error:
         if not _is_clear(error):
-            raise BuildError(
-                f"Expected `{path}` to be built, but {node['_target_']} raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise
         raise BuildError(f"{path}: {error}") from error
 
 
@@ -216,5 +213,5 @@ def _kinds(hint: Any) -> list[type]:
 def _is_clear(error: Exception) -> bool:
     """Whether an error says what is wrong with an argument."""
     return isinstance(error, ValueError | TypeError | OSError | ImportError) or (
-        type(error).__name__ == "MisconfigurationException"
+        type(error) is RuntimeError or type(error).__name__ == "MisconfigurationException"
     )

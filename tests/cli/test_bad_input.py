@@ -291,7 +291,7 @@ WRAP = """def make_env(self, *arguments, **more):
 FAMILIES = {
     "raises": (
         "def __init__(self): raise RuntimeError('no licence')",
-        "`env` no licence",
+        "env: no licence",
     ),
     "an argument": ("def __init__(self, size): super().__init__()", "`env.size` value"),
     "no env": ("def make_env(self, *a, **k): return None", "make_env None"),

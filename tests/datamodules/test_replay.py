@@ -444,13 +444,20 @@ def test_rewards_must_be_finite():
 
 
 class Failing(Navigation):
-    """Its environment gives up."""
+    """Its environment gives up after so many steps."""
+
+    fuel = 1
 
     def make_env(self, *args, **kwargs):
         env = super().make_env(*args, **kwargs)
 
+        step = env._step
+
         def broken(tensordict):
-            raise RuntimeError("out of fuel")
+            self.fuel -= 1
+            if self.fuel < 0:
+                raise RuntimeError("out of fuel")
+            return step(tensordict)
 
         env._step = broken
         return env
