@@ -74,7 +74,7 @@ model=discovery data=meta_replay | `data` meta_replay
 report=meta_test model=discovery | report agent Discovery
 report=policy model=pearl | report actor Contextual
 report=discovery model=policy | report geometry Policy
-group=product group.groups=5 | `groups` list 5
+group=product group.groups=5 | `groups` sequence 5
 group=product group.groups=[] | `groups` factor
 
 env.noise=-1 | `noise` number -1

@@ -377,7 +377,7 @@ class Broken(Scattered):
 
     def reward(self, state, tasks):
         rewards = super().reward(state, tasks).clone()
-        rewards[2, 0] = self.value
+        rewards[2:3, 0] = self.value
         return rewards
 
 
