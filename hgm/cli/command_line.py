@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hgm.cli.keys import check_keys, complete, leaves
+from hgm.cli.keys import TOP_LEVEL, check_keys, complete, leaves
 
 _TAKES_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
