@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
@@ -95,6 +100,31 @@ def open_folder(path: Path, settings: Mapping[str, Any]) -> bool:
             path.rmdir()  # if nothing is in it
         raise _unusable(path, error) from None
     return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps a run's folder from being gone on with by two processes at a time.
+
+    The lock is the system's, on ``config.yaml``, and ends with the process, however that ends.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    with (path / CONFIG).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"The run in {path} is running, in another process: wait for it, or choose another "
+                "`run_dir`."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def write_config(path: Path, settings: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from hgm.checks import check_int
 from hgm.cli.assemble import assemble, run_dir_of
 from hgm.cli.build import build, check_kind
 from hgm.cli.errors import Interrupted
-from hgm.cli.folder import METRICS, check_folder, is_first_process, open_folder
+from hgm.cli.folder import METRICS, check_folder, is_first_process, locked, open_folder
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -80,21 +80,24 @@ def opened(
         data, model, report = assemble(settings, started, allow)
         start = find_start(readable_checkpoint(path / "checkpoints"), settings, model)
         fresh = is_first_process() and open_folder(path, settings)
-        resumed_step = None
-        if is_first_process() and not fresh:
-            print(f"goes on at step {start.step}" if start.path else "starts anew in its folder")
-            resumed_step = start.step
-        try:
-            trainer = make_trainer(settings, [report, signals], resumed_step, allow)
-            learns = any(parameter.requires_grad for parameter in model.parameters())
-            yield Job(trainer, model, data, start.path, learns)
-        except SIGTERMException:  # Lightning's own, between two of our steps
-            raise Interrupted(signal.SIGTERM) from None
-        except Exception:
-            kept = (path / METRICS).exists() or readable_checkpoint(path / "checkpoints")
-            if fresh and not kept:  # the folder is this run's own, and holds no result
-                shutil.rmtree(path)
-            raise
+        with locked(path) if is_first_process() else nullcontext():
+            resumed_step = None
+            if is_first_process() and not fresh:
+                print(
+                    f"goes on at step {start.step}" if start.path else "starts anew in its folder"
+                )
+                resumed_step = start.step
+            try:
+                trainer = make_trainer(settings, [report, signals], resumed_step, allow)
+                learns = any(parameter.requires_grad for parameter in model.parameters())
+                yield Job(trainer, model, data, start.path, learns)
+            except SIGTERMException:  # Lightning's own, between two of our steps
+                raise Interrupted(signal.SIGTERM) from None
+            except Exception:
+                kept = (path / METRICS).exists() or readable_checkpoint(path / "checkpoints")
+                if fresh and not kept:  # the folder is this run's own, and holds no result
+                    shutil.rmtree(path)
+                raise
 
 
 def make_trainer(

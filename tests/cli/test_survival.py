@@ -109,6 +109,19 @@ def test_a_stopped_run_goes_on(whole, toy, command, tmp_path, number, code, agai
     assert_close(weights(path), weights(whole), rtol=0, atol=0)
 
 
+@pytest.mark.slow
+def test_a_run_is_not_gone_on_with_while_it_runs(tmp_path, toy):
+    path = tmp_path / "run"
+    process = start(f"run_dir={path}", "model.slowness=0.5")
+    wait_for(path / "checkpoints" / "last.ckpt", process)
+    done = toy(f"run_dir={path}", "model.slowness=0.5")
+    assert done.code == 1
+    assert "is running, in another process" in done.errors
+    process.kill()
+    process.communicate()
+    assert toy(f"run_dir={path}", "model.slowness=0.5").code == 0
+
+
 def test_another_configuration_does_not_go_on(tmp_path, toy):
     path = tmp_path / "run"
     failed = toy(f"run_dir={path}", "model.fails_at=15")
