@@ -72,6 +72,11 @@ class Report(Callback):
         trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt")
 
 
+def validates_after(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a validation follows a batch: who goes on from a checkpoint before it, skips it."""
+    return (batch_idx + 1) % trainer.val_check_batch == 0
+
+
 class TrainingReport(Report, ABC):
     """A report on a training: a learning curve, and a checkpoint that is renewed on the way.
 
@@ -102,6 +107,7 @@ class TrainingReport(Report, ABC):
         super().__init__(run_dir, started, settings, seed)
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1, 1_000_000_000)
         self.curve: list[dict[str, float]] = []
+        self._due = False
 
     @abstractmethod
     def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
@@ -111,8 +117,11 @@ class TrainingReport(Report, ABC):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Renews the checkpoint; the first update has one already."""
-        if trainer.global_step == 1 or trainer.global_step % self.checkpoint_every == 0:
+        due = trainer.global_step == 1 or trainer.global_step % self.checkpoint_every == 0
+        self._due = self._due or due
+        if self._due and not validates_after(trainer, batch_idx):
             self._save(trainer)
+            self._due = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Goes on with the curve."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from hgm.callbacks.base import validates_after
 from hgm.cli.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,12 +52,12 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and ends, if a signal came.
+        """Saves and ends, if a signal came; a validation that follows comes first.
 
         Raises:
             Interrupted: If so.
         """
-        if self._received:
+        if self._received and not validates_after(trainer, batch_idx):
             if any(one.state_dict() for one in trainer.optimizers):  # closed forms start anew
                 trainer.save_checkpoint(self._checkpoint)
             raise Interrupted(self._received)

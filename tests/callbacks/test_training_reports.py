@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from hgm.agents.random import RandomAgent
 from hgm.callbacks import MetaTestReport, PolicyReport
+from hgm.callbacks.base import TrainingReport
 from hgm.callbacks.curves import curve_figure, learning_figure
 from hgm.callbacks.loggers import tensorboard
 from hgm.envs import Navigation
@@ -180,3 +182,34 @@ def test_curves_have_names_units_and_steps(figure, label):
         assert list(line.get_xdata()) == [0, 64]
     assert figure.legends
     assert not axes.get_legend()
+
+
+class Noting(TrainingReport):
+    """Notes the steps at which it would save."""
+
+    def __init__(self, run_dir, every):
+        super().__init__(run_dir, every)
+        self.saved = []
+
+    def _validate(self, trainer, module):
+        return {}
+
+    def _save(self, trainer):
+        self.saved.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(
+    ("every", "validations", "saved"),
+    [
+        (4, float("inf"), [1, 4, 8, 12]),
+        (4, 6, [1, 4, 8, 13]),  # 12 is validated first
+        (4, 4, [1, 5, 9, 13]),
+        (3, 1, []),
+    ],
+)
+def test_no_checkpoint_lies_between_a_batch_and_its_validation(tmp_path, every, validations, saved):
+    report = Noting(tmp_path, every)
+    for batch in range(13):
+        trainer = SimpleNamespace(global_step=batch + 1, val_check_batch=validations)
+        report.on_train_batch_end(trainer, None, None, None, batch)
+    assert report.saved == saved
