@@ -74,7 +74,8 @@ class Report(Callback):
 
 def validates_after(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a validation follows a batch: who goes on from a checkpoint before it, skips it."""
-    return (batch_idx + 1) % trainer.val_check_batch == 0
+    every = trainer.val_check_batch
+    return every is not None and (batch_idx + 1) % every == 0
 
 
 class TrainingReport(Report, ABC):
