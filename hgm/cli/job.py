@@ -88,7 +88,12 @@ def opened(
                 )
                 resumed_step = start.step
             try:
-                trainer = make_trainer(settings, [report, signals], resumed_step, allow)
+                trainer = make_trainer(
+                    once_if_over(settings, start, data.sizes.num_updates),
+                    [report, signals],
+                    resumed_step,
+                    allow,
+                )
                 learns = any(parameter.requires_grad for parameter in model.parameters())
                 yield Job(trainer, model, data, start.path, learns)
             except SIGTERMException:  # Lightning's own, between two of our steps
@@ -173,6 +178,18 @@ def find_start(own: Path | None, settings: Mapping[str, Any], model: Any) -> Sta
             if any(content.get("optimizer_states", ())):  # Lightning writes an empty one for none
                 return Start(path, int(content["global_step"]))
     return Start(None, 0)
+
+
+def once_if_over(
+    settings: Mapping[str, Any], start: Start, num_updates: int | None
+) -> Mapping[str, Any]:
+    """Settings with which a training that is over is not begun again, only loaded.
+
+    Its one pass through the data is done; without a limit, Lightning would begin another.
+    """
+    if num_updates is None or start.step < num_updates or not isinstance(settings["trainer"], dict):
+        return settings
+    return {**settings, "trainer": {**settings["trainer"], "max_epochs": 1}}
 
 
 def announce(settings: Mapping[str, Any], path: Path) -> None:

@@ -78,7 +78,12 @@ def _check_tasks(family: TaskFamily, seed: int) -> Tensor:
     _require(isinstance(family, TaskFamily), "family", f"not a TaskFamily: {family!r}")
     num = family.num_train_tasks
     _require(num >= 2, "num_train_tasks", f"needs at least 2, got {num}")
-    tasks = family.train_tasks(seed)
+    try:
+        tasks = family.train_tasks(seed)
+    except ValueError as error:
+        raise ConformanceError(
+            f"sample_tasks: expected a float tensor ({num}, k): {error}"
+        ) from None
     _require(
         tasks.ndim == 2 and len(tasks) == num and tasks.is_floating_point(),
         "sample_tasks",
