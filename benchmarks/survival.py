@@ -112,12 +112,12 @@ def survive(words: list[str], seconds: float, whole: dict[str, Any], place: Path
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGKILL)
     killed = process.wait() == -signal.SIGKILL
-    left = sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
+    left = sum(path.is_file() for path in place.rglob("*"))
     finished = (place / "metrics.json").is_file()
     code, error = finish(start(place, words))
-    result = {"after": seconds, "killed": killed, "left": left, "code": code, "error": error}
-    if finished:  # there was nothing to go on with
-        result["code"] = 0 if code == 1 and "finished" in error else code
+    if finished and code == 1 and "finished" in error:  # there was nothing to go on with
+        code, error = 0, ""
+    result = {"after": seconds, "killed": killed, "files_left": left, "code": code, "error": error}
     found = contents(place)
     return result | {"differences": differences(whole, found)}
 
