@@ -16,6 +16,7 @@ from hgm.adaptation import OnlineAdaptation, Posterior, adapt
 from hgm.adaptation.fitting import Fitting
 from hgm.adaptation.observations import Observations
 from hgm.adaptation.posterior import log_of
+from hgm.adaptation.reward import Reward
 from hgm.geometry import Geometry
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments
@@ -664,3 +665,13 @@ def test_cramer_rao_bound_of_the_benchmark_is_that_of_a_cone():
     bound = benchmark.cramer_rao(benchmark.Context(goals, points.double(), rewards, mask), 0.1)
     # |s - z(t)|^2 = 2 - 2 sin t: the distance changes by 1 / sqrt 2 per radian at t = 0.
     assert_close(bound, torch.tensor([0.1 * math.sqrt(2)]).double())
+
+
+def test_doubt_grows_from_the_edge_of_the_data_wherever_they_lie():
+    centre = torch.tensor([10.0, -4.0]).double()
+    reward = Reward(replace(linear_model([1.0, 0.0], width=1.0), mean=centre), torch.float64, 2)
+    points = torch.stack((centre, centre + 1, centre + 8, -centre))
+    _, _, variance, _ = reward(points)
+    assert_close(variance[:2], reward.noise.expand(2), rtol=1e-6, atol=0)
+    assert variance[2] > 10 * variance[1]
+    assert variance[3] > variance[2]

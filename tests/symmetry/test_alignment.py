@@ -258,3 +258,13 @@ def test_score_prefers_predictions_to_ignorance():
     assert scores[0] < scores[2] < scores[1]
     assert scores[0] == pytest.approx(math.log(1e-4 + 0.01 + 2 * 0.05**2))
     assert scores[1] == pytest.approx(math.log(1 + 2))
+
+
+def test_most_starts_are_turns_by_angles_all_the_way_round():
+    group = GL(3).double()
+    starts = group.hat(draw_starts(group, torch.eye(3).double(), 32, generator(5)))
+    turns = (starts - starts.mT)[1:] / 2
+    angles = torch.linspace(-1, 1, 33)[2:].double() * math.pi
+    evenly = torch.arange(1, 32) % 4 != 0  # the others are small and random
+    length = turns.norm(dim=(1, 2))[evenly]
+    assert_close(length, math.sqrt(2) * angles.abs()[evenly], rtol=0, atol=0.4)

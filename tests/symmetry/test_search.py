@@ -16,6 +16,7 @@ from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry import Search, SearchSteps, discover
 from hgm.symmetry.alignment import pair_residuals
+from hgm.symmetry.examination import examine
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import FLOOR, Fit
 from hgm.symmetry.samples import Samples
@@ -230,3 +231,16 @@ def test_number_of_starts_may_be_left_open():
     assert SearchSteps(num_starts=None).num_starts is None
     with pytest.raises(ValueError, match="`num_starts`"):
         SearchSteps(num_starts=0)
+
+
+@LEARNT
+def test_what_was_found_is_examined_on_held_out_points(name, seed):
+    result = found(name, seed)
+    metrics = examine(result.search, result.findings, result.held.next_state)
+    spectrum, one = result.findings.spectrum, result.findings.num_directions
+    assert metrics["spectral_gap"] == pytest.approx(float(spectrum[one - 1] / spectrum[one]))
+    degrees = torch.rad2deg(result.findings.deviation)
+    assert metrics["element_deviation_deg"] == pytest.approx(degrees.tolist())
+    assert metrics["num_tasks"] == len(result.elements)
+    assert metrics["holdout_residual"] < 0.05 * metrics["holdout_residual_identity"]
+    assert metrics["pooled"]
