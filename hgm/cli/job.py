@@ -83,6 +83,7 @@ def opened(
         with locked(path) if is_first_process() else nullcontext():
             resumed_step = None
             if is_first_process() and not fresh:
+                check_folder(path, settings)  # another process may have finished it meanwhile
                 print(
                     f"goes on at step {start.step}" if start.path else "starts anew in its folder"
                 )
