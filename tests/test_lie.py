@@ -231,6 +231,14 @@ def test_orthonormalise_keeps_span_order_and_orientation():
     assert gradcheck(lie.orthonormalise, matrices[0].requires_grad_())
 
 
+@pytest.mark.parametrize("batch", [(), (7,), (1, 1), (2, 1, 3)])
+def test_orthonormalise_takes_any_batch(batch):
+    matrices = torch.randn(*batch, 2, 2, 2)
+    basis = lie.orthonormalise(matrices).reshape(-1, 2, 2, 2)
+    alone = [lie.orthonormalise(one) for one in matrices.reshape(-1, 2, 2, 2)]
+    assert_close(basis, torch.stack(alone))
+
+
 def test_orthonormalise_refuses_more_matrices_than_entries():
     with pytest.raises(ValueError, match="at most 4 `matrices` of size 2, but got 5"):
         lie.orthonormalise(torch.randn(5, 2, 2))

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
+from hgm.adaptation.candidates import Candidates
 from hgm.adaptation.fitting import Fitting
 from hgm.adaptation.observations import Observations
 from hgm.adaptation.posterior import log_of
@@ -628,7 +629,7 @@ def test_mistakes_are_named(message):
 def test_geometries_that_cannot_adapt_are_named():
     good = circle()
     for change, message in (
-        ({"reward": None}, "`reward` is None"),
+        ({"reward": None}, "`reward` is None: no one model explained the training tasks.$"),
         ({"generators": PLANE[:0], "coords": torch.zeros(1, 0)}, "trivial"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -675,3 +676,219 @@ def test_doubt_grows_from_the_edge_of_the_data_wherever_they_lie():
     assert_close(variance[:2], reward.noise.expand(2), rtol=1e-6, atol=0)
     assert variance[2] > 10 * variance[1]
     assert variance[3] > variance[2]
+
+
+def rough_model(num_errors=5, offset=0.0):
+    """A model of which nothing is zero, symmetric or of size one, but for its random numbers."""
+    root = torch.tensor([[0.8, 0.3], [0.3, 0.5]]).double()
+    frequencies, phases = draw_frequencies(2, 7, torch.Generator().manual_seed(1))
+    weights, spread = randn(10, seed=2), 0.1 * randn(10, num_errors, seed=3)
+    weights[-1] += offset / 3
+    mean, noise = torch.tensor([2.0, -1.0]).double(), torch.tensor(0.2).double()
+    return RewardModel(mean, root, frequencies, phases, weights, spread, noise)
+
+
+def test_prepared_rewards_are_those_of_the_model():
+    model = rough_model()
+    reward = Reward(model, torch.float64, 5)
+    points = model.mean + randn(2, 700, 2, seed=4).clamp(-1.2, 1.2) @ torch.linalg.inv(model.root)
+    value, error, variance, gradient = reward(points)
+    expected = model(points)
+    assert_close(value, expected.value)
+    assert_close(gradient, expected.gradient)
+    assert_close(error.square().sum(-1), expected.variance)
+    assert_close(variance, reward.noise + expected.variance)
+    assert_close(reward.noise, 0.2**2 + (1e-3 * model(reward.base).value.std()).square())
+    again = reward(points, slope=False)
+    assert len(again) == 3
+    assert_close(again, (value, error, variance))
+
+
+def test_points_like_those_of_the_fit_have_its_mean_and_covariance():
+    model = rough_model()
+    base = Reward(model, torch.float64, 5).base
+    white = (base - model.mean) @ model.root
+    assert white.mean(0).norm() < 0.4
+    assert_close(white.mT @ white / len(base), torch.eye(2).double(), atol=0.4, rtol=0)
+
+
+def test_few_columns_stand_for_many_errors():
+    model = rough_model(num_errors=400)
+    reward = Reward(model, torch.float64, 200)
+    assert reward.num_errors == 200
+    _, error, _, _ = reward(model.mean[None])
+    assert error.shape == (1, 200)
+    exact = model(model.mean[None]).variance
+    assert_close(error.square().sum(-1), exact, rtol=3 * math.sqrt(2 / 200), atol=0)
+
+
+def test_doubt_is_the_span_or_what_is_claimed_for_every_deviation_beyond_the_data():
+    centre = torch.tensor([10.0, -4.0]).double()
+    model = replace(linear_model([1.0, 0.0], width=1.0), mean=centre)
+    reward = Reward(model, torch.float64, 2)
+    beyond = torch.tensor([0.0, 0.5, 2.0]).double()
+    step = beyond + math.sqrt(2) + 1.6
+    for direction in ((0.0, 1.0), (1.0, 0.0)):
+        points = centre + step[:, None] * torch.tensor(direction).double()
+        value, _, variance, _ = reward(points)
+        claimed = (value - model(reward.base).value.mean()).abs()
+        doubt = beyond * (model(reward.base).value.std() + claimed)
+        assert_close(variance, reward.noise + doubt.square())
+
+
+def test_a_constant_in_the_reward_changes_no_variance():
+    points = 10 * randn(50, 2)
+    plain, shifted = (
+        Reward(rough_model(offset=offset), torch.float64, 5)(points) for offset in (0.0, 1e3)
+    )
+    assert_close(shifted[0], plain[0] + 1e3)
+    assert_close(shifted[2], plain[2])
+
+
+def test_candidates_are_spread_evenly_over_the_group():
+    seen = torch.tensor([[0.0], [0.3]]).double()
+    geometry = replace(circle(), coords=seen)
+    coords = Candidates(geometry, geometry.reward, 6, seed=0).coords[:, 0]
+    even = math.pi * torch.tensor([-5, -3, -1, 1, 3, 5]).double() / 6
+    assert_close(
+        coords, torch.cat((torch.tensor([0.0, 0.0, 0.3]).double(), even)), rtol=1e-12, atol=0
+    )
+
+
+def test_candidates_of_two_dimensions_fill_every_part_of_the_box():
+    geometry = translations((1.0, 0.3), (0.2, 1.0), model=bowl_model(), far=5.0)
+    assert_close(geometry.reach, torch.tensor([10.0, 10.0]).double())
+    places = [Candidates(geometry, geometry.reward, 256, seed).coords for seed in (0, 0, 1)]
+    for coords in places:
+        assert coords.shape == (1 + 2 + 256, 2)
+        cells = ((coords[3:] + 10) / 5).floor()
+        _, counts = cells.unique(dim=0, return_counts=True)
+        assert counts.tolist() == [16] * 16
+    assert torch.equal(places[0], places[1])
+    assert not torch.equal(places[0], places[2])
+
+
+def test_candidates_of_equal_rewards_are_neighbours():
+    geometry, pole, _ = sphere_tasks(1)
+    candidates = Candidates(geometry, geometry.reward, 500, seed=0)
+    goals = geometry.element(candidates.coords) @ pole
+    apart = (goals[candidates.near] - goals[:, None]).norm(dim=-1)
+    nearest = torch.cdist(goals, goals).sort(-1).values[:, : apart.shape[1]]
+    # The same goals whatever turns about them: as near as any, but for the rewards' own measure.
+    assert apart.max(1).values.median() < 1.5 * nearest[:, -1].median()
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+@pytest.mark.parametrize("num", [1, 2, 6])
+def test_candidates_are_scored_by_their_likeliest_calibration(calibrate, num):
+    geometry = circle(bowl_model())
+    truth = torch.tensor([[0.4], [-2.0]]).double()
+    points, rewards = transitions(geometry, truth, num, NOISE)
+    online = OnlineAdaptation(geometry, 2, calibrate)
+    online.observe(points, 3 * rewards + 1)
+    loss, extra = online._score()
+    coords, cell = online._candidates.coords, online._candidates.cell
+    carried = torch.einsum("gij,tkj->tgki", geometry.element(-coords), points)
+    value, _, variance = online._candidates._model(carried, slope=False)
+    variance = variance.double() + cell
+
+    def explicit(factor, shift):  # r = a (R + e) + b, with 1 / a and b / a
+        error = factor[..., None] * (3 * rewards + 1)[:, None] - shift[..., None] - value
+        normal = (error.square() / variance + variance.log()).sum(-1) / 2
+        return normal - (num - 1) * calibrate * factor.log()
+
+    factor, shift = extra[..., 0].exp(), extra[..., 1]
+    assert_close(loss, explicit(factor, shift), rtol=1e-5, atol=1e-5)
+    if not calibrate:
+        assert extra.eq(0).all()
+        return
+    for turn in (0.99, 1.01):
+        assert num == 1 or (explicit(turn * factor, shift) > loss).all()
+        assert (explicit(factor, shift + turn - 1) > loss).all()
+
+
+def starts(fitting, seen, coords):
+    row = torch.arange(len(coords))
+    # Cloned, since a fit replaces them in place.
+    return fitting.sums(row, coords.clone(), torch.zeros(len(coords), 2).double(), seen)[0]
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_tasks_that_are_fitted_together_do_not_touch(calibrate):
+    geometry = circle(bowl_model())
+    truth = 2 * math.pi * uniform(8, 1) - math.pi
+    points, rewards = transitions(geometry, truth, 20, NOISE)
+    seen = Observations(points, rewards, torch.ones(8, 20).bool())
+    fitting = Fitting(geometry, geometry.reward, calibrate, num_steps=4)
+    begin = truth + 0.8 * randn(8, 1, seed=7)
+    together = fitting.fit(starts(fitting, seen, begin), seen, 0.0, 1e-9)
+    for index in range(8):
+        own = seen.at(torch.tensor([index]))
+        alone = fitting.fit(starts(fitting, own, begin[index, None]), own, 0.0, 1e-9)
+        for name in ("coords", "extra", "loss"):
+            gap = getattr(together, name)[index] - getattr(alone, name)[0]
+            assert_close(gap, torch.zeros_like(gap), atol=1e-8, rtol=0)
+
+
+def test_slack_is_noise():
+    model, slack = bowl_model(), 0.3
+    noisy = replace(model, noise=(model.noise.square() + slack).sqrt())
+    geometry = circle(model)
+    truth = 2 * math.pi * uniform(8, 1) - math.pi
+    points, rewards = transitions(geometry, truth, 6, NOISE)
+    seen = Observations(points, rewards, torch.ones(8, 6).bool())
+    begin = truth + 1.5 * randn(8, 1, seed=7)
+    found = []
+    for reward, more in ((model, slack), (noisy, 0.0)):
+        fitting = Fitting(geometry, reward, False, num_steps=5)
+        found.append(fitting.fit(starts(fitting, seen, begin), seen, more, 1e-9))
+    assert_close(found[0].coords, found[1].coords)
+    assert_close(found[0].loss, found[1].loss)
+    assert ((found[0].coords - begin).abs() > 0.1).any()
+
+
+def test_precision_of_the_factor_is_the_curvature_of_the_likelihood():
+    geometry = circle(linear_model([0.15, 0.0]))  # rewards of three deviations
+    points, rewards = transitions(geometry, torch.tensor([[0.4]]).double(), 40)
+    posterior = OnlineAdaptation(geometry, 1, calibrate=True)
+    posterior.observe(points, rewards)
+    fitting, modes, seen = posterior._fitting, posterior._modes, posterior._seen
+    precision = torch.linalg.inv(fitting.solve(modes, seen.num_seen).covariance)[0, 1, 1]
+
+    def loss(step):
+        extra = modes.extra + torch.tensor([[step, 0.0]]).double()
+        some = fitting.sums(modes.row, modes.coords, extra, seen)[0]
+        return some.loss - fitting.power(seen.num_seen) * extra[:, 0] + extra[:, 0] ** 2 / 18
+
+    curvature = (loss(1e-3) - 2 * loss(0.0) + loss(-1e-3)) / 1e-6
+    assert_close(precision, curvature[0], rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("level", [0.6, 0.9])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_regions_are_where_the_density_is_highest(dim, level):
+    directions = [(1.0, 0.0), (0.0, 1.0)][:dim]
+    geometry = translations(*directions, model=linear_model([1.0, 0.3]), far=5.0)
+    spread = torch.tensor([0.5, 0.1]).double()
+    modes, weights = torch.zeros(2, dim).double(), torch.tensor([0.7, 0.3]).double()
+    modes[1, 0] = 3.0
+    steps = torch.linspace(-3, 4, 141 if dim == 2 else 5601).double()
+    grid = torch.cartesian_prod(*dim * [steps]).view(-1, dim)
+    square = ((grid[:, None] - modes) / spread[:, None]).square().sum(-1)
+    density = (weights / spread**dim * torch.exp(-square / 2)).sum(-1)
+    order = density.argsort(descending=True)
+    mass = density[order].cumsum(0) / density.sum()
+    least = density[order[(mass < level).sum()]]
+    num = len(grid)
+    posterior = Posterior(
+        geometry,
+        modes.expand(num, 2, dim),
+        torch.diag_embed(spread.square()[:, None].expand(2, dim)).expand(num, 2, dim, dim),
+        weights.expand(num, 2),
+        torch.ones(num, 2).double(),
+        torch.zeros(dim, 0).double(),
+    )
+    inside = posterior.contains(grid, level)
+    clear = (density / least).log().abs() > 0.2
+    assert torch.equal(inside[clear], (density > least)[clear])
+    assert 0 < inside.sum() < num
