@@ -288,3 +288,46 @@ def test_groups_print_their_sizes():
 
 def test_generators_are_not_in_checkpoints(group):
     assert all(name.rsplit(".", 1)[-1].startswith("raw_") for name in group.state_dict())
+
+
+def test_compact_starts_at_the_inner_product_of_the_data():
+    group, truth = Compact(3).double(), learned(Compact(3))
+    group.warm_start(5 * truth.metric_root)
+    assert_close(group.raw_metric, truth.raw_metric)
+    assert group.raw_metric.requires_grad
+
+
+def test_product_starts_each_factor_at_its_own_block():
+    first, second = learned(Compact(2)), learned(Compact(3))
+    group = Product([GL(1), Compact(2), Affine(1), Compact(3)]).double()
+    one, root = torch.ones(1, 1).double(), first.metric_root
+    group.warm_start(torch.block_diag(one, root, one, 2 * second.metric_root))
+    assert_close(group.groups[1].metric_root, root)
+    assert_close(group.groups[3].metric_root, second.metric_root)
+
+
+def test_membership_is_told_for_every_entry_of_a_batch():
+    inside, outside = torch.eye(2), torch.ones(2, 2).triu().mT
+    batch = torch.stack((inside, outside))
+    for group in (Affine(1), Product([GL(1), GL(1)]), SO(2), Compact(2)):
+        assert group.contains(batch).tolist() == [True, False]
+    for group in (GL(2), Affine(2)):  # a projection has no inverse
+        size = group.dim_matrix
+        flat = torch.diag(torch.tensor([0.0] + [1.0] * (size - 1)))
+        assert group.contains(torch.stack((torch.eye(size), flat))).tolist() == [True, False]
+
+
+def test_reasons_of_a_product_are_those_of_its_factors():
+    group = Product([SO(2), GL(1)])
+    assert group.why_not(torch.eye(3)) is None
+    nearly = torch.diag(torch.tensor([1.01, 1.0, 1.0]))
+    assert group.why_not(nearly, atol=0.1) is None
+    reason = SO(2).why_not(nearly[:2, :2])
+    assert group.why_not(nearly) == f"1 of 1 not in Product: {reason}"
+    mixed = torch.stack((torch.eye(3), torch.ones(3, 3).triu()))
+    assert group.why_not(mixed, atol=0.5).startswith(
+        "1 of 2 not in Product: entries outside the blocks of the factors; 1 of 2 not in SO"
+    )
+    # The first is off by more than what its own factor tolerates, but not than what is asked for.
+    two = torch.stack((nearly, torch.diag(torch.tensor([1.0, 1.0, -1.0]))))
+    assert "SO" not in group.why_not(two, atol=0.1)

@@ -304,3 +304,17 @@ def test_moments_are_the_sums_they_are_called():
     assert_close(got.cross, torch.einsum("nbi,nbq->niq", table, values))
     assert_close(got.square, values.square().sum((1, 2)))
     assert_close(got.total, torch.full((3,), 11.0).double())
+
+
+def test_variance_is_that_of_the_jet_and_sums_over_outputs():
+    model, points, _ = fitted(200, noise=0.3)
+    assert_close(model.variance(points), model.jet(points, torch.tensor([0, 1])).value_variance)
+    values = randn(1, 200, 1, seed=5)
+    two = FourierRegression(1, 2, 2, 32)
+    two.accumulate(points[:1], torch.cat((values, 10 * values), -1))
+    two.solve()
+    one = FourierRegression(1, 2, 2, 32)
+    one.accumulate(points[:1], torch.cat((values, values), -1))
+    one.solve()
+    # Of the second output, deviations are ten times as large.
+    assert_close(two.variance(points[:1]), (1 + 100) / 2 * one.variance(points[:1]))

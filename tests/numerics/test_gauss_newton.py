@@ -300,3 +300,44 @@ def test_proposals_need_a_jacobian():
     solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
     with pytest.raises(ValueError, match="`terms` with a Jacobian, got None"):
         solver.propose(decay(TIMES, VALUES)(solver.unknowns, False))
+
+
+def test_kept_problems_go_on_as_if_alone():
+    values = VALUES[:2, None]  # two batches of three starts
+    starts = torch.tensor([[1.0, 1.0], [0.3, 2.0], [2.0, 0.2]]).double().expand(2, 3, 2)
+    index = torch.tensor([[2, 0], [1, 2]])
+    solver = GaussNewton(starts, floor=0.3)
+    solver.damping = solver.damping * torch.tensor([1.0, 2.0, 4.0]).double()
+    run(solver, decay(TIMES, values), 3)
+    moved, damping = solver.unknowns, solver.damping
+    solver.keep(index)
+    rows = torch.tensor([[0], [1]])
+    assert torch.equal(solver.unknowns, moved[rows, index])
+    assert torch.equal(solver.damping, damping[rows, index])
+    run(solver, decay(TIMES, values), 60)
+    assert_close(solver.unknowns, TRUTH[:2, None].expand(2, 2, 2), atol=1e-8, rtol=0)
+
+
+def test_gain_is_what_the_mean_loss_lost():
+    solver = GaussNewton(torch.ones(4, 2).double(), floor=0.3)
+    residuals = decay(TIMES, VALUES)
+    before = step(solver, residuals)
+    gain = solver.gain
+    after = step(solver, residuals)
+    assert gain.isfinite().all()
+    assert_close(gain, before - after)
+
+
+def test_floor_damps_every_direction_by_the_strongest():
+    normal, slope = torch.diag(torch.tensor([100.0, 4.0, 0.0]).double()), torch.ones(3).double()
+    found = damped_step(normal, slope, 0.5, 0.01)
+    assert_close(found, -1 / torch.tensor([151.0, 7.0, 1.0]).double())
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan")])
+def test_no_step_along_what_is_not_finite(wrong):
+    slope = torch.tensor([[wrong, 1.0], [1.0, 1.0]]).double()
+    normal = torch.diag_embed(torch.tensor([[1.0, 2.0]]).double()).expand(2, 2, 2)
+    found = damped_step(normal, slope, 0.0)
+    assert found[0, 0] == 0
+    assert_close(found[1], torch.tensor([-1.0, -0.5]).double())
