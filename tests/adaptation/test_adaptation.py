@@ -630,11 +630,17 @@ def test_geometries_that_cannot_adapt_are_named():
     good = circle()
     for change, message in (
         ({"reward": None}, "`reward` is None: no one model explained the training tasks.$"),
-        ({"generators": PLANE[:0], "coords": torch.zeros(1, 0)}, "trivial"),
+        (
+            {"generators": PLANE[:0], "coords": torch.zeros(1, 0)},
+            "carries the base task into another one",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             adapt(Geometry(**{**vars(good), **change}), POINTS, REWARDS)
-    with pytest.raises(ValueError, match="reach out in every direction"):
+    with pytest.raises(
+        ValueError,
+        match="^Expected `geometry` to reach out in every direction, but the training tasks' coord",
+    ):
         adapt(translations((1.0, 0.0), model=bowl_model(), far=0.0), POINTS, REWARDS)
 
 
@@ -779,13 +785,14 @@ def test_candidates_of_equal_rewards_are_neighbours():
 
 
 @pytest.mark.parametrize("calibrate", [False, True])
-@pytest.mark.parametrize("num", [1, 2, 6])
-def test_candidates_are_scored_by_their_likeliest_calibration(calibrate, num):
-    geometry = circle(bowl_model())
+@pytest.mark.parametrize(("num", "unit"), [(1, 1.0), (2, 1.0), (6, 1.0), (6, 1e3)])
+def test_candidates_are_scored_by_their_likeliest_calibration(calibrate, num, unit):
+    geometry = circle(bowl_model().scaled(unit))
     truth = torch.tensor([[0.4], [-2.0]]).double()
-    points, rewards = transitions(geometry, truth, num, NOISE)
+    points, rewards = transitions(geometry, truth, num, unit * NOISE)
+    rewards = 3 * rewards + unit
     online = OnlineAdaptation(geometry, 2, calibrate)
-    online.observe(points, 3 * rewards + 1)
+    online.observe(points, rewards)
     loss, extra = online._score()
     coords, cell = online._candidates.coords, online._candidates.cell
     carried = torch.einsum("gij,tkj->tgki", geometry.element(-coords), points)
@@ -793,7 +800,7 @@ def test_candidates_are_scored_by_their_likeliest_calibration(calibrate, num):
     variance = variance.double() + cell
 
     def explicit(factor, shift):  # r = a (R + e) + b, with 1 / a and b / a
-        error = factor[..., None] * (3 * rewards + 1)[:, None] - shift[..., None] - value
+        error = factor[..., None] * rewards[:, None] - shift[..., None] - value
         normal = (error.square() / variance + variance.log()).sum(-1) / 2
         return normal - (num - 1) * calibrate * factor.log()
 
@@ -804,7 +811,7 @@ def test_candidates_are_scored_by_their_likeliest_calibration(calibrate, num):
         return
     for turn in (0.99, 1.01):
         assert num == 1 or (explicit(turn * factor, shift) > loss).all()
-        assert (explicit(factor, shift + turn - 1) > loss).all()
+        assert (explicit(factor, shift + (turn - 1) * unit) > loss).all()
 
 
 def starts(fitting, seen, coords):
@@ -892,3 +899,43 @@ def test_regions_are_where_the_density_is_highest(dim, level):
     clear = (density / least).log().abs() > 0.2
     assert torch.equal(inside[clear], (density > least)[clear])
     assert 0 < inside.sum() < num
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_no_step_of_a_fit_makes_a_task_less_likely(calibrate):
+    geometry = circle(linear_model([1.0, 0.0], noise=0.02))  # the same variance everywhere
+    truth = 2 * math.pi * uniform(40, 1) - math.pi
+    points, rewards = transitions(geometry, truth, 4, 0.02)
+    seen = Observations(points, 2 * rewards, torch.ones(40, 4).bool())
+    begin = 2 * math.pi * uniform(40, 1, seed=8) - math.pi
+    losses = []
+    for num_steps in range(1, 9):
+        fitting = Fitting(geometry, geometry.reward, calibrate, num_steps)
+        found = fitting.fit(starts(fitting, seen, begin), seen, 0.0, 1e-9)
+        losses.append(found.loss - fitting.power(seen.num_seen) * found.extra[:, 0])
+    change = torch.stack(losses).diff(dim=0)
+    assert (change < 1e-9).all()
+    assert change.min() < -1.0
+
+
+def test_share_of_a_mode_is_that_where_its_step_leads():
+    geometry = translations((1.0, 0.0), model=linear_model([1.0, 0.3]))
+    points, rewards = transitions(geometry, torch.zeros(1, 1).double(), 10)
+    seen = Observations(points, rewards, torch.ones(1, 10).bool())
+    fitting = Fitting(geometry, geometry.reward, False, num_steps=5)
+    off = 0.3 * NOISE / math.sqrt(10)
+    here, there = (
+        fitting.solve(starts(fitting, seen, torch.tensor([[place]]).double()), seen.num_seen)
+        for place in (0.0, off)
+    )
+    assert_close(there.asked, torch.tensor([0.3**2]).double(), rtol=0.02, atol=0)
+    assert_close(there.loss, here.loss, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(("generators", "num"), [(PLANE, 48), (SPACE, 1024)])
+def test_number_of_candidates_grows_with_the_dimension(generators, num):
+    model = linear_model([0.3, -0.5, 1.0][: generators.shape[1]])
+    online = OnlineAdaptation(geometry_of(generators, model), 1)
+    assert len(online._candidates.coords) == num + 2  # with 0, and the one training task's
+    plane = translations((1.0, 0.3), (0.2, 1.0), model=bowl_model())
+    assert len(OnlineAdaptation(plane, 1)._candidates.coords) == 512 + 3
