@@ -252,7 +252,8 @@ def test_normalise_and_its_gradient_at_zero():
     assert_close(norms, torch.tensor([2**0.5, 0.0, 2**0.5]))
     (gradient,) = torch.autograd.grad(lie.normalise(generators).sum(), generators)
     assert gradient.isfinite().all()
-    assert_close(lie.normalise(5 * lie.so_generators(3)), lie.so_generators(3))
+    for scale in (5.0, 0.1, 1e-6):
+        assert_close(lie.normalise(scale * lie.so_generators(3)), lie.so_generators(3))
 
 
 def test_gradients_at_zero_of_the_remaining_functions():
