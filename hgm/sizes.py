@@ -20,7 +20,7 @@ class Sizes:
         kind: What batches hold: ``"transitions"``, ``"replay"``, ``"meta_replay"``, ``"trials"`` or
             ``"tasks"``, see the DataModules of these names.
         action_box: Least and largest actions, ``(2, m)``; None where they are not known.
-        num_updates: Batches of the whole training; None where the model decides when to stop.
+        num_updates: Updates of the whole training; None where the model decides when to stop.
         task_parameters: Hidden parameters of the training tasks, ``(N, k)``: for oracles only, and
             reports say so. None where nobody knows them.
 

@@ -85,7 +85,8 @@ class TrainingReport(Report, ABC):
 
     Args:
         run_dir: The run folder.
-        checkpoint_every: Updates between two checkpoints.
+        checkpoint_every: Updates between two checkpoints; where a step of Lightning makes several,
+            after the step that makes the last of them.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
         settings: The configuration as plain data, which loggers show beside the metrics.
         seed: Seed of what a report draws itself.
@@ -108,18 +109,24 @@ class TrainingReport(Report, ABC):
         super().__init__(run_dir, started, settings, seed)
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1, 1_000_000_000)
         self.curve: list[dict[str, float]] = []
-        self._due = False
+        self._before, self._due = 0, False
 
     @abstractmethod
     def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
         """Hook of :meth:`on_validation_end`: what the curve notes."""
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Notes the updates so far."""
+        self._before = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Renews the checkpoint; the first update has one already."""
-        due = trainer.global_step == 1 or trainer.global_step % self.checkpoint_every == 0
-        self._due = self._due or due
+        """Renews the checkpoint; the first step has one already."""
+        before, after = (n // self.checkpoint_every for n in (self._before, trainer.global_step))
+        self._due = self._due or self._before == 0 or after > before
         if self._due and not validates_after(trainer, batch_idx):
             self._save(trainer)
             self._due = False

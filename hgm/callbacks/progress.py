@@ -68,7 +68,8 @@ class PhaseProgress(ProgressBar):
         if self._progress is None:
             return
         self._progress.remove_task(self._task)
-        self._whole = _Whole(_name(pl_module), int(trainer.num_training_batches))
+        num = getattr(pl_module, "num_updates", trainer.num_training_batches)
+        self._whole = _Whole(_name(pl_module), int(num))
         self._show(self._phase_of(trainer, pl_module))
 
     def on_train_batch_end(

@@ -31,6 +31,7 @@ class MetaReplay(Streamed):
     task, then acts for ``act_length`` transitions by what it found out: with sampled actions, as
     TorchRL's exploration type asks for.
 
+    A round draws ``updates_per_round`` batches, of which it yields up to ``K`` at once, ``[K, L]``.
     A batch holds learners ``[L]``: a task each, ``task (L, 1)``, with ``transitions [L, B]`` of any
     trial of the task, and ``context [L, 2, E]``, the explorations of two of its latest trials, of
     which the first transitions count, a random number of them: their ``weight (L, 2, E)`` is 1,
@@ -42,7 +43,9 @@ class MetaReplay(Streamed):
         explore_length: Transitions ``E`` that a trial explores.
         act_length: Transitions of a trial afterwards.
         shortest_context: The least number of transitions that count.
-        updates_per_round: Batches that a round yields.
+        updates_per_round: Batches that a round draws.
+        updates_per_step: Batches ``K`` that a step of Lightning is given, see
+            :class:`hgm.datamodules.Replay`.
         num_learners: Learners ``L`` in a batch.
         batch_size: Transitions ``B`` of a learner.
         random_rounds: Rounds at the start whose actions are uniform.
@@ -63,6 +66,7 @@ class MetaReplay(Streamed):
         act_length: int = 39,
         shortest_context: int = 5,
         updates_per_round: int = 256,
+        updates_per_step: int = 8,
         num_learners: int = 16,
         batch_size: int = 32,
         random_rounds: int = 2,
@@ -82,6 +86,7 @@ class MetaReplay(Streamed):
         check_int("num_frames", num_frames, 1, MAX_FRAMES)
         self.num_rounds = math.ceil(num_frames / self.frames_per_round)
         self.updates_per_round = check_int("updates_per_round", updates_per_round, 1, MAX_ROUND)
+        self.updates_per_step = check_int("updates_per_step", updates_per_step, 1, MAX_ROUND)
         self.num_learners = check_int("num_learners", num_learners, 1, MAX_ROUND)
         self.batch_size = check_int("batch_size", batch_size, 1, MAX_ROUND)
         num = self.updates_per_round * self.num_learners * self.batch_size
@@ -155,7 +160,7 @@ class _Replayed(Source):
         context = picked["context"].auto_batch_size_(4)
         context["weight"] = (order < length).float()
         batches = TensorDict({"task": task, **picked}, shape)
-        return batches.unbind(0)
+        return batches.split(data.updates_per_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {

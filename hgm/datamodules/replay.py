@@ -29,11 +29,12 @@ _VAL, _TEST = 1, 2
 class Replay(Streamed):
     """Rounds of collecting with the policy in training, and of replaying what was collected.
 
-    A round runs 64 environments for as many steps as ``frames_per_batch`` asks for,
-    and yields ``updates_per_batch`` batches ``[B]`` drawn from the buffer. Without a geometry the
-    base task runs alone. With one, all training tasks run, and count as the base task: see
-    :class:`hgm.datamodules.collection.Collection`. Validation and test run episodes of the base
-    task, with the policy and with the optimum from the same starts under the same noise.
+    A round runs 64 environments for as many steps as ``frames_per_batch`` asks for, and draws
+    ``updates_per_batch`` batches ``[B]`` from the buffer, of which it yields up to ``K`` at once,
+    ``[K, B]``. Without a geometry the base task runs alone. With one, all training tasks run, and
+    count as the base task: see :class:`hgm.datamodules.collection.Collection`. Validation and test
+    run episodes of the base task, with the policy and with the optimum from the same starts under
+    the same noise.
 
     The LightningModule has an attribute ``actor``, see :class:`hgm.datamodules.learner.Learner`.
 
@@ -41,7 +42,11 @@ class Replay(Streamed):
         family: Where tasks and environments come from.
         num_frames: Transitions collected in all, the last round rounded up.
         frames_per_batch: Transitions collected in a round, rounded to steps of all environments.
-        updates_per_batch: Batches that a round yields.
+        updates_per_batch: Batches that a round draws.
+        updates_per_step: Batches ``K`` that a step of Lightning is given, an update each: its own
+            work, a tenth or more of an update's, is then done once for all. ``global_step`` and
+            ``max_steps`` count updates; callbacks, checkpoints and the end that ``max_steps`` sets
+            come after whole steps.
         batch_size: Transitions in a batch.
         random_frames: Transitions at the start, in whole rounds, whose actions are uniform.
         buffer_size: Transitions that are kept.
@@ -64,6 +69,7 @@ class Replay(Streamed):
         num_frames: int = 65_536,
         frames_per_batch: int = 1024,
         updates_per_batch: int = 32,
+        updates_per_step: int = 8,
         batch_size: int = 256,
         random_frames: int = 2048,
         buffer_size: int = 100_000,
@@ -83,6 +89,7 @@ class Replay(Streamed):
         check_int("num_frames", num_frames, 1, MAX_FRAMES)
         self.num_rounds = math.ceil(num_frames / self.frames_per_round)
         self.updates_per_round = check_int("updates_per_batch", updates_per_batch, 1, MAX_ROUND)
+        self.updates_per_step = check_int("updates_per_step", updates_per_step, 1, MAX_ROUND)
         self.batch_size = check_int("batch_size", batch_size, 1, MAX_ROUND)
         num = self.updates_per_round * self.batch_size
         check_entries("`updates_per_batch` * `batch_size`", num, MAX_BUFFER)
@@ -110,20 +117,26 @@ class Replay(Streamed):
         collection = Collection(env, actor, self._num_steps, self.geometry)
         memory = Memory(self._buffer_size, device)
         num_random = math.ceil(self._random_frames / self.frames_per_round)
-        return _Replayed(collection, memory, (self.updates_per_round, self.batch_size), num_random)
+        shape = (self.updates_per_round, self.batch_size)
+        return _Replayed(collection, memory, shape, self.updates_per_step, num_random)
 
     def _score(self, episodes: Episodes) -> Iterator[TensorDictBase]:
         yield episodes.score(learner_of(self, "actor").actor, self.device)
 
 
 class _Replayed(Source):
-    """Transitions of a collection, of which every round replays so many batches of a size."""
+    """Transitions of a collection, of which every round replays so many batches, some together."""
 
     def __init__(
-        self, collection: Collection, memory: Memory, shape: tuple[int, int], num_random: int
+        self,
+        collection: Collection,
+        memory: Memory,
+        shape: tuple[int, int],
+        num_together: int,
+        num_random: int,
     ) -> None:
         self._collection, self._memory = collection, memory
-        self._shape, self._num_random = shape, num_random
+        self._shape, self._num_together, self._num_random = shape, num_together, num_random
 
     def collect(self, number: int, seed: int) -> None:
         new = self._collection.collect(seed, number < self._num_random)
@@ -132,7 +145,7 @@ class _Replayed(Source):
     def draw(self, generator: torch.Generator) -> Sequence[TensorDictBase]:
         # All batches of a round at once: ten times as fast as one by one.
         rows = self._memory.sample(math.prod(self._shape), generator)
-        return rows.reshape(self._shape).unbind(0)
+        return rows.reshape(self._shape).split(self._num_together)
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self._memory.state_dict(), "collection": self._collection.state_dict()}

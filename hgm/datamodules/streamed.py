@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, final
@@ -41,7 +42,8 @@ class Streamed(LightningDataModule, ABC):
         sizes: What modules must know of the data.
         tasks: Hidden parameters of the training tasks, ``(N, k)``; row 0 is the base task.
         num_rounds: Number of rounds.
-        updates_per_round: Batches that a round yields.
+        updates_per_round: Updates that a round is for.
+        updates_per_step: Updates that a step of Lightning makes, of one round.
         frames_per_round: Transitions that a round gathers.
 
     Raises:
@@ -52,6 +54,7 @@ class Streamed(LightningDataModule, ABC):
     sizes: Sizes
     num_rounds: int
     updates_per_round: int
+    updates_per_step: int = 1
     frames_per_round: int
 
     def __init__(self, family: TaskFamily, seed: int) -> None:
@@ -66,8 +69,13 @@ class Streamed(LightningDataModule, ABC):
 
     @property
     def num_updates(self) -> int:
-        """Batches in all."""
+        """Updates in all."""
         return self.num_rounds * self.updates_per_round
+
+    @property
+    def steps_per_round(self) -> int:
+        """Steps of Lightning in a round; the last may make fewer updates than the others."""
+        return math.ceil(self.updates_per_round / self.updates_per_step)
 
     @property
     def num_frames(self) -> int:
@@ -97,8 +105,8 @@ class Streamed(LightningDataModule, ABC):
 
     @final
     def train_dataloader(self) -> Batches:
-        """Batches, as many as :attr:`num_updates`."""
-        return _Resumable(self.num_updates, self._train)
+        """What every step of Lightning is given, :attr:`steps_per_round` times every round."""
+        return _Resumable(self.num_rounds * self.steps_per_round, self._train)
 
     def val_dataloader(self) -> Any:
         """One batch that says nothing, where reports run the agent themselves."""
@@ -156,7 +164,7 @@ class Streamed(LightningDataModule, ABC):
             )
         seeds, device = (self.seed, self._rank), self.device
         self._rounds = Rounds(
-            self._source(device), self.num_rounds, self.updates_per_round, seeds, device
+            self._source(device), self.num_rounds, self.steps_per_round, seeds, device
         )
         if self._restored is not None:
             self._rounds.load_state_dict(self._restored)

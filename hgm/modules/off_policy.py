@@ -94,11 +94,15 @@ class OffPolicy(LightningModule, ABC):
         return [optimizer], [schedule]
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> Tensor:
-        """Moves the parameters, then what follows them; the sum of the losses on a batch.
+        """One update after the other, on each of ``K`` batches; the sums of their losses ``(K,)``.
 
         Raises:
             Diverged: If a loss or value is not finite; looked at every :data:`LOG_EVERY` updates.
         """
+        return torch.stack([self._update(part) for part in batch.unbind(0)])
+
+    def _update(self, batch: TensorDictBase) -> Tensor:
+        """Moves the parameters, then what follows them; the sum of the losses on a batch."""
         optimizer: Any = self.optimizers()
         entries = self.losses(batch)
         total = reduce(torch.add, (v for k, v in entries.items() if k.startswith("loss_")))
@@ -120,7 +124,7 @@ class OffPolicy(LightningModule, ABC):
         return total.detach()
 
     def _follow(self) -> None:
-        """Hook of :meth:`training_step`: moves what else follows the parameters."""
+        """Hook of every update: moves what else follows the parameters."""
 
     def _note(self, entries: dict[str, Tensor]) -> None:
         values = {key: float(value.detach()) for key, value in entries.items()}

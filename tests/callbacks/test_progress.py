@@ -4,8 +4,9 @@ import warnings
 
 import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, LightningModule
 from scripted import Scripted, trainer_for
+from torch.utils.data import DataLoader
 
 from hgm.callbacks import PhaseProgress
 
@@ -52,6 +53,35 @@ def test_the_bar_is_there_before_the_first_batch(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "scripted: training starts"
     assert sum("scripted" in line for line in lines) == 2
+
+
+def test_the_bar_counts_updates_of_which_a_step_may_make_several():
+    bar, seen = PhaseProgress(), []
+
+    class Pairs(LightningModule):
+        num_updates = 6
+
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+        def training_step(self, batch, batch_idx):
+            for _ in batch:
+                self.optimizers().step()
+
+    class Read(Callback):
+        def on_train_batch_end(self, *args):
+            task = bar._progress.tasks[-1]
+            seen.append((task.completed, task.total))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer_for(False, [bar, Read()], max_epochs=1).fit(Pairs(), DataLoader(torch.zeros(6), 2))
+    assert seen == [(2, 6), (4, 6), (6, 6)]
 
 
 def test_a_bar_that_is_off_says_nothing(capsys):

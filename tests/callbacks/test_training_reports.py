@@ -199,17 +199,22 @@ class Noting(TrainingReport):
 
 
 @pytest.mark.parametrize(
-    ("every", "validations", "saved"),
+    ("every", "validations", "together", "saved"),
     [
-        (4, float("inf"), [1, 4, 8, 12]),
-        (4, 6, [1, 4, 8, 13]),  # 12 is validated first
-        (4, 4, [1, 5, 9, 13]),
-        (3, 1, []),
+        (4, float("inf"), 1, [1, 4, 8, 12]),
+        (4, 6, 1, [1, 4, 8, 13]),  # 12 is validated first
+        (4, 4, 1, [1, 5, 9, 13]),
+        (3, 1, 1, []),
+        (8, float("inf"), 3, [3, 9, 18, 24, 33]),
     ],
 )
-def test_no_checkpoint_lies_between_a_batch_and_its_validation(tmp_path, every, validations, saved):
+def test_no_checkpoint_lies_between_a_batch_and_its_validation(
+    tmp_path, every, validations, together, saved
+):
     report = Noting(tmp_path, every)
+    trainer = SimpleNamespace(global_step=0, val_check_batch=validations)
     for batch in range(13):
-        trainer = SimpleNamespace(global_step=batch + 1, val_check_batch=validations)
+        report.on_train_batch_start(trainer, None, None, batch)
+        trainer.global_step += together
         report.on_train_batch_end(trainer, None, None, None, batch)
     assert report.saved == saved

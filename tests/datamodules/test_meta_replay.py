@@ -16,6 +16,7 @@ SMALL = dict(
     act_length=3,
     shortest_context=2,
     updates_per_round=4,
+    updates_per_step=3,
     num_learners=6,
     batch_size=10,
     random_rounds=1,
@@ -54,11 +55,12 @@ class Module(LightningModule):
 
     def __init__(self, agent):
         super().__init__()
-        self.agent, self.batches = agent, []
+        self.agent, self.batches, self.num_together = agent, [], []
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def training_step(self, batch, batch_idx):
-        self.batches.append(batch.clone())
+        self.num_together.append(len(batch))
+        self.batches += batch.clone().unbind(0)
         return self.weight.sum()
 
     def configure_optimizers(self):
@@ -78,6 +80,7 @@ def stream(folder, agent=None, family=FAMILY, seed=0, **options):
         default_root_dir=folder,
     )
     trainer.fit(module, datamodule=data)
+    assert module.num_together == [3, 1] * data.num_rounds
     return data, module.batches
 
 
@@ -176,6 +179,7 @@ def test_same_seed_same_batches_other_seed_others(tmp_path):
         ({"act_length": -1}, "act_length"),
         ({"shortest_context": 6}, "shortest_context.*at most 5"),
         ({"updates_per_round": 0}, "updates_per_round"),
+        ({"updates_per_step": 0}, "updates_per_step"),
         ({"num_learners": 0}, "num_learners"),
         ({"batch_size": 0}, "batch_size"),
         ({"random_rounds": -1}, "random_rounds"),

@@ -18,6 +18,7 @@ from hgm.numerics.seeds import derive_seed
 FAMILY = Navigation(max_steps=20)
 CHART = [[1.5, 0.4], [0.1, 0.8]]
 SMALL = dict(num_frames=512, frames_per_batch=128, updates_per_batch=3, batch_size=16)
+SMALL["updates_per_step"] = 2  # and 1, as 3 are asked for
 NORTH = TensorDictModule(
     lambda state: torch.tensor([0.0, 0.1]).expand_as(state), ["observation"], ["action"]
 )
@@ -39,9 +40,8 @@ def trainer(actor, rank=0, world_size=1, global_step=0):
     )
 
 
-def stream(data, start=0, stop=None):
-    batches = list(data.train_dataloader())
-    return torch.stack(batches[start:stop])
+def stream(data):
+    return torch.cat(list(data.train_dataloader()))
 
 
 def geometry_of(family, seed=0, calibration=False):
@@ -68,7 +68,9 @@ def geometry_of(family, seed=0, calibration=False):
 def test_lengths_and_shapes():
     data = replay()
     assert data.sizes.kind == "replay"
-    assert data.sizes.num_updates == data.num_updates == len(data.train_dataloader()) == 12
+    assert data.sizes.num_updates == data.num_updates == 12
+    assert len(data.train_dataloader()) == 8
+    assert [len(batches) for batches in data.train_dataloader()] == [2, 1] * 4
     assert data.num_frames == 512
     batches = stream(data)
     assert batches.shape == (12, 16)
@@ -124,7 +126,7 @@ def test_episodes_run_on_from_round_to_round():
     data = replay(Scattered(max_steps=20), random_frames=0, buffer_size=128)
     seen = []
     for index, _ in enumerate(data.train_dataloader()):
-        if index % 3 == 0:
+        if index % data.steps_per_round == 0:
             seen.append(data._rounds.source._memory[:].reshape(64, 2).clone())
     steps = torch.cat(seen, 1)
     assert_close(steps["next", "observation"][:, :-1], steps["observation"][:, 1:])
@@ -206,6 +208,16 @@ def test_geometry_may_be_a_folder_or_trivial(tmp_path):
     assert (stream(trivial) == stream(replay())).all()
 
 
+# --- updates of a step --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_batches_are_the_same_however_many_come_at_once(together):
+    found = list(replay(updates_per_step=together).train_dataloader())
+    assert {len(batches) for batches in found} == {min(together, 3)}
+    assert (torch.cat(found) == stream(replay())).all()
+
+
 # --- seeds and state ----------------------------------------------------------------------------
 
 
@@ -237,7 +249,7 @@ class Sampling(torch.nn.Module):
         return 0.1 * torch.randn_like(state)
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5, 9, 11])
+@pytest.mark.parametrize("stop", [1, 2, 3, 6, 7])
 @pytest.mark.parametrize("with_group", [False, True])
 def test_resuming_is_exact(stop, with_group, tmp_path):
     options = {"geometry": geometry_of(FAMILY) if with_group else None}
@@ -245,7 +257,7 @@ def test_resuming_is_exact(stop, with_group, tmp_path):
     whole = stream(replay(**options))
     data = replay(**options)
     loader = iter(data.train_dataloader())
-    first = torch.stack([next(loader) for _ in range(stop)])
+    first = torch.cat([next(loader) for _ in range(stop)])
     torch.save(data.state_dict(), tmp_path / "state.pt")
 
     torch.manual_seed(99)
@@ -264,11 +276,11 @@ def test_a_buffer_that_wrapped_resumes():
     whole = stream(replay(**options))
     data = replay(**options)
     loader = iter(data.train_dataloader())
-    first = [next(loader) for _ in range(8)]
+    first = [next(loader) for _ in range(5)]
     state = data.state_dict()
     again = replay(**options)
     again.load_state_dict(state)
-    assert (torch.cat((torch.stack(first), stream(again))) == whole).all()
+    assert (torch.cat((*first, stream(again))) == whole).all()
 
 
 def test_state_survives_the_end_of_training():
@@ -276,7 +288,7 @@ def test_state_survives_the_end_of_training():
     assert data.state_dict() == {}
     stream(data)
     data.teardown()
-    assert data.state_dict()["ranks"][0]["position"] == 12
+    assert data.state_dict()["ranks"][0]["position"] == 8
     again = replay()
     again.load_state_dict(data.state_dict())
     assert list(again.train_dataloader()) == []
@@ -343,7 +355,7 @@ class Reader(LightningModule):
         self.sizes, self.scores = [], []
 
     def training_step(self, batch):
-        self.sizes.append(len(batch))
+        self.sizes.append(tuple(batch.shape))
         return self.weight.sum()
 
     def validation_step(self, batch):
@@ -369,8 +381,8 @@ def test_under_a_trainer(tmp_path):
     )
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
-    assert model.sizes == [16] * 12
-    assert len(model.scores) == 5  # sanity check, three validations, test
+    assert model.sizes == [(2, 16), (1, 16)] * 4
+    assert len(model.scores) == 4  # sanity check, two validations, test
     assert len(set(model.scores)) == 2
     assert data._rounds.source._collection._env.is_closed
 
@@ -381,6 +393,7 @@ COUNTS = [
     "num_frames",
     "frames_per_batch",
     "updates_per_batch",
+    "updates_per_step",
     "batch_size",
     "buffer_size",
     "num_eval_episodes",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.linalg import logm
 from torch.testing import assert_close
+from torchrl.envs import EnvBase
 from torchrl.envs.utils import check_env_specs
 
 from hgm.envs import Navigation, PointEnv, RewardTransform, Scattered, TaskFamily
@@ -155,6 +156,27 @@ def test_partial_reset_leaves_other_copies_alone(family):
     assert after["step_count"][1, 2] == 0
     assert after["task"][1, 2] == 1
     assert (after["observation"][1, 2] != running["observation"][1, 2]).all()
+
+
+def test_steps_and_resets_as_torchrl_does():
+    family = Navigation(max_steps=9, radius=0.3)
+    ours = family.make_env(family.train_tasks(0), 5, seed=0)
+    theirs = family.make_env(family.train_tasks(0), 5, seed=0)
+    one, two = ours.reset(), theirs.reset()
+    ends = []
+    for index in range(30):
+        one["action"] = two["action"] = 0.1 * normal(4, 5, 2, seed=index).float()
+        now, one = ours.step_and_maybe_reset(one)
+        then, two = EnvBase.step_and_maybe_reset(theirs, two)
+        assert set(one.keys()) == set(two.keys())
+        assert_close(now.to_dict(), then.to_dict(), rtol=0, atol=0)
+        del one["action"], two["action"]  # TorchRL's are zero where a copy starts anew
+        assert_close(one.to_dict(), two.to_dict(), rtol=0, atol=0)
+        ends.append(now["next"].select("terminated", "truncated", "done"))
+    ends = torch.stack(ends).flatten(1)
+    assert ends["terminated"].any()
+    assert ends["truncated"].any()
+    assert (ends["done"].any(1) & ~ends["done"].all(1)).any()
 
 
 def test_same_seed_same_rollout_and_no_global_randomness(family):

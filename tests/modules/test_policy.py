@@ -27,6 +27,7 @@ from hgm.objectives import SAC, TD3
 FAMILY = Navigation(max_steps=5, radius=0.4)
 SIZES = Replay(FAMILY).sizes
 SMALL = dict(num_frames=640, frames_per_batch=128, updates_per_batch=4, batch_size=32)
+SMALL["updates_per_step"] = 3  # and 1, as 4 are asked for
 FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
 
@@ -61,13 +62,13 @@ def weights(model):
 
 
 class Record(Callback):
-    """Total losses, and a checkpoint after one update."""
+    """Total losses, and a checkpoint after so many updates."""
 
     def __init__(self, save_after=None, path=None):
         self.losses, self.save_after, self.path = [], save_after, path
 
     def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
-        self.losses.append(float(outputs["loss"]))
+        self.losses += outputs["loss"].tolist()
         if trainer.global_step == self.save_after:
             trainer.save_checkpoint(self.path)
             trainer.should_stop = True
@@ -117,7 +118,7 @@ def test_all_tasks_may_teach_it(tmp_path):
 
 
 def test_rates_fall_linearly_to_zero(tmp_path):
-    model, data = make(SAC(actor_lr=1.0, critic_lr=0.1))
+    model, data = make(SAC(actor_lr=1.0, critic_lr=0.1), updates_per_step=1)
 
     class Rates(Callback):
         def on_train_batch_start(self, trainer, *_):
@@ -188,7 +189,24 @@ def test_same_seed_same_result(whole, tmp_path):
     assert run_whole(tmp_path, seed=1)[1].losses != record.losses
 
 
-@pytest.mark.parametrize("stop", [3, 8, 10, 20])
+@pytest.mark.parametrize("together", [1, 100])
+def test_however_many_updates_a_step_makes_the_same_is_learned(whole, together, tmp_path):
+    model, data = make(updates_per_step=together)
+    record = Record()
+    fit(tmp_path, model, data, callbacks=[record])
+    assert record.losses == whole[1].losses
+    assert_close(weights(model), weights(whole[0]), rtol=0, atol=0)
+    assert model.metrics == whole[0].metrics
+
+
+def test_max_steps_counts_updates_in_whole_steps(tmp_path):
+    model, data = make()
+    run = trainer(tmp_path, max_steps=5)
+    run.fit(model, datamodule=data)
+    assert run.global_step == 7  # 3, 1 and 3
+
+
+@pytest.mark.parametrize("stop", [3, 8, 11, 20])
 def test_resuming_is_exact(whole, stop, tmp_path):
     model, data = make()
     path = tmp_path / "last.ckpt"
@@ -301,7 +319,7 @@ class Poison(Callback):
     [
         (0, "reward", "training of Policy, got `loss_critic` = inf at update 0: it has diverged. "),
         (19, "weight", "got `networks.actor.net.0.weight` = nan at update 20"),
-        (2, "weight", "Expected finite actions"),
+        (3, "weight", "Expected finite actions"),
     ],
 )
 def test_divergence_is_named(number, where, message, tmp_path):
@@ -311,7 +329,7 @@ def test_divergence_is_named(number, where, message, tmp_path):
 
 
 def test_divergence_is_seen_at_validation(tmp_path):
-    model, data = make(num_frames=128)
+    model, data = make(num_frames=128, updates_per_step=1)
     run = trainer(tmp_path, callbacks=[Poison(1, "weight")], val_check_interval=2)
     with pytest.raises(Diverged, match="at update 2"):
         run.fit(model, data)
@@ -339,20 +357,20 @@ def assert_same(one, two):
         assert same, key
 
 
-@pytest.mark.parametrize("stop", [6, 20])
+@pytest.mark.parametrize("stop", [7, 20])
 def test_whole_checkpoints_are_equal_and_hold_what_was_filled(stop, tmp_path):
     options = {"num_frames": 1280, "buffer_size": 1000}  # 10 rounds, of which some are forgotten
     paths = [tmp_path / f"{name}.ckpt" for name in ("one", "two", "rest")]
     for path in paths[:2]:
         junk = [torch.full((200_000,), float(index)) for index in range(20)]
         del junk  # so that memory that was never written would differ
-        trainer(tmp_path, callbacks=[Record(30, path)]).fit(*make(**options))
+        trainer(tmp_path, callbacks=[Record(31, path)]).fit(*make(**options))
     assert_same(*paths[:2])
     trainer(tmp_path, callbacks=[Record(stop, tmp_path / "stop.ckpt")]).fit(*make(**options))
     content = torch.load(tmp_path / "stop.ckpt", weights_only=True)["Replay"]["ranks"][0]
     rows = content["source"]["memory"]["rows"]
     assert {len(value) for value in rows.values()} == {128 * -(-stop // 4)}
-    run = trainer(tmp_path, callbacks=[Record(30, paths[2])])
+    run = trainer(tmp_path, callbacks=[Record(31, paths[2])])
     run.fit(*make(**options), ckpt_path=tmp_path / "stop.ckpt", weights_only=True)
     assert_same(paths[0], paths[2])
 
@@ -378,7 +396,8 @@ class Stop(Callback):
             trainer.should_stop = True
 
 data = Replay(Navigation(max_steps=5, radius=0.4), num_frames=640, frames_per_batch=128,
-              updates_per_batch=4, batch_size=32, random_frames=128, num_eval_episodes=20)
+              updates_per_batch=4, updates_per_step=3, batch_size=32, random_frames=128,
+              num_eval_episodes=20)
 model = Policy(data.sizes, width=16, depth=1)
 trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=-1, logger=False,
                   use_distributed_sampler=False, enable_checkpointing=False,
