@@ -1,0 +1,202 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.datamodules import StoredTransitions
+from hgm.envs.bank import BANK, record
+
+SEEDS = (0, 1)
+SCARCE = {"too_few", "coverage", "noise"}  # causes of negatives whose group is there, unseen
+HOLDING = [
+    name
+    for name, one in BANK.items()
+    if one.kind == "positive" or (one.kind == "negative" and one.cause in SCARCE)
+]
+SLIGHT = {"bump_of_1_percent", "bump_of_2_percent", "nearly_round", "breeze", "nearly_even_motors"}
+BROKEN = [
+    name
+    for name, one in BANK.items()
+    if one.kind == "negative" and one.cause not in SCARCE and name not in SLIGHT
+]
+
+
+def points(specimen, seed, num=300):
+    """Tasks, and states, actions, next states of the base task's recording, (B, .)."""
+    data = record(specimen, num, seed)
+    keys = ("observation", "action", "next_observation")
+    return specimen.draw_tasks(seed), *(torch.from_numpy(data[key][0]) for key in keys)
+
+
+def disorder(first, second):
+    """How far the second rewards are from an increasing function of the first, of their range."""
+    ordered = second[first.argsort()]
+    drop = ordered.cummax(0).values - ordered
+    return float(drop.max() / (second.max() - second.min()))
+
+
+def reward_defect(specimen, tasks, state, action, following):
+    """Largest disorder between the base task's rewards and those at moved points."""
+    rows, left, right = tasks[:, None], specimen.elements(tasks), specimen.action_elements(tasks)
+    base = specimen.reward(state[None], action[None], following[None], rows[:1])[0]
+    others = specimen.reward(
+        lie.act(left, state), lie.act(right, action), lie.act(left, following), rows
+    )
+    return max(max(disorder(base, other), disorder(other, base)) for other in others[1:])
+
+
+def dynamics_defect(specimen, tasks, state, action):
+    """Largest |T_i(L s, K a) - L T_0(s, a)| over the largest motion, coordinate by coordinate."""
+    rows, still = tasks[:, None], torch.zeros_like(state)
+    left, right = specimen.elements(tasks), specimen.action_elements(tasks)
+    before = lie.act(left, state)
+    first = specimen.step(before, lie.act(right, action), rows, still.expand_as(before))
+    last = lie.act(left, specimen.step(state[None], action[None], rows[:1], still[None])[0])
+    motion = (last - before).abs().amax((0, 1)).clamp_min(1e-9)
+    return float(((first - last) / motion).abs().max())
+
+
+def defects(specimen, seed, change=None):
+    """Defects of rewards and dynamics under the elements that a specimen states."""
+    tasks, state, action, following = points(specimen, seed)
+    if change is not None:
+        change(tasks)
+    rewards = reward_defect(specimen, tasks, state, action, following)
+    return rewards, dynamics_defect(specimen, tasks, state, action)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", HOLDING)
+def test_the_stated_group_holds(name, seed):
+    specimen = BANK[name]
+    first = specimen.elements(specimen.draw_tasks(seed))[0]
+    assert_close(first, torch.eye(specimen.generators.shape[-1], dtype=torch.float64))
+    assert max(defects(specimen, seed)) < 1e-8
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_group_that_a_negative_specimen_seems_to_have_fails(name, seed):
+    def halfway(tasks):  # elements between those of finite order
+        tasks[1:, 0] += torch.pi / 4
+
+    between = halfway if BANK[name].cause == "finite_order" else None
+    assert max(defects(BANK[name], seed, between)) > 0.05
+
+
+@pytest.mark.parametrize("name", sorted(SLIGHT))
+def test_borderline_specimens_break_their_group_slightly(name):
+    assert 1e-3 < max(defects(BANK[name], 0)) < 0.1
+
+
+def test_elements_of_finite_order_hold_themselves():
+    for name, specimen in BANK.items():
+        if specimen.cause == "finite_order":
+            assert max(defects(specimen, 0)) < 1e-8, name
+
+
+def test_one_part_is_broken_and_the_other_holds():
+    for name, specimen in BANK.items():
+        if specimen.kind == "negative" and specimen.cause in ("reward", "action_term"):
+            assert defects(specimen, 0)[1] < 1e-8, name
+        if specimen.kind == "negative" and specimen.cause in ("dynamics", "actuators", "orbits"):
+            assert defects(specimen, 0)[0] < 1e-8, name
+
+
+@pytest.mark.parametrize("name", BANK)
+def test_recordings(name, tmp_path):
+    specimen = BANK[name]
+    num = min(specimen.max_steps + 20, specimen.most or 1000)
+    data, again, other = (
+        record(specimen, num, 0),
+        record(specimen, num, 0),
+        record(specimen, num, 1),
+    )
+    shapes = {"observation": (specimen.dim_state,), "action": (specimen.dim_action,), "reward": ()}
+    for key, shape in (shapes | {"next_observation": shapes["observation"], "done": ()}).items():
+        assert data[key].shape == (specimen.num_tasks, num, *shape)
+        assert np.isfinite(data[key]).all()
+        assert (data[key] == again[key]).all()
+    assert data["reward"].dtype == data["observation"].dtype == np.float64
+    assert not (data["reward"] == other["reward"]).any()
+    goes_on = (data["next_observation"][:, :-1] == data["observation"][:, 1:]).all(-1)
+    assert (goes_on == ~data["done"][:, :-1]).all()
+    assert (data["done"].nonzero()[1] % specimen.max_steps == specimen.max_steps - 1).all()
+
+    np.savez(tmp_path / "recording.npz", **data)
+    module = StoredTransitions(tmp_path / "recording.npz")
+    assert (module.num_tasks, module.dim_state) == data["observation"].shape[::2]
+    assert next(iter(module.train_dataloader()))["next", "reward"].isfinite().all()
+
+
+def test_tasks_do_not_depend_on_how_much_is_recorded():
+    specimen = BANK["rescaled"]
+    few, many = record(specimen, 50, 3), record(specimen, 2000, 3)
+    assert few["reward"].shape[1] == 50
+    rows = specimen.draw_tasks(3)[:, None]
+    for data in (few, many):
+        transition = (
+            torch.from_numpy(data[key]) for key in ("observation", "action", "next_observation")
+        )
+        assert_close(specimen.reward(*transition, rows), torch.from_numpy(data["reward"]))
+    assert record(specimen, 40, 3, num_tasks=7)["reward"].shape == (7, 40)
+    assert record(BANK["fifty"], 2000, 0)["reward"].shape == (4, 50)
+
+
+def test_reward_noise_has_its_deviation():
+    specimen = BANK["reward_noise"]
+    data = record(specimen, 4000, 0)
+    transition = (
+        torch.from_numpy(data[key]) for key in ("observation", "action", "next_observation")
+    )
+    clean = specimen.reward(*transition, specimen.draw_tasks(0)[:, None])
+    assert abs((torch.from_numpy(data["reward"]) - clean).std() - specimen.reward_noise) < 1e-3
+
+
+def test_other_specimens_draw_others_with_the_same_seed():
+    assert not torch.equal(BANK["cone"].draw_tasks(0), BANK["plateau"].draw_tasks(0))
+
+
+def test_the_bank_is_balanced():
+    assert len(BANK) >= 48
+    kinds = Counter(one.kind for one in BANK.values())
+    assert kinds["positive"] >= 22
+    assert kinds["negative"] >= 16
+    halves = Counter((one.kind, one.cause, one.half) for one in BANK.values())
+    for kind, cause, half in halves:
+        assert half in ("tuned", "reported")
+        if kind != "borderline":
+            difference = halves[kind, cause, "tuned"] - halves[kind, cause, "reported"]
+            assert abs(difference) <= 1, (kind, cause)
+
+
+@pytest.mark.parametrize("name", BANK)
+def test_entries_of_the_bank(name):
+    specimen = BANK[name]
+    assert specimen.name == name
+    assert set(specimen.verdicts) <= {"found", "approximate", "partial", "none"}
+    assert len(set(specimen.verdicts)) == len(specimen.verdicts) > 0
+    if specimen.kind == "negative":
+        assert "found" not in specimen.verdicts
+    if specimen.generators is not None:
+        size = specimen.dim_state + (specimen.group == "affine")
+        assert specimen.generators.shape[1:] == (size, size)
+        assert lie.closure_residual(specimen.generators) < 1e-9
+        assert specimen.action_generators.shape[1:] == (specimen.dim_action,) * 2
+        assert len(specimen.action_generators) == len(specimen.generators)
+
+
+def test_shortest_turns_lead_from_the_base_goal_to_every_other():
+    specimen = BANK["sphere"]
+    goals = specimen.draw_tasks(0)
+    elements = specimen.elements(goals)
+    assert_close(elements @ goals[0], goals)
+    assert_close(elements @ elements.mT, torch.eye(3, dtype=torch.float64).expand(8, 3, 3))
+
+
+def test_copies_are_two_tasks():
+    assert len(BANK["copies"].draw_tasks(0).unique(dim=0)) == 2
+    assert BANK["orbits_of_two"].draw_tasks(0)[:, 1].unique().tolist() == [0.5, 1.0, 1.5]
