@@ -31,10 +31,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from samples import NUM_TASKS, RESCALED, Answer, Sample, collect, judge
 
-from hgm import __version__
+from hgm import __version__, lie
 from hgm.differentials.fourier import FourierEstimator
+from hgm.dynamics import FourierDynamics
 from hgm.groups import GL
-from hgm.symmetry.dynamics import dynamics_model
 from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.search import Search, SearchSteps, discover
 
@@ -142,11 +142,11 @@ def run_hgm(sample: Sample, loss: str = "differential") -> Answer:
     """The pipeline of hgm with its defaults: GL(2) and Fourier features."""
     num_tasks, _, n = sample.data.next_state.shape
     group, estimator = GL(n).double(), FourierEstimator(num_tasks, n)
-    search = Search(group, estimator, INVARIANCES[loss], dynamics_model(n, n), SearchSteps())
+    search = Search(group, estimator, INVARIANCES[loss], [FourierDynamics(n, n)], SearchSteps())
     findings = discover(search, sample.data)
-    directions = findings.actions.directions
-    notes = {"num_generators": float(len(directions))}
-    return Answer(group.exp(findings.coords @ directions), group.hat(directions), notes)
+    generators = findings.problem.view.units.raw(findings.generators)
+    notes = {"num_generators": float(len(generators))}
+    return Answer(lie.exp(lie.hat(findings.coords, generators)), generators, notes)
 
 
 def run_recipe(sample: Sample, steps: RecipeSteps) -> Answer:

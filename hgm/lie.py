@@ -13,6 +13,7 @@ from torch import Tensor
 
 _MAX_NEWTON_STEPS = 100  # an eigenvalue 1e-16 off the negative axis needs about 60
 _MAX_ROOTS = 64
+_FAR = 50.0  # times as far as elements went: no period of theirs
 _COMPACT = 0.05  # largest real part of a compact generator's eigenvalues, of the imaginary parts
 _PADE_ORDER = 8
 _PADE_RADIUS = 0.34  # for order 8 in float64: Higham (2008), Table 11.1
@@ -279,5 +280,7 @@ def reach(generators: Tensor, coords: Tensor) -> Tensor:
     """
     values = torch.linalg.eigvals(generators)
     turn, growth = values.imag.abs().amax(-1), values.real.abs().amax(-1)
-    seen = 2 * coords.abs().amax(0).to(turn)
-    return torch.where(growth < _COMPACT * turn, math.pi / turn.clamp_min(1e-12), seen)
+    seen, half = 2 * coords.abs().amax(0).to(turn), math.pi / turn.clamp_min(1e-12)
+    # Errors let a shear turn, too, but so slowly that no element went anywhere near half a period.
+    compact = (growth < _COMPACT * turn) & ((half <= _FAR * seen) | (seen == 0))
+    return torch.where(compact, half, seen)

@@ -15,7 +15,7 @@ from hgm.geometry import load_geometry
 ROOT = Path(__file__).parents[1]
 FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
-TRANSITIONS = "data.num_transitions=500"
+TRANSITIONS = "data.num_transitions=2000"
 
 pytestmark = pytest.mark.slow
 
@@ -62,9 +62,9 @@ def test_group_is_found(runs, name):
     metrics = json.loads((folder / name / "metrics.json").read_text())
     assert metrics["verdict"] == "found"
     assert metrics["algebra_type"] == "so(2)"
-    assert metrics["num_transitions"] == 500
+    assert metrics["num_transitions"] == 2000
     assert metrics["span_cosine"] > 0.999
-    assert metrics["element_error_deg_max"] < 1
+    assert metrics["element_error_deg_max"] < 0.1
 
 
 def test_both_find_the_same_generators(runs):

@@ -15,7 +15,9 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "groups": set(),
     "geometry": {"numerics"},
     "differentials": {"numerics"},
-    "symmetry": {"numerics", "groups", "differentials", "geometry"},
+    "dynamics": {"numerics"},
+    "symmetry": {"numerics", "groups", "differentials", "dynamics", "geometry"},
+    "evidence": {"numerics", "differentials", "dynamics", "symmetry"},
     "adaptation": {"numerics", "geometry"},
     "policies": {"geometry"},
     "objectives": {"policies"},
@@ -25,7 +27,8 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "evaluation": {"numerics", "geometry", "envs", "agents"},
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
     "modules": {
-        *("numerics", "groups", "differentials", "geometry", "symmetry", "policies"),
+        *("numerics", "groups", "differentials", "dynamics", "geometry", "symmetry", "evidence"),
+        "policies",
         *("objectives", "inference", "agents"),
     },
     "runs": set(),
@@ -36,7 +39,8 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
 }
 PURE = {
     *GROUND,
-    *("numerics", "groups", "geometry", "differentials", "symmetry", "adaptation"),
+    *("numerics", "groups", "geometry", "differentials", "dynamics", "symmetry", "evidence"),
+    "adaptation",
 }
 
 

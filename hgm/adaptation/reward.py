@@ -40,7 +40,8 @@ class Reward:
         self.num_errors = spread.shape[1]
         weights = torch.cat((model.weights[:, None], spread), 1)
         linear, omega = LINEAR_SCALE * root @ weights[num:-1], root @ model.frequencies.mT
-        self.base = randn(NUM_LANDMARKS, len(root)).to(root) @ torch.linalg.inv(root) + model.mean
+        self.base = randn(NUM_LANDMARKS, root.shape[1]).to(root) @ torch.linalg.pinv(root)
+        self.base = self.base + model.mean
         rewards = model(self.base).value
         self.span, self._centre = rewards.std(), rewards.mean()
         self.noise = model.noise.square() + (_FLOOR * self.span).square()
@@ -68,7 +69,7 @@ class Reward:
         waves = angle.sin().mul_(-self._waves[:, 0]) if slope else None
         found = torch.addmm(self._constant, angle.cos_(), self._waves).addmm_(points, self._linear)
         radius = ((points - self._mean) @ self._root).norm(dim=-1)
-        beyond = (radius - len(self._mean) ** 0.5 - _MARGIN).clamp_min(0.0)
+        beyond = (radius - self._root.shape[1] ** 0.5 - _MARGIN).clamp_min(0.0)
         doubt = beyond * (self.span + (found[:, 0] - self._centre).abs())
         error = found[:, 1:]
         variance = self.noise + doubt.square() + error.square().sum(-1)

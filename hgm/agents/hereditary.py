@@ -20,8 +20,8 @@ from hgm.policies.symmetric import HereditaryActor
 class HereditaryAgent(Agent):
     """Finds a task's place in the group from its transitions, and acts with the base policy there.
 
-    Where the geometry is trivial, or no reward model tells a task's place, it is the base policy
-    everywhere, and :attr:`adapts` says so.
+    It obeys the verdict: where that is neither found nor approximate, or no reward model tells a
+    task's place, it is the base policy everywhere, and :attr:`obstacle` says why.
 
     Args:
         geometry: The group, with the base task's reward.
@@ -31,6 +31,10 @@ class HereditaryAgent(Agent):
         sample: Whether to act by a sample of the posterior, drawn at every step, and not by its
             mode.
         seed: Seed of the samples.
+
+    Attributes:
+        obstacle: Why the base policy acts everywhere, in a few words; None where tasks are adapted
+            to.
     """
 
     def __init__(
@@ -43,10 +47,15 @@ class HereditaryAgent(Agent):
     ) -> None:
         self.geometry, self.actor = geometry, actor
         self.calibrate, self.sample = calibrate, sample
-        self.adapts = geometry.dim_algebra > 0 and geometry.reward is not None
+        self.obstacle = _obstacle(geometry)
         if not self.adapts:
             self.geometry = geometry.trivial()
         self._generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether tasks' places are inferred, and the policy is carried there."""
+        return self.obstacle is None
 
     def begin(self, num_tasks: int) -> None:
         """Knows nothing: the coordinates are those of the base task."""
@@ -81,3 +90,11 @@ class HereditaryAgent(Agent):
         actor = HereditaryActor(self.actor, geometry, coords)
         with set_exploration_type(ExplorationType.DETERMINISTIC):
             return actor(TensorDict(observation=state, batch_size=state.shape[:-1]))["action"]
+
+
+def _obstacle(geometry: Geometry) -> str | None:
+    if not geometry.usable:
+        return f"the verdict of the discovery is {geometry.verdict}"
+    if geometry.reward is None:
+        return "no one reward model of next states explains the training tasks"
+    return None

@@ -28,6 +28,8 @@ _GENERATORS = 6
 _FIELDS = 3
 _WRITTEN = 6  # rows of a matrix whose entries can still be read
 _FLOOR = 1e-6
+_NAMES = {"next_observation": "state", "observation": "state", "change": "change of state"}
+_TICKS = 12
 _REWARD = "modelled reward (standard deviations)"
 
 
@@ -44,11 +46,18 @@ def discovery_figures(
     """
     figures = {"generators": _generators(module.candidate), "spectrum": _spectrum(metrics)}
     if module.candidate.dim_state > 1:
-        points = batch["next", "observation"].double().cpu()
+        points = _points(batch, metrics["reward_source"]).double().cpu()
         best = points[torch.arange(len(points)), batch["next", "reward"][..., 0].argmax(1).cpu()]
         figures["vector_field"] = _vector_field(module, points, metrics)
-        figures["left_actions"] = _left_actions(module, points, best, elements)
+        figures["left_actions"] = _left_actions(module, points, best, elements, metrics)
     return figures
+
+
+def _points(batch: TensorDictBase, source: str) -> Tensor:
+    """What rewards are functions of, ``(N, B, n)``."""
+    if source == "change":
+        return batch["next", "observation"] - batch["observation"]
+    return batch["observation"] if source == "observation" else batch["next", "observation"]
 
 
 def _vector_field(module: Any, points: Tensor, metrics: dict[str, Any]) -> Figure:
@@ -56,54 +65,65 @@ def _vector_field(module: Any, points: Tensor, metrics: dict[str, Any]) -> Figur
     geometry = module.candidate
     num = max(1, min(_FIELDS, len(geometry.generators)))
     figure = Figure(figsize=(4.6 * num + 1.2, 4.8), layout="compressed")
-    grid, extent = plane(points.flatten(0, 1))
-    values = rewards_on(module, grid, 0)
+    flat, seen = points.flatten(0, 1), metrics["reward_columns"]
+    whole = plane(flat, seen=seen)
+    values = rewards_on(module, whole.grid, 0)
     scale = common_scale(values)
-    arrows, _ = plane(points.flatten(0, 1), _ARROWS)
-    shown = points[0, :_MAX_POINTS].numpy()
+    arrows = plane(flat, _ARROWS, seen).grid
+    shown = points[0, :_MAX_POINTS, whole.columns].numpy()
     for index in range(num):
         axes = figure.add_subplot(1, num, index + 1)
         axes.scatter(shown[:, 0], shown[:, 1], s=3, color="0.6", alpha=0.4)
-        level_sets(axes, values, extent, scale)
+        level_sets(axes, values, whole.extent, scale)
         if index < len(geometry.generators):
             flow = lie.field(geometry.generators[index, None], arrows.to(geometry.generators))[:, 0]
-            axes.quiver(*arrows[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.004)
+            x, y = (part[:, whole.columns].T for part in (arrows, flow))
+            axes.quiver(*x, *y, color="tab:red", width=0.004)
             axes.set_title(f"generator {index + 1} on the base task's level sets", fontsize=10)
-        finish(axes, extent)
+        finish(axes, whole, _NAMES[metrics["reward_source"]])
     colour_bar(figure, scale, _REWARD)
     figure.suptitle(f"verdict {metrics['verdict']}, candidate {geometry.algebra_type}")
     return figure
 
 
-def _left_actions(module: Any, points: Tensor, best: Tensor, elements: Tensor | None) -> Figure:
+def _left_actions(
+    module: Any,
+    points: Tensor,
+    best: Tensor,
+    elements: Tensor | None,
+    metrics: dict[str, Any],
+) -> Figure:
     """The base task's best point, carried by the learned left actions, on the tasks' rewards."""
     geometry, num = module.candidate, len(points)
     shown = np.unique(np.linspace(0, num - 1, min(num, _PANELS)).round().astype(int)).tolist()
     columns = math.ceil(math.sqrt(len(shown)))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.3 * columns + 1, 3.3 * rows + 0.5), layout="compressed")
-    grid, extent = plane(points.flatten(0, 1))
-    values = {task: rewards_on(module, grid, task) for task in shown}
+    over = plane(points.flatten(0, 1), seen=metrics["reward_columns"])
+    at = over.columns
+    values = {task: rewards_on(module, over.grid, task) for task in shown}
     scale = common_scale(np.stack(list(values.values())))
     carried = lie.act(geometry.left_actions, best[:1].to(geometry.coords))[:, 0]
     whole = geometry.dim_state == geometry.left_actions.shape[-1]
     for place, task in enumerate(shown, 1):
         axes = figure.add_subplot(rows, columns, place)
-        seen = points[task, :_MAX_POINTS].numpy()
+        seen = points[task, :_MAX_POINTS, at].numpy()
         axes.scatter(seen[:, 0], seen[:, 1], s=2, color="0.6", alpha=0.3)
-        level_sets(axes, values[task], extent, scale)
+        level_sets(axes, values[task], over.extent, scale)
         way = torch.linspace(0, 1, 50).double()[:, None] * geometry.coords[task]
         path = lie.act(geometry.element(way), best[:1].to(geometry.coords))[:, 0]
-        axes.plot(*path[:, :2].T, color="tab:red", lw=1)
+        axes.plot(*path[:, at].T, color="tab:red", lw=1)
         ring: dict[str, Any] = {"marker": "o", "facecolor": "none", "edgecolor": "k"}
-        axes.scatter(best[task, 0], best[task, 1], s=50, label="best seen", **ring)
+        x, y = best[task, at].tolist()
+        axes.scatter(x, y, s=50, label="best seen", **ring)
         cross: dict[str, Any] = {"marker": "x", "color": "tab:red"}
-        axes.scatter(carried[task, 0], carried[task, 1], s=60, label="carried from base", **cross)
+        x, y = carried[task, at].tolist()
+        axes.scatter(x, y, s=60, label="carried from base", **cross)
         if elements is not None and whole:
-            x, y = (elements[task].to(best) @ best[0])[:2].tolist()
+            x, y = (elements[task].to(best) @ best[0])[at].tolist()
             axes.scatter(x, y, marker="+", s=90, color="tab:blue", label="by the true element")
         axes.set_title("base task" if task == 0 else f"task {task}", fontsize=10)
-        finish(axes, extent)
+        finish(axes, over, _NAMES[metrics["reward_source"]])
         axes.label_outer()
     colour_bar(figure, scale, _REWARD)
     if len(shown) < num:
@@ -152,7 +172,7 @@ def _spectrum(metrics: dict[str, Any]) -> Figure:
     places = range(1, len(values) + 1)
     axes.bar(places, [max(value, least) for value in values], color="tab:blue", width=0.6)
     axes.set(yscale="log", xlabel="direction", ylabel="singular value of coordinates\n(radians)")
-    axes.set_xticks(places)
+    axes.set_xticks(places[:: 1 + (len(places) - 1) // _TICKS])
     gap = metrics["spectral_gap"]
     text = "no further direction" if gap is None else f"gap {gap:.3g}"
     axes.set_title(f"{text}; algebra of dimension {metrics['algebra_dim']}", fontsize=10)

@@ -93,7 +93,9 @@ class MetaTestReport(TrainingReport):
             metrics |= self._spent(trainer)
         self._publish(trainer, metrics, regret_table, trainer.global_step)
         if not scores["adapts"]:
-            Console().print("[bold red]No symmetry to use[/]: the base policy acts everywhere.")
+            why = getattr(agent, "obstacle", "the agent does not adapt")
+            said = f"[bold red]The base policy acts everywhere[/]: {why}."
+            Console().print(said, soft_wrap=True)
         if scores["oracle"]:
             Console().print("[bold yellow]An oracle[/]: it was told the tasks' parameters.")
 

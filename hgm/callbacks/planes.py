@@ -1,8 +1,9 @@
-"""What figures over the first two components of the state are drawn with."""
+"""What figures over two coordinates of the state are drawn with."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,26 +17,46 @@ _GRID = 60
 _LEVELS = 14
 _KNOWN = 0.03
 _MAP = "viridis"
+_ELONGATED = 4.0
 
 
-def plane(points: Tensor, num: int = _GRID) -> tuple[Tensor, list[float]]:
-    """A grid over the first two components of points ``(P, n)``, the others at their mean.
+class Plane(NamedTuple):
+    """A grid over two coordinates of the state, the others at their mean.
 
-    Returns:
-        States ``(num * num, n)``, row by row, and the extent: left, right, bottom, top.
+    Attributes:
+        grid: States ``(num * num, n)``, row by row.
+        extent: Left, right, bottom, top.
+        columns: The two coordinates.
     """
+
+    grid: Tensor
+    extent: list[float]
+    columns: list[int]
+
+
+def plane(points: Tensor, num: int = _GRID, seen: Sequence[int] | None = None) -> Plane:
+    """A grid over the first two coordinates of points ``(P, n)`` that rewards see.
+
+    Args:
+        points: Points that it reaches as far as.
+        num: Points of a side.
+        seen: Coordinates that rewards see; None: all. Where it is one only, another one joins it.
+    """
+    every = range(points.shape[1])
+    columns = [*(seen or every), *(column for column in every if column not in (seen or every))][:2]
     low, high = points.amin(0), points.amax(0)
-    axis = [torch.linspace(float(low[i]), float(high[i]), num).double() for i in range(2)]
+    constant = high <= low
+    low, high = torch.where(constant, low - 0.5, low), torch.where(constant, high + 0.5, high)
+    axis = [torch.linspace(float(low[i]), float(high[i]), num).double() for i in columns]
     y, x = torch.meshgrid(axis[1], axis[0], indexing="ij")
     grid = points.mean(0).repeat(num * num, 1)
-    grid[:, 0], grid[:, 1] = x.flatten(), y.flatten()
-    return grid, [float(low[0]), float(high[0]), float(low[1]), float(high[1])]
+    grid[:, columns[0]], grid[:, columns[1]] = x.flatten(), y.flatten()
+    return Plane(grid, [float(end[i]) for i in columns for end in (low, high)], columns)
 
 
 def rewards_on(module: Any, grid: Tensor, task: int) -> np.ndarray:
     """Modelled rewards of a task on a grid, NaN where the data do not tell."""
-    jet = module.estimator.jet(grid[None], torch.tensor([task]))
-    value, variance = jet.value[0], jet.value_variance[0]
+    value, variance = module.rewards_at(grid, task)
     known = variance.sqrt() < _KNOWN * value.std()
     side = round(len(grid) ** 0.5)
     return value.where(known, torch.nan).reshape(side, side).cpu().numpy()
@@ -67,7 +88,11 @@ def colour_bar(figure: Figure, scale: Normalize, label: str) -> None:
     figure.colorbar(mappable, ax=figure.axes, shrink=0.8, pad=0.02, label=label)
 
 
-def finish(axes: Axes, extent: list[float]) -> None:
-    """Limits, labels and equal units."""
-    axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal", xlabel="state 1", ylabel="state 2")
+def finish(axes: Axes, plane: Plane, of: str = "state") -> None:
+    """Limits, labels, and equal units unless that makes a line of the axes."""
+    left, right, bottom, top = plane.extent
+    x, y = (f"{of} {column + 1}" for column in plane.columns)
+    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=x, ylabel=y)
+    ratio = (top - bottom) / (right - left)
+    axes.set_aspect("equal" if 1 / _ELONGATED < ratio < _ELONGATED else "auto")
     axes.tick_params(labelsize=8)

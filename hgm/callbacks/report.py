@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import LightningModule, Trainer
 from rich.table import Table
 
 from hgm.callbacks.base import Report
 from hgm.callbacks.figures import discovery_figures
+from hgm.callbacks.numbers import told
 from hgm.callbacks.search import SearchLog
 from hgm.evaluation.truth import truth_metrics
 
-_STYLES = {"found": "bold green", "partial": "bold yellow", "none": "bold red"}
+_STYLES = {
+    "found": "bold green",
+    "approximate": "bold cyan",
+    "partial": "bold yellow",
+    "none": "bold red",
+}
+_SOURCES = {
+    "next_observation": "the next state",
+    "observation": "the state",
+    "change": "the change of state",
+}
+_LISTED = 8  # errors of elements and coordinates that are listed one by one
+_GENERATORS = 3
+_WRITTEN = 4  # size of a matrix that is written in full
 
 
 class DiscoveryReport(Report):
@@ -30,7 +46,7 @@ class DiscoveryReport(Report):
         seed: Seed of what a report draws itself.
     """
 
-    needs = ("geometry", "candidate", "metrics", "snapshot", "estimator")
+    needs = ("geometry", "candidate", "metrics", "snapshot", "rewards_at", "determined")
 
     def __init__(
         self,
@@ -68,7 +84,8 @@ class DiscoveryReport(Report):
         family: Any = getattr(data, "family", None)
         tasks: Any = getattr(data, "tasks", None)
         geometry.save(self.run_dir / "geometry.pt")
-        metrics = {**pl_module.metrics, **truth_metrics(geometry, family, tasks)}
+        truth_known = truth_metrics(geometry, family, tasks, pl_module.determined)
+        metrics = {**pl_module.metrics, **truth_known}
         start = time.perf_counter()
         known = family is not None and tasks is not None
         truth = family.truth(tasks.double()) if known else None
@@ -92,11 +109,31 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     for reason in metrics["reasons"]:
         table.add_row("", f"because {reason}")
     table.add_row("algebra", f"{metrics['algebra_type']}, dimension {metrics['algebra_dim']}")
-    for index, (left, right) in enumerate(
-        zip(geometry.generators, geometry.action_generators, strict=True)
-    ):
-        table.add_row(f"W_S {index + 1}", _matrix(left))
-        table.add_row(f"W_A {index + 1}", _matrix(right))
+    pairs = list(zip(geometry.generators, geometry.action_generators, strict=True))
+    for index, (left, right) in enumerate(pairs[:_GENERATORS], 1):
+        table.add_row(f"W_S {index}", _matrix(left))
+        table.add_row(f"W_A {index}", _matrix(right))
+    if len(pairs) > _GENERATORS:
+        table.add_row("", f"{len(pairs) - _GENERATORS} more generators are in metrics.json")
+    table.add_row("undetermined", f"{metrics['undetermined']:.0%} of what rewards do not see")
+    columns = _listed([str(column + 1) for column in metrics["reward_columns"]])
+    terms = {
+        "none": "",
+        "shared": ", and of the action",
+        "per task": ", and of the action per task",
+    }
+    table.add_row(
+        "rewards are of",
+        f"{_SOURCES[metrics['reward_source']]}, coordinates {columns}"
+        f"{terms[metrics['action_in_reward']]}",
+    )
+    table.add_row("dynamics", f"{metrics['dynamics']}, {metrics['dynamics_model']}")
+    for name, one in metrics["statements"].items():
+        held, effect, interval = told(one)
+        table.add_row(name.replace("_", " "), f"{held}: {effect} ({interval})")
+    bound = metrics["regret_bound"]
+    table.add_row("epsilon", f"{metrics['epsilon']:.2g}, the largest of these deviations")
+    table.add_row("regret per step", "not bounded" if bound is None else f"at most {bound:.2g}")
     gap = metrics["spectral_gap"]
     table.add_row("spectral gap", "no further direction" if gap is None else f"{gap:.3g}")
     table.add_row("closure residual", f"{metrics['closure_residual']:.2g}")
@@ -105,19 +142,34 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
         f"{metrics['holdout_residual']:.2g} (identity {metrics['holdout_residual_identity']:.2g}), "
         f"coverage {metrics['coverage']:.0%}",
     )
-    table.add_row("dynamics residual", f"{metrics['dynamics_residual']:.2g}")
     table.add_row(
         "predicted deviation", f"{max(metrics['element_deviation_deg']):.2g} deg (worst element)"
     )
     if "span_cosine" in metrics:
         table.add_row("span cosine to the truth", f"{metrics['span_cosine']:.6f}")
-        errors = ", ".join(f"{error:.3f}" for error in metrics["element_error_deg"])
-        table.add_row("element errors", f"{errors} deg")
+        table.add_row("element errors", _errors(metrics["element_error_deg"]))
     phases = ", ".join(f"{name} {value:.1f}" for name, value in metrics["phase_seconds"].items())
     table.add_row("wall time", f"{metrics['wall_seconds']:.1f} s ({phases})")
     return table
 
 
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words[:_LISTED]) + (
+        f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    )
+
+
+def _errors(errors: Sequence[float]) -> str:
+    if len(errors) > _LISTED:
+        return f"median {np.median(errors):.3f}, worst {max(errors):.3f} deg"
+    return f"{', '.join(f'{error:.3f}' for error in errors)} deg"
+
+
 def _matrix(matrix: Any) -> str:
-    rows = ("[" + ", ".join(f"{value:6.3f}" for value in row) + "]" for row in matrix.tolist())
+    if len(matrix) > _WRITTEN:
+        size = len(matrix)
+        return f"{size} x {size}, {int((matrix != 0).sum())} entries are not 0"
+    # Adding 0 turns -0 into 0.
+    rounded = ((row.double().round(decimals=3) + 0.0).tolist() for row in matrix)
+    rows = ("[" + ", ".join(f"{value:6.3f}" for value in row) + "]" for row in rounded)
     return "\n".join(rows).replace("[", r"\[")

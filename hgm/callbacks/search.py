@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.callbacks.board import Board, pixels_of
-from hgm.callbacks.planes import finish, plane
+from hgm.callbacks.planes import Plane, finish, plane
 
 _MOST = 6
 """Generators, rows, columns, directions and singular values that are shown."""
@@ -20,6 +20,7 @@ _ARROWS = 13
 _FIELDS = 3
 _TINY = 1e-12
 _NEGLIGIBLE = 1e-3
+_POINTS = 4000  # of the first batch, which tell how far fields are drawn
 
 
 class SearchLog:
@@ -27,13 +28,13 @@ class SearchLog:
 
     Scalars are ``search/generator_1/row_1_col_2``,
     ``search/coords/task_1_direction_1``, ``search/spectrum/1`` and ``search/gap``, of the first six
-    of a kind and of the first eight tasks after the base one; all coordinates are in the histogram
-    ``search/coordinates``. Every phase that moves elements ends with a picture
+    of a kind and of the first eight tasks after the base one that take part; all coordinates are in
+    the histogram ``search/coordinates``. Every phase that moves elements ends with a picture
     ``search/field/PHASE``.
     """
 
     def __init__(self) -> None:
-        self._plane: tuple[Tensor, list[float]] | None = None
+        self._points: Tensor | None = None
         self._last: Any = None
         self._step = 0
 
@@ -48,7 +49,7 @@ class SearchLog:
         step, board, snapshot = module.num_steps, Board(trainer.loggers), module.snapshot
         if step == 1:
             points = batch["next", "observation"].double().cpu().flatten(0, 1)
-            self._plane = plane(points, _ARROWS) if points.shape[-1] > 1 else None
+            self._points = points[:: max(1, len(points) // _POINTS)]
             board.histograms({"data/rewards": batch["next", "reward"].cpu()}, step)
         moved = snapshot is not None and snapshot is not self._last
         if not moved:
@@ -62,9 +63,13 @@ class SearchLog:
     def finish(self, trainer: Trainer) -> None:
         """Draws the phase that has ended, at its last step."""
         snapshot = self._last
-        if self._plane is None or snapshot is None or not len(snapshot.generators):
+        points = self._points
+        if points is None or snapshot is None or not len(snapshot.generators):
             return
-        pixels = pixels_of(field_figure(snapshot, *self._plane))
+        if points.shape[1] == 1:
+            return
+        shown = plane(points, _ARROWS, snapshot.columns)
+        pixels = pixels_of(field_figure(snapshot, shown))
         Board(trainer.loggers).picture(f"search/field/{snapshot.phase}", pixels, self._step)
 
 
@@ -75,7 +80,8 @@ def scalars_of(snapshot: Any) -> dict[str, float]:
         for i, row in enumerate(matrix[:_MOST], 1):
             for j, entry in enumerate(row[:_MOST], 1):
                 found[f"search/generator_{number}/row_{i}_col_{j}"] = entry
-    for task, coords in enumerate(snapshot.coords[1 : 1 + _TASKS].tolist(), 1):
+    tasks = snapshot.tasks or list(range(len(snapshot.coords)))
+    for task, coords in list(zip(tasks, snapshot.coords.tolist(), strict=True))[1 : 1 + _TASKS]:
         for direction, value in enumerate(coords[:_MOST], 1):
             found[f"search/coords/task_{task}_direction_{direction}"] = value
     spectrum = snapshot.spectrum.tolist()
@@ -92,7 +98,7 @@ def gap_of(spectrum: list[float]) -> float | None:
     return max(ratios, default=None)
 
 
-def field_figure(snapshot: Any, grid: Tensor, extent: list[float]) -> Figure:
+def field_figure(snapshot: Any, plane: Plane) -> Figure:
     """Vector fields of the first generators, but for those that the elements hardly use."""
     generators = snapshot.generators.double().cpu()
     sizes = snapshot.coords.double().norm(dim=0).tolist()
@@ -103,10 +109,11 @@ def field_figure(snapshot: Any, grid: Tensor, extent: list[float]) -> Figure:
     figure.subplots_adjust(left=0.6 / width, right=0.98, bottom=0.14, top=0.84, wspace=0.25)
     for place, index in enumerate(used, 1):
         axes = figure.add_subplot(1, len(used), place)
-        flow = lie.field(generators[index, None], grid)[:, 0]
-        axes.quiver(*grid[:, :2].T, *flow[:, :2].T, color="tab:red", width=0.005)
+        flow = lie.field(generators[index, None], plane.grid)[:, 0]
+        arrows = (part[:, plane.columns].T for part in (plane.grid, flow))
+        axes.quiver(*(row for part in arrows for row in part), color="tab:red", width=0.005)
         axes.set_title(f"generator {index + 1}, coordinates {sizes[index]:.3g}", fontsize=8)
-        finish(axes, extent)
+        finish(axes, plane)
     loss = f", loss {snapshot.loss:.3g}" if math.isfinite(snapshot.loss) else ""
     figure.suptitle(f"{snapshot.phase}{loss}", fontsize=10)
     return figure

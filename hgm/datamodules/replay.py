@@ -52,7 +52,8 @@ class Replay(Streamed):
         buffer_size: Transitions that are kept.
         num_eval_episodes: Episodes of a validation, and of a test.
         geometry: What a discovery found on the training tasks of the same family and seed, or its
-            run folder; None, like a trivial group, trains on the base task alone.
+            run folder; None, or one whose verdict is neither found nor approximate, trains on the
+            base task alone.
         seed: Seed of tasks, environments, exploration and replay.
 
     Attributes:
@@ -159,7 +160,7 @@ class _Replayed(Source):
 
 
 def _check_geometry(value: Any, family: TaskFamily) -> Geometry | None:
-    """A geometry with a group, for the family's training tasks; None if the group is trivial."""
+    """A geometry that may be used, of the family's training tasks; None otherwise."""
     if value is None:
         return None
     geometry = value if isinstance(value, Geometry) else load_geometry(value)
@@ -171,4 +172,4 @@ def _check_geometry(value: Any, family: TaskFamily) -> Geometry | None:
             f"{expected[1]} and action dimension {expected[2]}, got {found}: it must come from "
             "the same family."
         )
-    return geometry if geometry.dim_algebra > 0 else None
+    return geometry if geometry.usable else None

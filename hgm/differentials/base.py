@@ -1,5 +1,7 @@
 """The contract of estimators of reward differentials from transitions."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
@@ -49,6 +51,14 @@ class DifferentialEstimator(nn.Module, ABC):
 
     def finish(self, ranks: Ranks = ALONE) -> None:  # noqa: B027 - an optional hook
         """Ends a pass over the data."""
+
+    def resized(self, num_tasks: int, dim_state: int) -> DifferentialEstimator | None:
+        """An estimator of the same kind for other sizes, not fitted.
+
+        None where the kind knows no such thing: points then keep the coordinates that rewards do
+        not depend on, and all tasks take part in the search.
+        """
+        return None
 
     @property
     @abstractmethod

@@ -1,5 +1,7 @@
 """Reward differentials from Fourier features: closed form, one pass, exact over processes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -36,7 +38,12 @@ class FourierEstimator(DifferentialEstimator):
         scales = [float(scale) for scale in lengthscales]
         if not scales or min(scales) <= 0:
             raise ValueError(f"Expected positive `lengthscales`, got {lengthscales!r}.")
+        self._settings = (num_features, scales)
         self.regression = FourierRegression(num_tasks, dim_state, 1, num_features, scales)
+
+    def resized(self, num_tasks: int, dim_state: int) -> FourierEstimator:
+        """The same for other sizes, not fitted."""
+        return FourierEstimator(num_tasks, dim_state, *self._settings)
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Adds the batch's statistics."""

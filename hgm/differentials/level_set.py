@@ -1,5 +1,7 @@
 """Reward differentials from level sets: tangents between neighbours of nearly equal reward."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
@@ -67,6 +69,10 @@ class LevelSetEstimator(DifferentialEstimator):
         if self.band >= 1:
             raise ValueError(f"Expected `band` to be below 1, got {band!r}.")
         self._batches: list[tuple[Tensor, Tensor]] = []
+
+    def resized(self, num_tasks: int, dim_state: int) -> LevelSetEstimator:
+        """The same for other sizes, not fitted."""
+        return LevelSetEstimator(num_tasks, dim_state, self.counts, self.band)
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Keeps the batch."""

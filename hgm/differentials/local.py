@@ -1,5 +1,7 @@
 """Reward differentials from local quadratic regression on nearest neighbours."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -124,6 +126,10 @@ class LocalEstimator(DifferentialEstimator):
         self.counts = check_counts(counts)
         self._batches: list[tuple[Tensor, Tensor]] = []
         self.num_unknowns = (dim_state + 1) * (dim_state + 2) // 2
+
+    def resized(self, num_tasks: int, dim_state: int) -> LocalEstimator:
+        """The same for other sizes, not fitted."""
+        return LocalEstimator(num_tasks, dim_state, self.counts)
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Keeps the batch."""

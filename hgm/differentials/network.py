@@ -1,5 +1,7 @@
 """Reward differentials from small networks, trained on the transitions."""
 
+from __future__ import annotations
+
 import math
 
 import torch
@@ -61,6 +63,7 @@ class NetworkEstimator(DifferentialEstimator):
         self.num_members = check_int("num_members", num_members, 2, 1000)
         num = self.num_members * num_tasks * width * (width * depth + dim_state)
         check_entries("`num_members` * the number of tasks * `depth` * `width`^2", num)
+        self._settings = (width, depth, num_passes, learning_rate, num_members, seed)
         self._generator = torch.Generator().manual_seed(check_int("seed", seed, 0))
         sizes = [dim_state, *depth * (width,), 1]
         # Layers of all networks, (E, N, in, out) for E members.
@@ -75,6 +78,10 @@ class NetworkEstimator(DifferentialEstimator):
         self._optimiser: torch.optim.Optimizer | None = None
         self._passes, self._num_residuals = 0, 0
         self._square = torch.zeros(num_tasks)
+
+    def resized(self, num_tasks: int, dim_state: int) -> NetworkEstimator:
+        """The same for other sizes, not fitted."""
+        return NetworkEstimator(num_tasks, dim_state, *self._settings)
 
     def update(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """One step of Adam; returns the mean squared error of the standardised rewards."""

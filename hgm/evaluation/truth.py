@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hgm import lie
@@ -10,12 +11,16 @@ from hgm.geometry import Geometry
 
 
 def truth_metrics(
-    geometry: Geometry, family: TaskFamily | None, tasks: Tensor | None
+    geometry: Geometry,
+    family: TaskFamily | None,
+    tasks: Tensor | None,
+    determined: Tensor | None = None,
 ) -> dict[str, Any]:
     """Errors of a geometry against a family's truth; empty where the truth is not known.
 
     * ``span_cosine``: cosine of the largest principal angle between the found and the true algebra
-      in the Frobenius inner product, 0 if their dimensions differ.
+      in the Frobenius inner product, over the entries that are determined; 0 if their dimensions
+      differ. The true algebra keeps the origin, whatever the group that was searched.
     * ``element_error_deg``: error of the left action of every task but the base one, in degrees;
       what it means is the family's to say (:class:`~hgm.envs.Truth`).
     * ``element_error_deg_max``: the largest of them.
@@ -24,14 +29,20 @@ def truth_metrics(
         geometry: What was found.
         family: The task family, or None.
         tasks: Its hidden training tasks, ``(N, k)``.
+        determined: Which entries of the generators the data determine, ``(n, n)``; None: all.
     """
     truth = None if family is None or tasks is None else family.truth(tasks.double())
     if truth is None:
         return {}
     generators, elements = geometry.generators.double(), geometry.left_actions.double()
-    n = geometry.dim_state
-    linear = generators.shape[-1] == n
-    cosine = lie.span_cosine(generators, truth.generators.double()) if linear else 0.0
+    n, size = geometry.dim_state, generators.shape[-1]
+    expected = generators.new_zeros(len(truth.generators), size, size)
+    expected[:, :n, :n] = truth.generators.to(expected)
+    if determined is not None:
+        hidden = torch.zeros(size, size, dtype=torch.bool)
+        hidden[:n, :n] = ~determined
+        generators, expected = (part.masked_fill(hidden, 0.0) for part in (generators, expected))
+    cosine = lie.span_cosine(generators, expected)
     errors = truth.element_error_deg(elements[:, :n, :n])[1:].tolist()
     return {
         "span_cosine": float(cosine),

@@ -23,17 +23,18 @@ class Geometry:
     r"""The hereditary group: :math:`L_g = \exp(\hat c)` on states, :math:`K_g` on actions.
 
     Attributes:
-        generators: Basis of the state algebra, ``(d, k, k)``, each of Frobenius norm sqrt 2, so
-            that coordinates of rotations are radians; ``k = n``, or ``n + 1`` in homogeneous
-            coordinates.
+        generators: Basis of the state algebra, ``(d, k, k)``; ``k = n``, or ``n + 1`` in
+            homogeneous coordinates. Coordinates of rotations are radians, see
+            :func:`hgm.symmetry.algebra.standard`.
         action_generators: What the same algebra elements do to actions, ``(d, m, m)``.
         coords: Coordinates of the training tasks' left actions, ``(N, d)``; 0 for the base task.
         dim_state: State dimension ``n``.
-        verdict: ``"found"``, ``"partial"`` or ``"none"``.
+        verdict: ``"found"``, ``"approximate"``, ``"partial"`` or ``"none"``.
         algebra_type: Name of the algebra.
         calibration: Factor and shift of every training task's rewards,
             :math:`r_i(L_i p) = a_i R(p) + b_i`, ``(N, 2)``; None where rewards are comparable.
-        reward: The base task's reward ``R``; None if no one model explains the tasks.
+        reward: The base task's reward ``R``; None if no one model explains the tasks, or rewards
+            are no functions of the next state.
     """
 
     generators: Tensor
@@ -44,6 +45,14 @@ class Geometry:
     algebra_type: str
     calibration: Tensor | None = None
     reward: RewardModel | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether tasks may be carried into each other: the verdict is found or approximate.
+
+        Agents and datamodules ask; what a person calls, such as :meth:`act`, acts as it is told to.
+        """
+        return self.dim_algebra > 0 and self.verdict in ("found", "approximate")
 
     @property
     def dim_algebra(self) -> int:

@@ -31,11 +31,11 @@ class RewardModel:
 
     Attributes:
         mean: Centre of the points, ``(n,)``.
-        root: Inverse square root of their covariance, ``(n, n)``.
-        frequencies: Frequencies for whitened points, ``(F, n)``.
+        root: Map of points to the ``q`` whitened coordinates that rewards see, ``(n, q)``.
+        frequencies: Frequencies for whitened points, ``(F, q)``.
         phases: Phases, ``(F,)``.
-        weights: Weights, ``(F + n + 1,)``, in units of the reward.
-        spread: Columns whose squares sum to the covariance of the weights, ``(F + n + 1, S)``.
+        weights: Weights, ``(F + q + 1,)``, in units of the reward.
+        spread: Columns whose squares sum to the covariance of the weights, ``(F + q + 1, S)``.
         noise: Standard deviation of the rewards about the model, ``()``.
     """
 
@@ -50,9 +50,15 @@ class RewardModel:
     def __call__(self, points: Tensor) -> Prediction:
         """Predicts at states ``(..., n)``, in the dtype of the model."""
         white = Whitening(self.mean, self.root)(points.to(self.mean))
+        gradient = slope(white, self.frequencies, self.phases, self.weights) @ self.root.mT
+        value, variance = self.value(points)
+        return Prediction(value, gradient, variance)
+
+    def value(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected rewards and variances alone, ``(...)`` each."""
+        white = Whitening(self.mean, self.root)(points.to(self.mean))
         table = features(white, self.frequencies, self.phases)
-        gradient = slope(white, self.frequencies, self.phases, self.weights) @ self.root
-        return Prediction(table @ self.weights, gradient, (table @ self.spread).square().sum(-1))
+        return table @ self.weights, (table @ self.spread).square().sum(-1)
 
     def __repr__(self) -> str:
         """Its sizes: the tensors would fill pages."""
@@ -67,6 +73,16 @@ class RewardModel:
             spread=factor * self.spread,
             noise=factor * self.noise,
         )
+
+    def seen_through(self, shift: Tensor, into: Tensor) -> RewardModel:
+        r"""The model of points `x`, for one of :math:`y = (x - b) M`.
+
+        Args:
+            shift: The `b`, ``(n,)``.
+            into: The `M`, ``(n, q)``; a right inverse puts the centre back.
+        """
+        mean = shift + self.mean @ torch.linalg.pinv(into)
+        return replace(self, mean=mean, root=into @ self.root)
 
     def to(self, device: torch.device | str) -> RewardModel:
         """The same on another device."""

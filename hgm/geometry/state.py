@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hgm.files.disk import brief
 
-VERDICTS = ("found", "partial", "none")
+VERDICTS = ("found", "approximate", "partial", "none")
 
 _ENTRIES = (
     *("generators", "action_generators", "coords", "dim_state", "verdict", "algebra_type"),
@@ -56,12 +56,13 @@ def check_state(state: Any) -> None:
 def _check_reward(reward: Any, n: int) -> None:
     _check_keys("`reward`", reward, _REWARD)
     (num,) = _check("reward.phases", reward["phases"], ("F",))
+    _, q = _check("reward.root", reward["root"], (n, "q"))
     shapes: dict[str, tuple[int | str, ...]] = {
         "mean": (n,),
-        "root": (n, n),
-        "frequencies": (num, n),
-        "weights": (num + n + 1,),
-        "spread": (num + n + 1, "S"),
+        "root": (n, q),
+        "frequencies": (num, q),
+        "weights": (num + q + 1,),
+        "spread": (num + q + 1, "S"),
         "noise": (),
     }
     for name, shape in shapes.items():

@@ -1,5 +1,7 @@
 """Linear maps together with translations."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,10 @@ class Affine(LieGroup):
     def dim_matrix(self) -> int:
         """``n + 1``: homogeneous coordinates."""
         return self._dim_space + 1
+
+    def resized(self, dim_space: int) -> Affine:
+        """The same on another dimension."""
+        return Affine(dim_space)
 
     def _generators(self) -> Tensor:
         return self.basis

@@ -1,5 +1,7 @@
 """The contract of a connected matrix Lie group: what a user writes, and what is then given."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import final
 
@@ -54,6 +56,13 @@ class LieGroup(nn.Module, ABC):
         residual = log - lie.hat(lie.vee(log, self.generators), self.generators)
         relative = residual.norm(dim=(-2, -1)) / (1 + log.norm(dim=(-2, -1)))
         return relative <= atol, "its principal logarithm is off the span of the generators, or nan"
+
+    def resized(self, dim_space: int) -> LieGroup | None:
+        """All maps of the same kind on another dimension; None where the kind has no such thing.
+
+        Only a group that knows no coordinates may answer: one that holds every map of its kind.
+        """
+        return None
 
     def warm_start(self, root: Tensor) -> None:  # noqa: B027 - an optional hook
         r"""Lets learned parameters start from the data; nothing to do where there are none.

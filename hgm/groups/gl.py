@@ -1,5 +1,7 @@
 """All invertible linear maps."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,10 @@ class GL(LieGroup):
     def dim_space(self) -> int:
         """Dimension `n` of the points acted on."""
         return self._dim_space
+
+    def resized(self, dim_space: int) -> GL:
+        """The same on another dimension."""
+        return GL(dim_space)
 
     def _generators(self) -> Tensor:
         return self.basis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +13,21 @@ from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from hgm import lie
 from hgm.checks import check_choice, check_int
 from hgm.differentials import DifferentialEstimator, FourierEstimator
+from hgm.dynamics import DynamicsModel, FourierDynamics, NetworkDynamics
+from hgm.evidence import examine
+from hgm.evidence.examination import UNDETERMINED
 from hgm.geometry import Geometry
 from hgm.groups import GL, LieGroup
 from hgm.numerics.ranks import across_processes
 from hgm.sizes import Sizes
 from hgm.symmetry.algebra import name
-from hgm.symmetry.dynamics import dynamics_model
-from hgm.symmetry.examination import examine
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.phases import Phase
+from hgm.symmetry.relevance import SOURCES, points_of
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.search import Search, SearchSteps
 from hgm.symmetry.snapshot import Snapshot
@@ -46,10 +49,14 @@ class Discovery(LightningModule):
     Args:
         sizes: Numbers of tasks and dimensions of the data.
         group: Ambient group, which acts on states, and is copied; GL(n) if None.
-        estimator: Estimator of reward differentials, which is fitted; Fourier features if None.
+        estimator: Estimator of reward differentials, or one of its kind for the coordinates that
+            rewards see, which is fitted; Fourier features if None.
         loss: ``"differential"`` or ``"functional"``.
         steps: Effort of the search.
         num_dynamics_features: Waves of the model of the dynamics.
+        reward_of: What rewards may be functions of besides the action, some of
+            ``next_observation``, ``observation`` and ``change``; found out among all if None.
+        horizon: Steps of an episode, which the bound on the regret counts with.
         seed: Seed of the starts.
 
     Attributes:
@@ -75,6 +82,7 @@ class Discovery(LightningModule):
     candidate: Geometry | None
     metrics: dict[str, Any]
     reward_scale: Tensor | None
+    _late: bool
 
     def __init__(
         self,
@@ -84,10 +92,13 @@ class Discovery(LightningModule):
         loss: str = "differential",
         steps: SearchSteps | None = None,
         num_dynamics_features: int = 128,
+        reward_of: Sequence[str] | None = None,
+        horizon: int = 100,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self._sizes = sizes
         sizes.require("transitions", self)
         check_choice("loss", loss, list(INVARIANCES))
         if sizes.dim_state == 1 and loss == "differential":
@@ -102,13 +113,14 @@ class Discovery(LightningModule):
         # The solvers move raw parameters themselves, without autograd.
         self.group = copy.deepcopy(group).double().requires_grad_(False)
         self.estimator = estimator
-        self.dynamics = dynamics_model(sizes.dim_state, sizes.dim_action, num_dynamics_features)
+        self.invariance, self.horizon = INVARIANCES[loss], check_int("horizon", horizon, 1)
         self.search = Search(
             self.group,
             self.estimator,
-            INVARIANCES[loss],
-            self.dynamics,
+            self.invariance,
+            _models(sizes, num_dynamics_features),
             SearchSteps() if steps is None else steps,
+            _sources(reward_of),
             check_int("seed", seed, 0),
         )
         # DistributedDataParallel refuses a module of which nothing has a gradient.
@@ -128,12 +140,13 @@ class Discovery(LightningModule):
     @torch.no_grad()
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """One step of the current phase on a batch ``[N, B]``."""
-        if self.phase is None:
+        self._num_seen += batch.shape[1] if self._passes == 0 else 0
+        if self.phase is None or (self.phase.whole and self._late):
             return
         start, phase = time.perf_counter(), self.phase
-        value = phase.step(self._samples(batch), across_processes())
+        own, given = phase.given(self._samples(batch))
+        value = own.step(given, across_processes())
         self._count(phase, start)
-        self._num_seen += batch.shape[1] if self._passes == 0 else 0
         self.num_steps += 1
         self.snapshot = phase.snapshot or self.snapshot
         if self.logger is not None:
@@ -141,11 +154,13 @@ class Discovery(LightningModule):
             self.logger.log_metrics(losses, step=self.num_steps)
         if phase.done:
             self._advance()
+            self._late = True  # what needs whole passes waits for the next one
 
     def on_train_epoch_end(self) -> None:
         """Closed forms are solved at the end of a pass."""
         self._passes += 1
-        if self.phase is None:
+        late, self._late = self._late, False
+        if self.phase is None or (self.phase.whole and late):
             return
         start, phase = time.perf_counter(), self.phase
         phase.end_pass(across_processes())
@@ -175,19 +190,65 @@ class Discovery(LightningModule):
         """Measures the findings on all held-out transitions, and judges them."""
         assert self._findings is not None, "on_test_start checks it"
         assert self.candidate is not None, "it comes with the findings"
-        points, ranks = torch.cat([part.next_state for part in self._held], 1), across_processes()
+        held, ranks = (
+            Samples(*(torch.cat(field, 1) for field in zip(*self._held, strict=True))),
+            across_processes(),
+        )
         self._held.clear()
-        metrics = examine(self.search, self._findings, points, ranks)
+        findings = self._findings
+        metrics = examine(findings, self.invariance, findings.kept, held, self.horizon, ranks)
+        scale = float(self.reward_scale)  # type: ignore[arg-type]
+        if metrics["regret_bound"] is not None:
+            metrics["regret_bound"] *= scale
         self.candidate = replace(self.candidate, verdict=metrics["verdict"])
         trivial = metrics["verdict"] == "none"
         self.geometry = self.candidate.trivial() if trivial else self.candidate
-        count = ranks.sum(torch.tensor(self._num_seen + points.shape[1], device=points.device))
+        count = ranks.sum(torch.tensor(self._num_seen + held.reward.shape[1]))
         self.metrics = {
             **metrics,
             "algebra_dim": self.geometry.dim_algebra,
             "algebra_type": self.geometry.algebra_type,
+            "generators": self.geometry.generators.tolist(),
+            "action_generators": self.geometry.action_generators.tolist(),
             "num_transitions": int(count),
         }
+
+    @property
+    def determined(self) -> Tensor | None:
+        """Which entries of the generators on states the data determine, ``(n, n)``.
+
+        None before the end of the training, and where it was in another process.
+        """
+        if self._findings is None:
+            return None
+        n, size = self._sizes.dim_state, self.group.dim_matrix
+        unsure = (self._findings.completion.deviation > UNDETERMINED).any(0)
+        return ~unsure[: n * size].view(n, size)[:, :n].cpu()
+
+    def rewards_at(self, points: Tensor, task: int) -> tuple[Tensor, Tensor]:
+        """A task's modelled rewards, in standard deviations, and their variances.
+
+        Without what they owe to the action. Tasks that were located by others' rewards have those.
+
+        Args:
+            points: States ``(Q, n)``; changes of state where these are what rewards see.
+            task: Index of the task.
+        """
+        assert self._findings is not None, "there is a model after training"
+        problem, pool = self._findings.problem, self._findings.pool
+        view = problem.view
+        nothing = points.new_zeros(1, len(points), self._sizes.dim_action)
+        before = torch.zeros_like(points) if view.sight.source == "change" else points
+        samples = Samples(before[None], nothing, nothing[..., 0], points[None])
+        there = points_of(view.units.scale(samples), view.sight.source)[..., view.columns]
+        place = (problem.leading.cpu() == task).nonzero()[:, 0]
+        if len(place):
+            jet = problem.estimator.jet(there, place.to(there.device))
+            return jet.value[0], jet.value_variance[0]
+        assert pool is not None, "tasks are located by it"
+        element = lie.exp(lie.hat(-self._findings.coords[task], self._findings.seen))
+        prediction = pool.reward_model()(lie.act(element, there[0]))
+        return prediction.value, prediction.variance
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what was found, once there is something."""
@@ -210,7 +271,7 @@ class Discovery(LightningModule):
         self.seconds = {}
         self.num_steps = 0
         self._findings: Findings | None = None
-        self._passes, self._num_seen = 0, 0
+        self._passes, self._num_seen, self._late = 0, 0, False
         self._phases: Generator[Phase, None, Findings] = self.search.phases()
 
     @torch.no_grad()
@@ -236,26 +297,56 @@ class Discovery(LightningModule):
         return Samples(state, action, reward / self.reward_scale, next_state)
 
     def _geometry(self, findings: Findings) -> Geometry:
-        """The findings on an orthogonal basis of generators of norm sqrt 2, not judged yet."""
+        """The findings in the units of the data, not judged yet."""
         scale, pool = self.reward_scale, findings.pool
         assert scale is not None, "the first batch sets it"
-        generators = self.group.hat(findings.actions.directions)
+        view = findings.problem.view
+        units = view.units
         calibration, reward = None, None
-        if pool is not None:
+        # Agents evaluate the reward model at next states.
+        if pool is not None and view.sight.source == "next_observation":
             reward = pool.reward_model().scaled(scale).to("cpu")
+            n, columns = units.dim_state, view.columns
+            into = torch.zeros(n, len(columns)).to(units.frame)
+            into[columns, range(len(columns))] = 1 / units.state[columns]
+            shift = units.frame[:n, n] if len(units.frame) > n else torch.zeros(n).to(into)
+            reward = reward.seen_through(shift.cpu(), into.cpu())
             if pool.calibrated:
-                factor, shift = pool.calibration
-                calibration = torch.stack((factor, shift * scale), -1).cpu()
+                factor, offset = pool.calibration
+                calibration = torch.stack((factor, offset * scale), -1).cpu()
+                if len(calibration) < len(findings.coords):
+                    calibration = None
         return Geometry(
-            generators.cpu(),
-            findings.action_generators.cpu(),
+            units.raw(findings.generators).cpu(),
+            units.raw_action(findings.action_generators).cpu(),
             findings.coords.cpu(),
             self.group.dim_space,
             "partial",
-            name(generators),
+            name(findings.seen),
             calibration,
             reward,
         )
+
+
+def _models(sizes: Sizes, num_features: int) -> list[DynamicsModel]:
+    models: list[DynamicsModel] = [FourierDynamics(sizes.dim_state, sizes.dim_action, num_features)]
+    if sizes.dim_state + sizes.dim_action > _FEW:
+        models.append(NetworkDynamics(sizes.dim_state, sizes.dim_action))
+    return models
+
+
+_FEW = 6  # dimensions that waves can fill
+
+
+def _sources(reward_of: Sequence[str] | None) -> Sequence[str]:
+    if reward_of is None:
+        return SOURCES
+    named = [reward_of] if isinstance(reward_of, str) else list(reward_of)
+    for source in named:
+        check_choice("reward_of", source, list(SOURCES))
+    if not named:
+        raise ValueError(f"Expected `reward_of` to name some of {list(SOURCES)}, got none.")
+    return named
 
 
 def _check_parts(sizes: Sizes, group: Any, estimator: Any) -> None:

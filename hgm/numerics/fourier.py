@@ -242,12 +242,12 @@ class FourierRegression(nn.Module):
         slopes = -math.sqrt(2 / num) * weights[:, :num, :, None] * self.chosen[:, :, None]
         slope = (angle.sin() @ slopes.flatten(-2)).unflatten(-1, (self.dim_output, p))
         slope = (slope + LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root
-        table = features(white, self.chosen, self.phases)
-        value = table @ weights
-        return (
-            value * self.scale[:, None] + self.mean[:, None],
-            slope * self.scale[:, None, :, None],
-        )
+        return self.values(inputs), slope * self.scale[:, None, :, None]
+
+    def values(self, inputs: Tensor) -> Tensor:
+        """Values ``(N, Q, q)`` alone, as :meth:`predict`."""
+        table = features(self._white(inputs), self.chosen, self.phases)
+        return (table @ self.fitted.weights) * self.scale[:, None] + self.mean[:, None]
 
     def variance(self, inputs: Tensor) -> Tensor:
         """Posterior variance of the values at ``(N, Q, p)``, over all outputs, ``(N, Q)``."""

@@ -35,6 +35,10 @@ class Terms(NamedTuple):
     jacobian: Tensor | None
 
 
+Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Maps unknowns ``(..., a)`` to quadratic residuals ``(..., R)`` of unit variance, and derivatives
+``(..., R, a)``: what is known of the unknowns besides the observations."""
+
 Residuals = Callable[[Tensor, bool], Terms]
 """Maps unknowns ``(..., a)``, and whether the Jacobian is wanted, to terms."""
 
@@ -112,14 +116,21 @@ class GaussNewton:
         unknowns: Starts, shape ``(..., a)``.
         floor: What the residual's norm may be where the variance is 0: the misfit of the models.
         damping: Initial damping, relative to the diagonal of the normal matrix.
+        penalty: What else is known; its squares are added to the loss.
 
     Attributes:
         gain: By how much the last step lowered the mean loss; infinite if it was refused.
     """
 
-    def __init__(self, unknowns: Tensor, floor: float, damping: float = 1e-2) -> None:
+    def __init__(
+        self,
+        unknowns: Tensor,
+        floor: float,
+        damping: float = 1e-2,
+        penalty: Penalty | None = None,
+    ) -> None:
         self.unknowns = unknowns
-        self.floor = floor
+        self.floor, self.penalty = floor, penalty
         self.damping = torch.full_like(unknowns[..., 0], damping)
         self.gain = torch.full_like(unknowns[..., 0], torch.inf)
 
@@ -140,6 +151,10 @@ class GaussNewton:
             terms.residual.flatten(-2)[..., None],
         )
         self.normal, slope = (ranks.sum(term) for term in sums)
+        if self.penalty is not None:
+            extra, derivative = self.penalty(self.unknowns)
+            self.normal = self.normal + derivative.mT @ derivative
+            slope = slope + derivative.mT @ extra[..., None]
         step = damped_step(self.normal, slope[..., 0], self.damping, 1e-6 * self.damping + 1e-12)
         self._trial = self.unknowns + shorten(step, step.norm(dim=-1), _MAX_STEP)
         return self._trial
@@ -150,6 +165,9 @@ class GaussNewton:
         loss, trial_loss = (2 * misfit(one, self._spread).sum(-1) for one in (self._square, square))
         count = torch.full_like(loss, square.shape[-1])
         loss, trial_loss, count = ranks.sum(torch.stack((loss, trial_loss, count)))
+        if self.penalty is not None:
+            loss = loss + self.penalty(self.unknowns)[0].square().sum(-1)
+            trial_loss = trial_loss + self.penalty(self._trial)[0].square().sum(-1)
         better = trial_loss < loss
         self.gain = torch.where(better, (loss - trial_loss) / count, torch.inf)
         self.unknowns = torch.where(better[..., None], self._trial, self.unknowns)

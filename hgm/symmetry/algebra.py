@@ -7,6 +7,7 @@ from hgm import lie
 
 _CLOSURE_TOLERANCE = 0.1
 _EIGENVALUE_TOLERANCE = 0.05
+_DEFINITE, _COMPACT_ENOUGH = 0.01, 0.05
 
 
 def close(generators: Tensor, max_dim: int) -> Tensor:
@@ -29,6 +30,26 @@ def close(generators: Tensor, max_dim: int) -> Tensor:
     return basis
 
 
+def standard(generators: Tensor) -> Tensor:
+    r"""A basis of the same span in which coordinates are radians, where there are any.
+
+    Compact algebras have an inner product that no change of coordinates alters,
+    :math:`-\mathrm{tr}(W_a W_b)`: the basis is orthogonal in it, each of them with 2, as for a
+    rotation of a plane. Other spans are orthogonal in the Frobenius product, of norm
+    sqrt 2, in the coordinates that they come in.
+    """
+    basis = lie.orthonormalise(generators)
+    if not len(basis):
+        return basis
+    traces = -torch.einsum("aij,bji->ab", basis, basis)
+    values = torch.linalg.eigvalsh(traces)
+    if float(values[0]) < _DEFINITE * float(values[-1]) or compactness(basis) > _COMPACT_ENOUGH:
+        return lie.normalise(basis)
+    # Gram-Schmidt: the first stays the first.
+    root = torch.linalg.cholesky(traces / 2)
+    return torch.linalg.solve_triangular(root, basis.flatten(1), upper=False).view_as(basis)
+
+
 def compactness(generators: Tensor) -> Tensor:
     r"""Largest :math:`|\mathrm{Re}\,\lambda| / |\lambda|_{\max}` over generators' eigenvalues.
 
@@ -44,7 +65,7 @@ def compactness(generators: Tensor) -> Tensor:
     # A nilpotent generator has no eigenvalues to speak of, and its group is not compact.
     norms = torch.linalg.matrix_norm(all_of_them)
     ratio = values.real.abs().amax(-1) / largest
-    return torch.where(largest < 0.1 * norms / norms.clamp_min(1e-12).sqrt(), 1.0, ratio).max()
+    return torch.where(largest < 0.1 * norms, 1.0, ratio).max()
 
 
 def name(generators: Tensor) -> str:

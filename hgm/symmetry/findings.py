@@ -2,13 +2,42 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from hgm.differentials.base import DifferentialEstimator
+from hgm.dynamics import DynamicsModel
+from hgm.groups import LieGroup
+from hgm.symmetry.completion import Completion
 from hgm.symmetry.invariance import EquivarianceForm
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.pooling import PooledModel
-from hgm.symmetry.subgroup import LeftActions
+from hgm.symmetry.samples import Samples
+from hgm.symmetry.view import View
+
+
+class Problem(NamedTuple):
+    """What is searched, in scaled coordinates.
+
+    Attributes:
+        view: How rewards see transitions.
+        group: The group that acts on the points that they see.
+        estimator: Estimator of reward differentials at these points.
+        leading: The tasks that find the algebra, the base task first, ``(M,)``.
+        whole: Whether the ambient group holds every map, so that points may be a part of states.
+    """
+
+    view: View
+    group: LieGroup
+    estimator: DifferentialEstimator
+    leading: Tensor
+    whole: bool
+
+
+class Dynamics(NamedTuple):
+    """The model of the dynamics, and its equivariance form."""
+
+    model: DynamicsModel
+    form: EquivarianceForm
 
 
 class Span(NamedTuple):
@@ -30,7 +59,7 @@ class Refined(NamedTuple):
 
     Attributes:
         unknowns: The unknowns of the span's fit, ``(u,)``.
-        deviation: Predicted standard deviation of the elements, in radians, ``(N - 1,)``.
+        deviation: Predicted standard deviation of the elements, in radians, ``(M - 1,)``.
         pool: The one reward model that explains all tasks, if any.
     """
 
@@ -40,32 +69,41 @@ class Refined(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What the search leaves, in the group's coordinates.
+    """What the search leaves, in scaled coordinates.
 
     Attributes:
-        actions: Directions ``(d, D)`` of the closed algebra, an orthogonal basis of generators of
-            norm sqrt 2, and coordinates ``(N - 1, d)``.
+        problem: What was searched.
+        kept: The transitions that it was learned from.
+        dynamics: The model of the dynamics.
+        seen: Generators of the closed algebra on what rewards see, ``(d, q, q)``.
+        generators: The same on all of the state, ``(d, k, k)``.
+        action_generators: What they do to actions, ``(d, m, m)``.
+        inherited: Whether tasks have dynamics of their own, which the elements carry into each
+            other; else all tasks have the same.
+        completion: How sure the entries that rewards do not see are.
+        coords: Coordinates of all tasks, 0 for the base task, ``(N, d)``.
         num_directions: How many directions the elements need; brackets add the rest.
         spectrum: Singular values of the freely fitted elements' coordinates, descending.
-        pair_loss: Mean robust loss over all pairs of tasks, with elements in the span.
+        pair_loss: Mean robust loss over all pairs of leading tasks, with elements in the span.
         free_loss: The same with free elements.
-        deviation: Predicted standard deviation of the elements, in radians, ``(N - 1,)``.
-        form: Equivariance form of the dynamics.
-        action_generators: What the directions do to actions, ``(d, m, m)``.
+        expected_loss: The same of residuals as large as predicted.
+        deviation: Predicted standard deviation of the leading elements, in radians, ``(M - 1,)``.
         pool: The one reward model that explained all tasks and so refined the elements, if any.
     """
 
-    actions: LeftActions
+    problem: Problem
+    kept: Samples
+    dynamics: Dynamics
+    seen: Tensor
+    generators: Tensor
+    action_generators: Tensor
+    inherited: bool
+    completion: Completion
+    coords: Tensor
     num_directions: int
     spectrum: Tensor
     pair_loss: float
     free_loss: float
+    expected_loss: float
     deviation: Tensor
-    form: EquivarianceForm
-    action_generators: Tensor
     pool: PooledModel | None
-
-    @property
-    def coords(self) -> Tensor:
-        """Coordinates of all tasks on the directions, 0 for the base task, ``(N, d)``."""
-        return torch.cat((torch.zeros_like(self.actions.coords[:1]), self.actions.coords))

@@ -1,75 +1,89 @@
 """Symmetries of the dynamics in closed form: the equivariance residual is linear in a generator."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.dynamics import DynamicsModel, Prediction
 
 
 class EquivarianceForm(NamedTuple):
-    r"""The quadratic form :math:`\sum |E(W)|^2` in the entries of ``(W_S, W_A)``.
+    r"""Quadratic forms in the entries of ``(W_S, W_A)``, ``(n k + m m)`` of them, state first.
+
+    With rows ``E_1``, ``E_2`` of the twins of the dynamics, per transition and in units of the
+    displacements' standard deviations:
 
     Attributes:
-        gram: Of the rows ``E``, ``(n k + m m, n k + m m)``, the state's entries first.
-        motion: Of the rows :math:`W_S (T - s)` alone, ``(n k, n k)``: what there is to explain.
+        cross: :math:`E_1^T E_2`; its symmetric part is :math:`|E(W)|^2` without the bias of noise,
+            its antisymmetric part is noise alone.
+        noise: :math:`(E_1 - E_2)^T (E_1 - E_2) / 2`, the mean square of either twin's noise.
+        dim_state: State dimension ``n``.
+        size: Matrix size ``k`` of the state generators.
     """
 
-    gram: Tensor
-    motion: Tensor
+    cross: Tensor
+    noise: Tensor
+    dim_state: int
+    size: int
+
+    @property
+    def gram(self) -> Tensor:
+        """The form itself, symmetric."""
+        return (self.cross + self.cross.mT) / 2
 
 
-def equivariance_form(
-    state: Tensor, action: Tensor, next_state: Tensor, jacobian: Tensor, size: int
-) -> EquivarianceForm:
-    r"""Sums over transitions of the equivariance residual, docs/method.md eq. 2.
+def equivariance_rows(
+    state: Tensor, action: Tensor, change: Tensor, jacobian: Tensor, size: int
+) -> Tensor:
+    r"""Rows of the equivariance residual, docs/method.md eq. 2.
 
-    .. math:: E(W) = \partial_s T\, W_S s + \partial_a T\, W_A a - W_S T(s, a)
+    .. math:: E(W) = \partial_s f\, W_S s + \partial_a f\, W_A a - W_S f(s, a),
+              \qquad f(s, a) = T(s, a) - s.
 
-    It vanishes for a symmetry of the dynamics ``T``. Sums over data, hence over processes.
+    It vanishes for a symmetry of the dynamics ``T``, and is linear in the entries of ``W``.
 
     Args:
         state: States, ``(B, n)``.
         action: Actions, ``(B, m)``.
-        next_state: ``T(s, a)``, ``(B, n)``.
-        jacobian: ``dT / d(s, a)``, ``(B, n, n + m)``.
+        change: Displacements ``f``, ``(..., B, n)``.
+        jacobian: ``df / d(s, a)``, ``(..., B, n, n + m)``.
         size: Matrix size ``k`` of ``W_S``: `n`, or `n + 1` in homogeneous coordinates.
-    """
-    n = state.shape[-1]
-    here, there = lie.homogeneous(state, size), lie.homogeneous(next_state, size)
-    eye = torch.eye(n).to(state)
-    rows_state = torch.einsum("bij,bk->bijk", jacobian[..., :n], here)
-    rows_state = (rows_state - torch.einsum("ij,bk->bijk", eye, there)).flatten(-2)
-    rows_action = torch.einsum("bij,bk->bijk", jacobian[..., n:], action).flatten(-2)
-    rows = torch.cat((rows_state, rows_action), -1).flatten(0, 1)
-    moved = torch.einsum("ij,bk->bijk", eye, there - here).flatten(-2).flatten(0, 1)
-    return EquivarianceForm(rows.mT @ rows, moved.mT @ moved)
-
-
-def action_generators(form: EquivarianceForm, generators: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The ``W_A`` that best go with given ``W_S``, and how much motion stays unexplained.
-
-    :math:`W_A = \arg\min |E(W_S, W_A)|^2`, a linear solve.
-
-    Args:
-        form: From :func:`equivariance_form`.
-        generators: State generators, ``(d, k, k)``.
 
     Returns:
-        Action generators ``(d, m, m)``, and :math:`\sum_j |E_j|^2 / \sum_j |W_j (T - s)|^2`, 0 for
-        a symmetry of the dynamics and about 1 for a map that has nothing to do with them.
+        Shape ``(..., B, n, n k + m m)``.
     """
-    num = len(form.motion)
-    k = generators.shape[-1]
-    columns = generators[:, : num // k].flatten(1).mT
-    cross, square = form.gram[num:, :num], form.gram[num:, num:]
-    solution = -torch.linalg.pinv(square, hermitian=True) @ cross @ columns
-    both = torch.cat((columns, solution))
-    residual = (both * (form.gram @ both)).sum()
-    motion = (columns * (form.motion @ columns)).sum()
-    m = round(len(square) ** 0.5)
-    return solution.mT.unflatten(-1, (m, m)), (residual / motion.clamp_min(1e-300)).clamp_min(0.0)
+    n = state.shape[-1]
+    here = lie.homogeneous(state, size)
+    # A displacement has no place: a translation does not move it.
+    moved = torch.nn.functional.pad(change, (0, size - n))
+    of_state = jacobian[..., :n, None] * here[:, None, None, :]
+    eye = torch.eye(n).to(state)
+    of_state = of_state - eye[:, :, None] * moved[..., None, None, :]
+    of_action = jacobian[..., n:, None] * action[:, None, None, :]
+    return torch.cat((of_state.flatten(-2), of_action.flatten(-2)), -1)
+
+
+def equivariance_form(
+    dynamics: DynamicsModel, state: Tensor, action: Tensor, size: int
+) -> EquivarianceForm:
+    """The form of fitted dynamics, a mean over states ``(B, n)`` and actions ``(B, m)``."""
+    n, m = state.shape[-1], action.shape[-1]
+    width = n * size + m * m
+    cross, noise = (state.new_zeros(width, width) for _ in range(2))
+    inputs = torch.cat((state, action), -1)
+    piece = max(1, _BUDGET // (width * n))
+    for some in torch.arange(len(inputs), device=inputs.device).split(piece):
+        found = Prediction(*dynamics.predict(inputs[some]))
+        rows = equivariance_rows(state[some], action[some], *found, size)
+        one, two = (rows / dynamics.scale[:, None]).flatten(1, 2)
+        cross += one.mT @ two
+        noise += (one - two).mT @ (one - two) / 2
+    num = len(inputs) * n
+    return EquivarianceForm(cross / num, noise / num, n, size)
 
 
 def affine_fields(points: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,3 +107,7 @@ def affine_fields(points: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
     _, values, fields = torch.linalg.svd(rows, full_matrices=False)
     order = values.argsort()
     return values[order] / len(points) ** 0.5, fields[order].unflatten(-1, (n, n + 1))
+
+
+_BUDGET = 1 << 25
+"""Numbers of a piece of rows."""

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import jacfwd
 
 from hgm.differentials.base import DifferentialEstimator
 from hgm.groups import LieGroup
-from hgm.numerics.fourier import FourierRegression, whitening
+from hgm.numerics.fourier import whitening
 from hgm.numerics.gauss_newton import GaussNewton
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import base_residuals, pair_residuals, score
-from hgm.symmetry.dynamics import dynamics_form
-from hgm.symmetry.invariance import EquivarianceForm
 from hgm.symmetry.losses import Invariance
-from hgm.symmetry.samples import Samples, thin
+from hgm.symmetry.samples import Samples, Seen, thin
 from hgm.symmetry.snapshot import Snapshot, principal, snapshot_of
 from hgm.symmetry.subgroup import Subgroup
+from hgm.symmetry.view import View
 
 START_FLOOR = 0.1
 """Misfit allowed to directions, in radians, while the basin is sought."""
@@ -29,6 +30,8 @@ _STEPS_BEFORE_PRUNING = 2
 _PRUNING = 3  # only the best third of the starts goes on
 _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of tasks
 _CONVERGED_LOSS = 1e-4
+# What the dynamics say decides where rewards say nothing; where they do, they weigh far more.
+_START_PRIOR, _PAIR_PRIOR = 10.0, 100.0
 
 
 class Phase(ABC):
@@ -38,12 +41,14 @@ class Phase(ABC):
         name: What a progress bar shows.
         tag: One word for the curve of its loss; phases of one kind share it.
         num_steps: Most batches it takes; for models, most passes over the data.
+        whole: Whether it must be given whole passes over the data, each from its first batch.
         taken: Batches taken so far; :meth:`step` counts.
     """
 
     name: str
     tag: str
     num_steps: int
+    whole: bool = False
     taken: int = 0
 
     @property
@@ -52,8 +57,12 @@ class Phase(ABC):
         return self.taken >= self.num_steps
 
     @abstractmethod
-    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+    def step(self, samples: Any, ranks: Ranks) -> Tensor:
         """Takes one batch, and returns a scalar to show."""
+
+    def given(self, samples: Samples) -> tuple[Phase, Any]:
+        """Who takes the next step, and from what: so no function lies between loop and phase."""
+        return self, samples
 
     def end_pass(self, ranks: Ranks) -> None:  # noqa: B027 - an optional hook
         """Called at the end of a pass over the data."""
@@ -69,13 +78,130 @@ class Phase(ABC):
         return None
 
 
-class FitModels(Phase):
-    """Reward models of all tasks, one model of the dynamics that they share."""
+class Gather(Phase):
+    """Keeps a bounded part of one pass, the same on all processes.
+
+    Args:
+        most: Most transitions over all tasks and processes.
+    """
+
+    name, tag = "reading transitions", "reading"
+    num_steps, whole = 1, True
+
+    def __init__(self, most: int = 1 << 19) -> None:
+        self.most = most
+        self._pieces: list[Samples] = []
+        self._passes = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether one pass is over."""
+        return self._passes >= self.num_steps
+
+    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+        """Keeps a batch."""
+        self.taken += 1
+        self._pieces.append(samples)
+        return samples.reward.new_zeros(())
+
+    def end_pass(self, ranks: Ranks) -> None:
+        """Puts all processes' batches together."""
+        self._passes += 1
+        fields = (torch.cat(field, 1) for field in zip(*self._pieces, strict=True))
+        whole = Samples(*(ranks.cat(field, 1) for field in fields))
+        num = max(1, self.most // len(whole.reward))
+        self._kept = Samples(*(thin(field, num) for field in whole))
+        self._pieces.clear()
+
+    @property
+    def result(self) -> Samples:
+        """Transitions of all tasks."""
+        return self._kept
+
+
+class Once(Phase):
+    """Something that is found in one step, from transitions that were gathered before.
+
+    Args:
+        name: What a progress bar shows.
+        tag: One word for its time.
+        find: What is to be done.
+    """
+
+    num_steps = 1
+
+    def __init__(self, name: str, tag: str, find: Callable[[], Any]) -> None:
+        self.name, self.tag, self._find = name, tag, find
+
+    def step(self, samples: Any, ranks: Ranks) -> Tensor:
+        """Finds it."""
+        self.taken += 1
+        self._found = self._find()
+        return torch.zeros(())
+
+    @property
+    def result(self) -> Any:
+        """What was found."""
+        return self._found
+
+
+class Through(Phase):
+    """Another phase, which is given what rewards see of every batch.
+
+    Args:
+        view: What they see.
+        phase: The phase.
+        tasks: Which tasks take part, ``(M,)``.
+    """
+
+    def __init__(self, view: View, phase: Phase, tasks: Tensor) -> None:
+        self.view, self.phase, self.tasks = view, phase, tasks
+        self.name, self.tag, self.num_steps = phase.name, phase.tag, phase.num_steps
+        self.whole = phase.whole
+
+    @property
+    def done(self) -> bool:
+        """Whether the other phase is done."""
+        return self.phase.done
+
+    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+        """One step of the other phase."""
+        phase, seen = self.given(samples)
+        return phase.step(seen, ranks)
+
+    def given(self, samples: Samples) -> tuple[Phase, Seen]:
+        """The other phase, and what rewards see."""
+        self.taken += 1
+        return self.phase, Seen(*(field[self.tasks] for field in self.view(samples)))
+
+    def end_pass(self, ranks: Ranks) -> None:
+        """Ends the other phase's pass."""
+        self.phase.end_pass(ranks)
+
+    @property
+    def result(self) -> Any:
+        """What the other phase found."""
+        return self.phase.result
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The other phase's snapshot among all coordinates, in the units of the data."""
+        snapshot = self.phase.snapshot
+        if snapshot is None:
+            return None
+        raw = self.view.lift(snapshot.generators)
+        shown = snapshot_of(snapshot.phase, raw, snapshot.coords[1:], snapshot.loss)
+        return shown._replace(tasks=self.tasks.tolist(), columns=self.view.columns)
+
+
+class FitRewards(Phase):
+    """Reward models of all tasks."""
 
     name, tag = "reward differentials", "models"
+    whole = True
 
-    def __init__(self, estimator: DifferentialEstimator, dynamics: FourierRegression) -> None:
-        self.estimator, self.dynamics = estimator, dynamics
+    def __init__(self, estimator: DifferentialEstimator) -> None:
+        self.estimator = estimator
         self.num_steps, self._passes = estimator.num_passes, 0
 
     @property
@@ -83,52 +209,23 @@ class FitModels(Phase):
         """Whether all passes over the data are made."""
         return self._passes >= self.num_steps
 
-    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+    def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """Adds a batch to the models; the estimator alone may descend by autograd."""
         self.taken += 1
         if self.taken == 1:
-            self._root = whitening(samples.next_state, ranks).root
-        if self._passes == 0:
-            # Tasks take turns, since the first rows choose the length scales.
-            inputs = torch.cat((samples.state, samples.action), -1).transpose(0, 1).flatten(0, 1)
-            step = (samples.next_state - samples.state).transpose(0, 1).flatten(0, 1)
-            self.dynamics.accumulate(inputs[None], step[None], ranks)
+            self._root = whitening(samples.points, ranks).root
         with torch.enable_grad():
-            return self.estimator.update(samples.next_state, samples.reward, ranks).detach()
+            return self.estimator.update(samples.points, samples.reward, ranks).detach()
 
     def end_pass(self, ranks: Ranks) -> None:
         """Solves what has a closed form."""
-        if self._passes == 0:
-            self.dynamics.solve(ranks)
         self.estimator.finish(ranks)
         self._passes += 1
 
     @property
     def result(self) -> Tensor:
-        """Inverse square root of the points' covariance, ``(n, n)``."""
+        """Inverse square root of the points' covariance, ``(q, q)``."""
         return self._root
-
-
-class Equivariance(Phase):
-    """The quadratic form of the dynamics' equivariance residual."""
-
-    name, tag = "equivariance of the dynamics", "equivariance"
-    num_steps = 1
-
-    def __init__(self, dynamics: FourierRegression, size: int) -> None:
-        self.dynamics, self.size = dynamics, size
-
-    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
-        """Sums the form over one batch."""
-        self.taken += 1
-        form = dynamics_form(self.dynamics, samples, self.size)
-        self._form = EquivarianceForm(*(ranks.sum(term) for term in form))
-        return self._form.gram.new_zeros(())
-
-    @property
-    def result(self) -> EquivarianceForm:
-        """The form."""
-        return self._form
 
 
 class AlignStarts(Phase):
@@ -141,6 +238,7 @@ class AlignStarts(Phase):
         starts: Coordinates of the starts, ``(S, D)``.
         num_steps: Gauss-Newton steps.
         num_points: Points of every task per step.
+        prior: What the dynamics say of the group's coordinates, ``(D, D)``.
     """
 
     name, tag = "left actions, each alone", "starts"
@@ -153,15 +251,21 @@ class AlignStarts(Phase):
         starts: Tensor,
         num_steps: int,
         num_points: int,
+        prior: Tensor | None = None,
     ) -> None:
         self.group, self.estimator, self.invariance = group, estimator, invariance
         self.num_steps, self.num_points = num_steps, num_points
-        self.solver = GaussNewton(starts.repeat(estimator.num_tasks - 1, 1, 1), START_FLOOR)
+        penalty = None
+        if prior is not None:
+            root = (_START_PRIOR**0.5) * _root(prior)
+            penalty = lambda coords: (coords @ root, root.mT.expand(*coords.shape[:-1], -1, -1))  # noqa: E731
+        unknowns = starts.repeat(estimator.num_tasks - 1, 1, 1)
+        self.solver = GaussNewton(unknowns, START_FLOOR, penalty=penalty)
 
-    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+    def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step from every start that is left."""
         self.taken += 1
-        few = thin(samples.next_state, self.num_points)
+        few = thin(samples.points, self.num_points)
         residuals = base_residuals(self.group, self.estimator, self.invariance, few)
         trial = self.solver.propose(residuals(self.solver.unknowns, True), ranks)
         loss = self.solver.decide(residuals(trial, False), ranks)
@@ -219,6 +323,7 @@ class AlignPairs(Phase):
         estimator: Fitted reward differentials.
         invariance: One of :mod:`hgm.symmetry.losses`.
         num_steps: Most Gauss-Newton steps.
+        prior: What the dynamics say of the group's coordinates, ``(D, D)``.
     """
 
     def __init__(
@@ -229,16 +334,25 @@ class AlignPairs(Phase):
         estimator: DifferentialEstimator,
         invariance: Invariance,
         num_steps: int,
+        prior: Tensor | None = None,
     ) -> None:
         self.name, self.tag, self.num_steps = name, tag, num_steps
         self.subgroup, self.estimator, self.invariance = subgroup, estimator, invariance
-        self.solver = GaussNewton(subgroup.start, FLOOR, damping=1e-3)
+        penalty = None
+        if prior is not None:
+            root = (_PAIR_PRIOR**0.5) * _root(prior)
+
+            def penalty(unknowns: Tensor) -> tuple[Tensor, Tensor]:
+                residual = lambda u: (subgroup.coords(u) @ root).flatten()  # noqa: E731
+                return residual(unknowns), jacfwd(residual)(unknowns)
+
+        self.solver = GaussNewton(subgroup.start, FLOOR, damping=1e-3, penalty=penalty)
         self._loss = float("inf")
 
-    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+    def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step on some of the points of every task."""
         self.taken += 1
-        few = thin(samples.next_state, max(30, _PAIR_BUDGET // len(samples.next_state) ** 2))
+        few = thin(samples.points, max(30, _PAIR_BUDGET // len(samples.points) ** 2))
         elements = self.subgroup.elements
         residuals = pair_residuals(elements, self.estimator, self.invariance, few)
         trial = self.solver.propose(residuals(self.solver.unknowns, True), ranks)
@@ -262,3 +376,8 @@ class AlignPairs(Phase):
     def snapshot(self) -> Snapshot | None:
         """The elements on their shared directions, or on principal ones where they are free."""
         return self.subgroup.snapshot(self.tag, self.solver.unknowns, self._loss)
+
+
+def _root(prior: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(prior)
+    return vectors * values.clamp_min(0.0).sqrt()

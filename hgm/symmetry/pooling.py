@@ -26,6 +26,7 @@ from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
 _NUM_FEATURES = 256
+_SCALES = (0.2, *LENGTHSCALES)  # all tasks together see finer kinks than one
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
@@ -47,7 +48,6 @@ class PooledModel:
         noise: Standard deviation of each task's rewards about its own model, ``(N,)``.
         calibration: Starts of ``log a`` and ``b`` per task, ``(N, 2)``, those of the base task 0
             being 0; None keeps ``a = 1, b = 0``.
-        like: A model with the same data, whose length scale, ridge and weights are taken over.
         seed: Seed of the features.
 
     Attributes:
@@ -62,7 +62,6 @@ class PooledModel:
         unknowns: Tensor,
         noise: Tensor,
         calibration: Tensor | None = None,
-        like: PooledModel | None = None,
         seed: int = 0,
     ) -> None:
         self.subgroup, self.noise = subgroup, noise
@@ -77,9 +76,6 @@ class PooledModel:
         self.spread = torch.ones_like(noise[0])
         self._ridge: Tensor
         self._weights: Tensor
-        if like is not None:
-            self._omega, self._ridge, self._white = like._omega, like._ridge, like._white
-            self._weights, self.spread = like._weights, like.spread
 
     @property
     def calibrated(self) -> bool:
@@ -150,13 +146,6 @@ class PooledModel:
         full = torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
         return full[: self.num_actions, : self.num_actions]
 
-    def calibration_test(self) -> Tensor:
-        """Wald statistic per unknown of ``log a = b = 0``: about 1 if rewards are comparable."""
-        full = torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
-        rest = slice(self.num_actions, None)
-        value = self.unknowns[rest]
-        return value @ torch.linalg.solve(full[rest, rest], value) / len(value)
-
     def _inverse(self, unknowns: Tensor) -> Tensor:
         return torch.linalg.inv(self.subgroup.elements(unknowns))
 
@@ -168,12 +157,12 @@ class PooledModel:
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
         found = []
-        for scale in LENGTHSCALES:
+        for scale in _SCALES:
             table = gain[..., None] * features(white, self._omega / scale, self._phases)
             statistics = moments(table.flatten(0, 1), target.flatten()[:, None])
             found.append(fit(Moments(*(ranks.sum(term) for term in statistics))))
         best = min(range(len(found)), key=lambda index: float(found[index].cost))
-        self._omega = self._omega / LENGTHSCALES[best]
+        self._omega = self._omega / _SCALES[best]
         self._ridge = found[best].ridge
         self.spread = found[best].noise.sqrt()
         self._weights = found[best].weights[:, 0]

@@ -11,16 +11,16 @@ from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.phases import Phase
 from hgm.symmetry.pooling import PooledModel, calibrate
-from hgm.symmetry.samples import Samples, thin
+from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup
 
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
+_SETTLED = 0.97  # spread relative to that of the step before
 _POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
 _CALIBRATION = 500  # points of every task that start the rewards' calibration
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
 _AS_GOOD_AS_OWN = 1.3  # in units of the tasks' own noise
-_COMPARABLE = 5.0  # Wald statistic per unknown, 1 expected; smooth misfit inflates it
 
 
 class Pool(Phase):
@@ -31,8 +31,7 @@ class Pool(Phase):
         unknowns: Where they start.
         estimator: Fitted reward models, which know the noise.
         num_steps: Most steps.
-        rougher: A pool with unknown calibration of the rewards, which showed that there is none;
-            None for such a pool.
+        calibrated: Whether factors and shifts of the tasks' rewards are unknown, too.
     """
 
     name, tag = "pooled refinement", "pooling"
@@ -43,35 +42,34 @@ class Pool(Phase):
         unknowns: Tensor,
         estimator: DifferentialEstimator,
         num_steps: int,
-        rougher: Pool | None = None,
+        calibrated: bool = False,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
-        self.num_steps, self.rougher = num_steps, rougher
+        self.num_steps, self.calibrated = num_steps, calibrated
         self._converged, self._fine = False, False
 
-    def step(self, samples: Samples, ranks: Ranks) -> Tensor:
+    def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step of the pooled model, on some of the transitions while that will do."""
         self.taken += 1
         if self.taken == 1:
             self.model = self._start(samples, ranks)
-        points, rewards = samples.next_state, samples.reward
+        points, rewards = samples
         # Every process must come to the same number, or some would wait for ever.
         every = int(ranks.sum(torch.ones_like(rewards).sum())) // _POOL_BUDGET
         self._fine = every <= 1 or self._converged or self.taken >= self.num_steps - 1
         if not self._fine:
             points, rewards = points[:, ::every], rewards[:, ::every]
+        before = float(self.model.spread)
         spread = self.model.step(points, rewards, ranks)
-        self._converged = bool(self.model.moved < _CONVERGED_MOVE)
+        # Robust weights settle later than the elements do, and move them a little.
+        settled = bool(spread > _SETTLED * before)
+        self._converged = settled and bool(self.model.moved < _CONVERGED_MOVE)
         return spread
 
     @property
     def done(self) -> bool:
         """Whether the last step moved next to nothing, or the steps are used up."""
-        if super().done or self.taken == 0:
-            return super().done
-        # A first pool only leads to the second one, unless rewards are not comparable.
-        leads = bool(self.model.moved < 10 * _CONVERGED_MOVE) and self.comparable
-        return leads or (self._fine and self._converged)
+        return super().done or (self.taken > 0 and self._fine and self._converged)
 
     @property
     def result(self) -> PooledModel:
@@ -84,20 +82,15 @@ class Pool(Phase):
         return bool(self.model.spread < _AS_GOOD_AS_OWN)
 
     @property
-    def comparable(self) -> bool:
-        """Whether the rewards seem equally scaled, so that the calibration may be left out."""
-        return self.rougher is None and bool(self.model.calibration_test() < _COMPARABLE)
-
-    @property
     def snapshot(self) -> Snapshot | None:
         """The refined elements."""
         return self.subgroup.snapshot(self.tag, self.model.actions, float(self.model.spread))
 
-    def _start(self, samples: Samples, ranks: Ranks) -> PooledModel:
+    def _start(self, samples: Seen, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)
-        if self.rougher is not None:
-            return PooledModel(self.subgroup, self.unknowns, noise, like=self.rougher.model)
-        few, rewards = thin(samples.next_state, _CALIBRATION), thin(samples.reward, _CALIBRATION)
+        if not self.calibrated:
+            return PooledModel(self.subgroup, self.unknowns, noise)
+        few, rewards = thin(samples.points, _CALIBRATION), thin(samples.reward, _CALIBRATION)
         inverse = torch.linalg.inv(self.subgroup.elements(self.unknowns))
         carried = lie.act(inverse, few)
         base_task = torch.zeros(1, dtype=torch.int64, device=carried.device)

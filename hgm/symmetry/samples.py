@@ -1,4 +1,4 @@
-"""What a phase of discovery is given: transitions of all tasks."""
+"""What a phase of discovery is given: transitions of all tasks, or what rewards see of them."""
 
 from typing import NamedTuple
 
@@ -15,6 +15,13 @@ class Samples(NamedTuple):
     action: Tensor
     reward: Tensor
     next_state: Tensor
+
+
+class Seen(NamedTuple):
+    """Rewards ``(N, B)``, and the points ``(N, B, q)`` that they are functions of."""
+
+    points: Tensor
+    reward: Tensor
 
 
 def thin(points: Tensor, num: int) -> Tensor:

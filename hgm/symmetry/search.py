@@ -1,7 +1,7 @@
 """The order of the phases: from transitions to the algebra that carries tasks into tasks."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -11,30 +11,59 @@ from torch import Tensor
 from hgm import lie
 from hgm.checks import check_int
 from hgm.differentials.base import DifferentialEstimator
+from hgm.dynamics import DynamicsModel, choose
 from hgm.groups import LieGroup
-from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.ranks import ALONE
 from hgm.numerics.seeds import derive_seed
-from hgm.symmetry.algebra import close
+from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts
-from hgm.symmetry.findings import Findings, Refined, Span
-from hgm.symmetry.invariance import EquivarianceForm, action_generators
+from hgm.symmetry.completion import Completion, complete, shadow
+from hgm.symmetry.findings import Dynamics, Findings, Problem, Refined, Span
+from hgm.symmetry.finite import refine, snap_periods
+from hgm.symmetry.heredity import (
+    base_dynamics,
+    carried,
+    inherited_action_generators,
+    own_dynamics,
+)
+from hgm.symmetry.invariance import equivariance_form
+from hgm.symmetry.location import located
 from hgm.symmetry.losses import Invariance, functional_invariance
-from hgm.symmetry.phases import AlignPairs, AlignStarts, Equivariance, Fit, FitModels, Phase
+from hgm.symmetry.phases import (
+    AlignPairs,
+    AlignStarts,
+    Fit,
+    FitRewards,
+    Gather,
+    Once,
+    Phase,
+    Through,
+)
 from hgm.symmetry.refinement import Pool
-from hgm.symmetry.representation import Represent
+from hgm.symmetry.relevance import SOURCES, look
 from hgm.symmetry.samples import Samples
+from hgm.symmetry.scaled import Scaled, Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
-from hgm.symmetry.verdict import ALIGNED
+from hgm.symmetry.view import Units, View, units_of
 
 SAME_FIT = 0.15
 """Robust loss by which fewer directions may be worse than free elements, and still be enough."""
+
+ALIGNED = 1.5
+"""Held-out robust loss, relative to that of residuals as large as predicted."""
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
 
 _STARTS = 0  # purpose of a seed
+_LEADING = 12  # tasks that find the algebra; the others are then located in it
+_FORM_POINTS = 2400
+_STRETCH, _LEAST_STRETCHES = 50, 4  # transitions of a stretch of time; stretches of either half
+_WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
+_OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
+_INSIDE = 0.9  # norm of a unit vector's part that counts as inside
+_SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
 
 T = TypeVar("T")
 _MOST = {"num_starts": 1_000_000, "num_points": 1_000_000}
@@ -60,7 +89,7 @@ class SearchSteps:
     num_points: int = 64
     start_steps: int = 7
     pair_steps: int = 10
-    pool_steps: int = 7
+    pool_steps: int = 15
     max_directions: int = 6
 
     def __post_init__(self) -> None:
@@ -85,14 +114,16 @@ class Search:
 
     Args:
         group: The ambient group; its ``raw_*`` parameters are learned in place.
-        estimator: Estimator of reward differentials, fitted in place.
+        estimator: Estimator of reward differentials. It is fitted in place, or one of its kind in
+            its stead where rewards see a part of the state only.
         invariance: One of :mod:`hgm.symmetry.losses`.
-        dynamics: Regression of ``s' - s`` on ``(s, a)``, fitted in place.
+        dynamics: Models of the dynamics to choose from, the cheapest first.
         steps: Effort.
+        sources: What rewards may be functions of, some of :data:`hgm.symmetry.relevance.SOURCES`.
         seed: Seed of the starts.
 
     Attributes:
-        expected: Robust loss of residuals as large as predicted.
+        expected: Robust loss of residuals as large as predicted, per coordinate that rewards see.
     """
 
     def __init__(
@@ -100,40 +131,168 @@ class Search:
         group: LieGroup,
         estimator: DifferentialEstimator,
         invariance: Invariance,
-        dynamics: FourierRegression,
+        dynamics: Sequence[DynamicsModel],
         steps: SearchSteps,
+        sources: Sequence[str] = SOURCES,
         seed: int = 0,
     ) -> None:
         self.group, self.estimator, self.invariance = group, estimator, invariance
         self.dynamics, self.steps, self.seed = dynamics, steps, seed
-        one = invariance is functional_invariance
-        self.expected = expected_loss(1 if one else group.dim_space - 1)
+        self.sources = sources
 
     def phases(self) -> Stage[Findings]:
         """Yields every phase, to be stepped until it is done; returns what they found."""
-        root = yield from _run(FitModels(self.estimator, self.dynamics))
-        form = yield from _run(Equivariance(self.dynamics, self.group.dim_matrix))
-        starts = yield from self._align_each(root)
-        free = yield from self._align_freely("left actions, jointly", "alignment", starts)
-        span = yield from self._find_span(free)
-        refined = yield from self._refine(span)
-        return (yield from self._conclude(span, refined, form))
+        kept = yield from _run(Gather())
+        problem = yield from self._pose(kept)
+        dynamics = yield from self._learn_dynamics(problem, kept)
+        within = _Within(self, problem, dynamics)
+        root = yield from within.run(FitRewards(problem.estimator))
+        span = yield from within.find(root)
+        refined = yield from within.refine(span)
+        return (yield from within.conclude(span, refined, kept))
 
-    def _align_each(self, root: Tensor) -> Stage[Tensor]:
-        """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
+    def _pose(self, kept: Samples) -> Stage[Problem]:
+        """Units, what rewards see, and the group and the estimator for that."""
+        units = units_of(kept, self.group.dim_matrix)
+        scaled = units.scale(kept)
+        sight = yield from _run(
+            Once("what rewards see", "relevance", lambda: look(scaled, self.sources))
+        )
+        columns = list(range(self.group.dim_space))
+        num = len(kept.reward)
+        leading = torch.arange(0, num, max(1, -(-num // _LEADING)), device=kept.reward.device)
+        group, estimator = self.group, self.estimator
+        seen = sorted({*sight.columns, *(_next_column(sight.columns, columns))})
+        smaller = group.resized(len(seen))
+        other = estimator.resized(len(leading), len(seen))
+        if smaller is not None and other is not None:
+            columns, group, estimator = seen, smaller.to(units.frame), other
+        else:
+            group = Scaled(group, units.frame)
+            other = estimator.resized(len(leading), len(columns))
+            estimator, leading = (
+                (estimator, torch.arange(num, device=leading.device))
+                if other is None
+                else (other, leading)
+            )
+        view = View(units, sight, columns)
+        return Problem(view, group.requires_grad_(False), estimator, leading, smaller is not None)
+
+    def _learn_dynamics(self, problem: Problem, kept: Samples) -> Stage[Dynamics]:
+        units = problem.view.units
+        scaled = units.scale(kept)
+
+        def learn() -> Dynamics:
+            state, action, next_state = (
+                part.flatten(0, 1) for part in (scaled.state, scaled.action, scaled.next_state)
+            )
+            inputs = torch.cat((state, action), -1)
+            half = halves(scaled.reward.shape).to(inputs.device).flatten()
+            change = next_state - state
+            model = choose(self.dynamics, inputs, change, half)
+            every = max(1, len(state) // _FORM_POINTS)
+            form = equivariance_form(model, state[::every], action[::every], len(units.frame))
+            return Dynamics(model, form)
+
+        return (yield from _run(Once("dynamics and their symmetries", "dynamics", learn)))
+
+
+class _Within:
+    """The search once it is posed: elements of the group on what rewards see."""
+
+    def __init__(self, search: Search, problem: Problem, dynamics: Dynamics) -> None:
+        self.problem, self.dynamics = problem, dynamics
+        self.group, self.estimator = problem.group, problem.estimator
+        self.invariance, self.steps, self.seed = search.invariance, search.steps, search.seed
+        self.shadow = shadow(dynamics.form, problem.view.index)
+        basis = self.group.generators[:, : self.group.dim_space].flatten(1)
+        self.prior = basis @ self.shadow.price @ basis.mT
+        self.kept = self.shadow.kept(basis)
+        one = self.invariance is functional_invariance
+        self.expected = expected_loss(1 if one else max(1, self.group.dim_space - 1))
+
+    def run(self, phase: Phase) -> Stage[Any]:
+        """Runs a phase on what rewards see of the leading tasks."""
+        return (yield from _run(Through(self.problem.view, phase, self.problem.leading)))
+
+    def find(self, root: Tensor) -> Stage[Span]:
+        """Directions that all elements share: those that the dynamics keep, or any others."""
+        for directions, exact in self._narrower():
+            group = Spanned(self.group.hat(directions), self.group.dim_space)
+            span = yield from self._find_in(group, self._prior_in(directions), root)
+            if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
+                if exact:
+                    return span
+                return (yield from self._widen(span, directions))
         self.group.warm_start(root)
-        num_starts = self.steps.num_starts or 12 * self.group.dim_space
+        return (yield from self._find_in(self.group, self.prior, root))
+
+    def _narrower(self) -> list[tuple[Tensor, bool]]:
+        """Directions ``(p, D)`` to look into first, and whether they span a group as they are."""
+        groups: list[tuple[Tensor, bool]] = []
+        if self._raw_parameters or len(self.kept) == self.group.dim_algebra:
+            return groups
+        size, dim = self.group.dim_matrix, self.group.dim_space
+        if size > dim:
+            linear = self.group.generators[:, :dim, :dim].flatten(1)
+            shifts = torch.linalg.svd(linear.mT).Vh[torch.linalg.matrix_rank(linear) :]
+            inside = shifts @ self.kept.mT
+            if len(shifts) and bool((inside.norm(dim=1) > _INSIDE).all()):
+                groups.append((shifts, True))
+        if len(self.kept):
+            groups.append((self.kept, False))
+        return groups
+
+    def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Span]:
+        starts = yield from self._align_each(group, prior, root)
+        every = Subgroup(
+            group, LeftActions(torch.eye(group.dim_algebra).to(starts), starts), fixed=True
+        )
+        free = yield from self._align("left actions, jointly", "alignment", every, prior)
+        return (yield from self._find_span(free, prior))
+
+    def _widen(self, span: Span, directions: Tensor) -> Stage[Span]:
+        """The same elements in the whole group, where rewards say more of it than dynamics do."""
+        actions = span.fit.subgroup.keep(span.fit.unknowns)
+        shared = torch.linalg.qr(actions.directions.mT).Q.mT
+        coords = actions.coords @ actions.directions @ shared.mT
+        whole = LeftActions(shared @ directions, coords)
+        if span.num_directions < len(coords):
+            subgroup = Subgroup(self.group, whole)
+            fit = yield from self._align("algebra in the whole group", "algebra", subgroup)
+        else:
+            every = LeftActions(torch.eye(self.group.dim_algebra).to(coords), coords @ whole[0])
+            subgroup = Subgroup(self.group, every, fixed=True)
+            fit = yield from self._align("left actions, freely", "spectrum", subgroup)
+        free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
+        return Span(fit, free, span.num_directions)
+
+    def _says_something(self, span: Span) -> bool:
+        """Whether elements are few enough directions to be evidence of a group."""
+        return span.num_directions < len(span.fit.coords) or len(span.fit.coords) == 1
+
+    def _prior_in(self, directions: Tensor) -> Tensor:
+        return directions @ self.prior @ directions.mT
+
+    @property
+    def _raw_parameters(self) -> bool:
+        return any(True for _ in self.group.parameters())
+
+    def _align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
+        """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
+        num_starts = self.steps.num_starts or 12 * group.dim_space
         generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
-        starts = draw_starts(self.group, root, num_starts, generator)
+        starts = draw_starts(group, root, num_starts, generator)
         return (
-            yield from _run(
+            yield from self.run(
                 AlignStarts(
-                    self.group,
+                    group,
                     self.estimator,
                     self.invariance,
                     starts,
                     self.steps.start_steps,
                     self.steps.num_points,
+                    prior,
                 )
             )
         )
@@ -144,25 +303,31 @@ class Search:
         subgroup = Subgroup(self.group, LeftActions(every, coords), fixed=True)
         return (yield from self._align(name, tag, subgroup))
 
-    def _align(self, name: str, tag: str, subgroup: Subgroup) -> Stage[Fit]:
+    def _align(
+        self, name: str, tag: str, subgroup: Subgroup, prior: Tensor | None = None
+    ) -> Stage[Fit]:
+        prior = self.prior if prior is None else prior
         steps = self.steps.pair_steps
-        phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps)
-        return (yield from _run(phase))
+        phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps, prior)
+        return (yield from self.run(phase))
 
-    def _find_span(self, free: Fit) -> Stage[Span]:
+    def _find_span(self, free: Fit, prior: Tensor) -> Stage[Span]:
         """The fewest directions that explain all elements about as well as free ones do."""
         num_elements = self.estimator.num_tasks - 1
+        group = free.subgroup.group
         # A span of as many directions as there are elements would explain nothing.
-        most = min(num_elements - 1, self.group.dim_algebra, self.steps.max_directions)
+        most = min(num_elements - 1, group.dim_algebra, self.steps.max_directions)
         for num in range(1, most + 1):
             # The group's own parameters come first among the unknowns.
             own = slice(-free.coords.numel(), None)
             start = low_rank(free.coords, free.information[own, own], num)
-            name, subgroup = f"algebra of {num} direction(s)", Subgroup(self.group, start)
-            span = yield from self._align(name, "algebra", subgroup)
+            name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
+            span = yield from self._align(name, "algebra", subgroup, prior)
             if (yield from self._enough(span, free)):
                 # Freely again, from where the span led: a start may have been in a wrong basin.
-                free = yield from self._align_freely("spectrum", "spectrum", span.coords)
+                every = torch.eye(group.dim_algebra).to(span.coords)
+                again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
+                free = yield from self._align("spectrum", "spectrum", again, prior)
                 return Span(span, free, num)
         return Span(free, free, num_elements)
 
@@ -174,54 +339,167 @@ class Search:
             return False
         # The pooled model has the power to tell.
         pool = Pool(span.subgroup, span.unknowns, self.estimator, self.steps.pool_steps)
-        model = yield from _run(pool)
+        model = yield from self.run(pool)
         return bool(model.spread < CONVINCING)
 
-    def _refine(self, span: Span) -> Stage[Refined]:
+    def refine(self, span: Span) -> Stage[Refined]:
         """One reward model for all tasks; without calibration where rewards are comparable."""
         num_elements, subgroup = self.estimator.num_tasks - 1, span.fit.subgroup
         deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
-        best, pool = Refined(span.fit.unknowns, deviation, None), None
+        best = Refined(span.fit.unknowns, deviation, None)
         if span.num_directions == num_elements > 1:
             return best
-        while pool is None or pool.comparable:
-            pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, pool)
-            model = yield from _run(pool)
-            if not pool.accepted:
+        for calibrated in (False, True):
+            pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, calibrated)
+            model = yield from self.run(pool)
+            better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
+            if pool.accepted and better:
+                deviation = deviations(subgroup, model.actions, model.covariance())
+                best = Refined(model.actions, deviation, model)
+            if best.pool is not None and best.pool.spread < CONVINCING:
                 break
-            deviation = deviations(subgroup, model.actions, model.covariance())
-            best = Refined(model.actions, deviation, model)
         return best
 
-    def _conclude(self, span: Span, refined: Refined, form: EquivarianceForm) -> Stage[Findings]:
-        """The closed algebra, and what it does to actions."""
-        actions = self._closed(span.fit.subgroup, refined.unknowns)
-        generators = self.group.hat(actions.directions)
-        start, _ = action_generators(form, generators)
-        findings = Findings(
-            actions=actions,
+    def conclude(self, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
+        """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
+        seen, coords = self._closed(span.fit.subgroup, refined.unknowns)
+        coords = yield from self._locate_others(seen, coords, refined, kept)
+        units, index = self.problem.view.units, self.problem.view.index
+        scaled = units.scale(kept)
+
+        def whole() -> tuple[Completion, Tensor]:
+            completion = complete(self.dynamics.form, seen, index)
+            state, action = (part.flatten(0, 1) for part in (scaled.state, scaled.action))
+            entries = refine(
+                self.dynamics.model, state, action, completion, coords, len(units.frame)
+            )
+            return completion, entries
+
+        completion, entries = yield from _run(
+            Once("the rest of the state, and actions", "completion", whole)
+        )
+        turn = _frequency(seen[0]) if len(seen) else 0.0
+        generators, action_generators = split_entries(entries, len(units.frame), units, turn)
+
+        def inherit() -> tuple[Tensor, bool]:
+            return inherited_or_shared(
+                self.dynamics.model, scaled, generators, action_generators, coords
+            )
+
+        action_generators, inherited = yield from _run(
+            Once("dynamics of single tasks", "heredity", inherit)
+        )
+        return Findings(
+            problem=self.problem,
+            kept=kept,
+            dynamics=self.dynamics,
+            seen=seen,
+            generators=generators,
+            action_generators=action_generators,
+            inherited=inherited,
+            completion=completion,
+            coords=coords,
             num_directions=span.num_directions,
             spectrum=torch.linalg.svdvals(span.free.coords),
             pair_loss=span.fit.loss,
             free_loss=span.free.loss,
+            expected_loss=self.expected,
             deviation=refined.deviation,
-            form=form,
-            action_generators=start,
             pool=refined.pool,
         )
-        represent = Represent(self.dynamics, generators, start, findings.coords)
-        return findings._replace(action_generators=(yield from _run(represent)))
 
-    def _closed(self, subgroup: Subgroup, unknowns: Tensor) -> LeftActions:
-        """The left actions on directions that are closed under the bracket."""
+    def _closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
+        """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
+
+        They are an orthogonal basis of norm sqrt 2, see :func:`hgm.symmetry.algebra.standard`.
+        """
         directions, coords = subgroup.keep(unknowns)
         coords = coords @ directions
         if subgroup.fixed:
             directions = torch.linalg.svd(coords, full_matrices=False).Vh
-        closed = close(self.group.hat(directions), self.group.dim_algebra)
-        matrices = counter_clockwise(lie.normalise(closed))
-        elements = self.group.hat(coords)
-        return LeftActions(self.group.vee(matrices), lie.vee(elements, matrices))
+        closed = close(subgroup.group.hat(directions), self.group.dim_algebra)
+        seen = counter_clockwise(standard(closed))
+        return seen, lie.vee(subgroup.group.hat(coords), seen)
+
+    def _locate_others(
+        self, seen: Tensor, coords: Tensor, refined: Refined, kept: Samples
+    ) -> Stage[Tensor]:
+        """Coordinates of all tasks, ``(N, d)``; those that did not lead are found in the group."""
+        leading, num = self.problem.leading, len(kept.reward)
+        everyone = coords.new_zeros(num, len(seen))
+        everyone[leading[1:]] = coords
+        others = torch.tensor(sorted(set(range(num)) - set(leading.tolist())), device=coords.device)
+        pool = refined.pool
+        if pool is None or not len(others) or not len(seen):
+            return everyone
+        view, group = self.problem.view, Spanned(seen, self.group.dim_space)
+
+        def locate() -> Tensor:
+            points, reward = (field[others] for field in view(kept))
+            starts = group.spread(_SPREAD * len(seen), coords)
+            return located(group, pool, points, reward, starts)
+
+        everyone[others] = yield from _run(Once("the other tasks", "location", locate))
+        return everyone
+
+
+def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> tuple[Tensor, Tensor]:
+    """Generators ``(d, k, k)`` and ``(d, m, m)`` of entries, compact ones exactly periodic.
+
+    What rewards see turns at the rate `turn`, which coordinates count on, and stays as it is.
+    """
+    n, m = units.dim_state, len(units.action)
+    states, actions = entries.split((n * size, m * m), -1)
+    generators = torch.nn.functional.pad(states.unflatten(-1, (n, size)), (0, 0, 0, size - n))
+    action_generators = actions.unflatten(-1, (m, m))
+    if len(entries) == 1:
+        both = snap_periods(torch.block_diag(generators[0], action_generators[0]), turn)
+        generators, action_generators = both[None, :size, :size], both[None, size:, size:]
+    return generators, action_generators
+
+
+def _frequency(generator: Tensor) -> float:
+    """The largest frequency of a generator."""
+    return float(torch.linalg.eigvals(generator).imag.max())
+
+
+def inherited_or_shared(
+    model: DynamicsModel,
+    samples: Samples,
+    generators: Tensor,
+    action_generators: Tensor,
+    coords: Tensor,
+) -> tuple[Tensor, bool]:
+    """Action generators, and whether tasks inherit dynamics of their own by them.
+
+    Only where tasks differ in their dynamics, and differ less in the base task's frame.
+    """
+    half = halves(samples.reward.shape).to(coords.device)
+    share = own_dynamics(model, half, samples, samples).share
+    if share < _OWN_DYNAMICS or not len(generators):
+        return action_generators, False
+    found = inherited_action_generators(samples, half, generators, coords, action_generators)
+    if len(found) == 1:
+        size = generators.shape[-1]
+        both = torch.block_diag(generators[0], found[0])
+        found = snap_periods(both, _frequency(generators[0]))[None, size:, size:]
+    elements, turns = (lie.exp(lie.hat(coords, basis)) for basis in (generators, found))
+    there = carried(samples, elements, turns)
+    moved = own_dynamics(base_dynamics(there, half), half, there, there).share
+    return (found, True) if moved < share / 2 else (action_generators, False)
+
+
+def halves(shape: torch.Size) -> Tensor:
+    """Which half a transition belongs to: stretches of time take turns, ``(N, B)`` of 0 and 1."""
+    num = shape[1]
+    stretch = max(1, min(_STRETCH, num // (2 * _LEAST_STRETCHES)))
+    return (torch.arange(num) // stretch % 2).expand(shape)
+
+
+def _next_column(seen: list[int], every: list[int]) -> list[int]:
+    """One more column where rewards see only one: on a line, gradients have one direction."""
+    left = [column for column in every if column not in seen]
+    return left[:1] if len(seen) == 1 else []
 
 
 def discover(search: Search, samples: Samples) -> Findings:

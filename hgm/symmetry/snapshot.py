@@ -9,16 +9,18 @@ from hgm import lie
 
 
 class Snapshot(NamedTuple):
-    """Left actions after a step of the search, on generators of norm sqrt 2.
+    """Left actions after a step of the search, on generators of norm sqrt 2 in the data's units.
 
     Attributes:
         phase: Tag of the phase.
         generators: The directions that the elements share; where they are free, their principal
             directions, the strongest first. ``(d, k, k)``.
-        coords: Coordinates of all tasks, 0 for the base task, ``(N, d)``.
+        coords: Coordinates of the tasks that take part, 0 for the base task, ``(M, d)``.
         spectrum: Singular values of the coordinates, descending, ``(r,)``: few are large where few
             directions explain many elements.
         loss: Mean robust loss before the step; for pooled refinement, the spread of the residuals.
+        tasks: Which tasks the coordinates are of, the base task first; None: of all.
+        columns: Coordinates of the state that rewards see; None: all.
     """
 
     phase: str
@@ -26,6 +28,8 @@ class Snapshot(NamedTuple):
     coords: Tensor
     spectrum: Tensor
     loss: float
+    tasks: list[int] | None = None
+    columns: list[int] | None = None
 
 
 def principal(coords: Tensor) -> tuple[Tensor, Tensor]:

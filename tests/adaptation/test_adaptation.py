@@ -939,3 +939,30 @@ def test_number_of_candidates_grows_with_the_dimension(generators, num):
     assert len(online._candidates.coords) == num + 2  # with 0, and the one training task's
     plane = translations((1.0, 0.3), (0.2, 1.0), model=bowl_model())
     assert len(OnlineAdaptation(plane, 1)._candidates.coords) == 512 + 3
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_rewards_may_see_a_part_of_the_state(calibrate):
+    """What they do not see is carried along, and tells nothing."""
+    turn = torch.zeros(1, 4, 4).double()
+    turn[0, 2, 0], turn[0, 0, 2] = 1.0, -1.0
+    turn[0, 3, 1], turn[0, 1, 3] = 2.0, -2.0
+    seen = [0, 2]
+    flat = bowl_model()
+    root = torch.zeros(4, 2).double()
+    root[seen] = flat.root
+    model = replace(flat, mean=torch.zeros(4).double(), root=root)
+    whole, part = geometry_of(turn, model), geometry_of(PLANE, flat)
+    coords = torch.tensor([[0.7], [-2.0]]).double()
+    points = randn(2, 60, 4, seed=5)
+    rewards = bowl(lie.act(part.element(-coords), points[..., seen]))
+    rewards = rewards + NOISE * randn(2, 60, seed=6)
+    found = adapt(whole, points, rewards, calibrate=calibrate)
+    same = adapt(part, points[..., seen], rewards, calibrate=calibrate)
+    assert_close(found.coords, coords, atol=0.1, rtol=0)
+    # The same likelihood; only candidates and landmarks are elsewhere.
+    assert_close(found.coords, same.coords, atol=0.02, rtol=0)
+    assert_close(found.covariance, same.covariance, atol=0, rtol=0.3)
+    other = points.clone()
+    other[..., [1, 3]] = 100 * randn(2, 60, 2, seed=7)
+    assert_close(adapt(whole, other, rewards, calibrate=calibrate).coords, found.coords)

@@ -169,17 +169,38 @@ def test_begin_forgets():
 
 
 @pytest.mark.parametrize(
-    "geometry",
-    [circle(reward_model(), "none").trivial(), circle(None, "partial")],
-    ids=["trivial", "no reward model"],
+    ("geometry", "why"),
+    [
+        (circle(reward_model(), "none").trivial(), "the verdict of the discovery is none"),
+        (circle(reward_model(), "none"), "the verdict of the discovery is none"),
+        (circle(reward_model(), "partial"), "the verdict of the discovery is partial"),
+        (circle(None, "found"), "no one reward model of next states explains the training tasks"),
+    ],
+    ids=["trivial", "none", "partial", "no reward model"],
 )
-def test_without_a_symmetry_it_is_the_base_policy(geometry):
+def test_where_the_verdict_forbids_it_acts_with_the_base_policy(geometry, why):
     agent = HereditaryAgent(geometry, ACTOR)
     assert not agent.adapts
+    assert agent.obstacle == why
+    assert agent.oracle_policy(circle(), torch.zeros(3, 1)) is None
     agent.begin(3)
     after = randn(3, 2)
     agent.observe(after, after, randn(3), after)
     assert_close(agent.act(randn(3, 4, 2)), swirl(randn(3, 4, 2)))
+
+
+@pytest.mark.parametrize("verdict", ["found", "approximate"])
+def test_where_the_verdict_allows_it_adapts(verdict):
+    agent = HereditaryAgent(circle(reward_model(), verdict), ACTOR)
+    assert agent.adapts
+    assert agent.obstacle is None
+    agent.begin(1)
+    after = 0.6 * randn(1, 2)
+    goal = lie.exp(lie.so_generators(2)[0].double()) @ GOAL
+    for step in range(6):
+        after = 0.6 * randn(1, 2, seed=step)
+        agent.observe(after, after, -(after - goal).norm(dim=-1), after)
+    assert_close(agent.coords, torch.ones(1, 1).double(), atol=0.03, rtol=0)
 
 
 def test_sampling_acts_by_the_posterior_and_repeats_with_its_seed():

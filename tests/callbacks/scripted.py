@@ -17,7 +17,7 @@ PHASES = [
     "alignment",
     "algebra",
     "pooling",
-    "representation",
+    "completion",
 ]
 
 
@@ -27,21 +27,28 @@ class Snapshot(NamedTuple):
     coords: Tensor
     spectrum: Tensor
     loss: float
+    tasks: list[int] | None = None
+    columns: list[int] | None = None
 
 
-class Jet(NamedTuple):
-    value: Tensor
-    value_variance: Tensor
+def bowls(points, task):
+    """Rewards of goals on a circle and their variances, known inside of a disc."""
+    goal = torch.cat((ANGLES[task].cos(), ANGLES[task].sin()))
+    far = (points.norm(dim=-1) > 1.5).double()
+    return -(points - goal).norm(dim=-1), 1e-8 + far
 
 
-class Bowls:
-    """Rewards of goals on a circle, known inside of a disc."""
+def statement(effect: float, low: float | None, high: float | None, holds: bool | None):
+    return {"effect": effect, "interval": [low, high], "holds": holds, "tolerance": 0.002}
 
-    def jet(self, points, tasks):
-        goals = torch.stack((ANGLES[tasks].cos(), ANGLES[tasks].sin()), -1)
-        value = -(points - goals).norm(dim=-1)
-        far = (points.norm(dim=-1) > 1.5).double()
-        return Jet(value, 1e-8 + far)
+
+STATEMENTS = {
+    "rewards": statement(1e-6, -1e-6, 3e-6, True),
+    "homogeneous_dynamics": statement(0.0, 0.0, 0.0, True),
+    "equivariance": statement(0.02, 0.015, 0.025, False),
+    "action_set": statement(0.0, None, None, None),
+    "action_in_reward": statement(0.0, 0.0, 0.0, True),
+}
 
 
 def snapshot(phase: str, step: int) -> Snapshot:
@@ -58,7 +65,8 @@ class Scripted(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.placeholder = torch.nn.Parameter(torch.zeros(()))
-        self.estimator = Bowls()
+        self.rewards_at = bowls
+        self.determined = torch.ones(2, 2, dtype=torch.bool)
         self.candidate = self.geometry = Geometry(TURN, TURN, ANGLES, 2, "found", "so(2)")
         self.seconds = {"alignment": 0.25}
         self.num_steps, self.snapshot = 0, None
@@ -73,7 +81,17 @@ class Scripted(LightningModule):
             "holdout_residual": 0.1,
             "holdout_residual_identity": 1.0,
             "coverage": 1.0,
-            "dynamics_residual": 0.01,
+            "statements": STATEMENTS,
+            "epsilon": 0.02,
+            "regret_bound": 0.3,
+            "undetermined": 0.25,
+            "reward_source": "next_observation",
+            "reward_columns": [0, 1],
+            "action_in_reward": "none",
+            "dynamics": "shared",
+            "dynamics_model": "FourierDynamics",
+            "generators": TURN.tolist(),
+            "action_generators": TURN.tolist(),
             "element_deviation_deg": [0.1, 0.2, 0.3],
         }
         self.metrics |= metrics or {}

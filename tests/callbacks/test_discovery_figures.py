@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scripted import TURN, Bowls, Jet
+from scripted import TURN
 from tensordict import TensorDict
 
 from hgm.callbacks.board import pixels_of
@@ -15,30 +15,30 @@ from hgm.callbacks.planes import common_scale
 from hgm.geometry import Geometry
 
 METRICS = {"verdict": "found", "spectrum": [2.0, 0.1], "spectral_gap": 20.0, "algebra_dim": 1}
+METRICS |= {"reward_source": "next_observation", "reward_columns": [0, 1]}
 
 
-class ManyBowls(Bowls):
-    def jet(self, points, tasks):
-        angles = 0.1 * tasks.double()[:, None]
-        goals = torch.stack((angles.cos(), angles.sin()), -1)
-        return Jet(-(points - goals).norm(dim=-1), torch.full(points.shape[:-1], 1e-8))
+def many_bowls(points, task, columns=(0, 1)):
+    angle = torch.tensor(0.1 * task)
+    goal = torch.stack((angle.cos(), angle.sin())).double()
+    distance = (points[:, list(columns)] - goal).norm(dim=-1)
+    return -distance, torch.full_like(distance, 1e-8)
 
 
-def discovery(num_tasks, generators=TURN, dim_state=2, estimator=None):
+def discovery(num_tasks, generators=TURN, dim_state=2, rewards_at=many_bowls):
     coords = 0.1 * torch.arange(num_tasks).double()[:, None].expand(-1, len(generators))
     geometry = Geometry(generators, generators, coords, dim_state, "found", "so(2)")
-    return SimpleNamespace(
-        candidate=geometry, geometry=geometry, estimator=estimator or ManyBowls()
-    )
+    return SimpleNamespace(candidate=geometry, geometry=geometry, rewards_at=rewards_at)
 
 
 def batch(num_tasks, dim_state=2, num=200):
     points = torch.randn(num_tasks, num, dim_state, generator=torch.Generator().manual_seed(0))
     rewards = -points.norm(dim=-1, keepdim=True)
-    return TensorDict({"next": {"observation": points, "reward": rewards}}, [num_tasks, num])
+    data = {"observation": points - 5, "next": {"observation": points, "reward": rewards}}
+    return TensorDict(data, [num_tasks, num])
 
 
-@pytest.mark.parametrize("num_tasks", [2, 4, 64])
+@pytest.mark.parametrize("num_tasks", [2, 4, 64, 512])
 def test_few_and_many_tasks_are_drawn_in_little_time(num_tasks):
     start = time.process_time()
     figures = discovery_figures(discovery(num_tasks), batch(num_tasks), METRICS, None)
@@ -50,8 +50,8 @@ def test_few_and_many_tasks_are_drawn_in_little_time(num_tasks):
     assert len(titles) == min(num_tasks, 9)
     assert titles[0] == "base task"
     assert titles[-1] == f"task {num_tasks - 1}"
-    if num_tasks == 64:
-        assert figures["left_actions"].get_suptitle() == "9 of 64 tasks"
+    if num_tasks > 9:
+        assert figures["left_actions"].get_suptitle() == f"9 of {num_tasks} tasks"
 
 
 def test_every_axis_is_named_and_level_sets_have_a_colour_bar():
@@ -78,6 +78,57 @@ def test_legends_are_off_the_data():
     assert not any(box.overlaps(panel) for panel in panels)
 
 
+def test_planes_are_of_the_coordinates_that_rewards_see():
+    turn = torch.zeros(1, 4, 4).double()
+    turn[0, 3, 2], turn[0, 2, 3] = 1.0, -1.0
+
+    def rewards(points, task):
+        return many_bowls(points, task, (2, 3))
+
+    module = discovery(3, turn, 4, rewards)
+    figures = discovery_figures(
+        module, batch(3, 4), METRICS | {"reward_columns": [2, 3]}, turn.expand(3, 4, 4)
+    )
+    (axes, _) = figures["vector_field"].axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("state 3", "state 4")
+    points = batch(3, 4)["next", "observation"].double()
+    assert axes.get_xlim() == pytest.approx(
+        (points[..., 2].min().item(), points[..., 2].max().item())
+    )
+    offsets = np.asarray(axes.collections[0].get_offsets())
+    assert offsets == pytest.approx(points[0, :, 2:].numpy())
+    panels = {one.get_title(): one for one in figures["left_actions"].axes}
+    (path,) = panels["task 2"].lines
+    assert np.ptp(path.get_xydata()[:, 0]) > 0
+    assert np.linalg.norm(path.get_xydata(), axis=1) == pytest.approx(
+        np.full(50, np.linalg.norm(path.get_xydata()[0]))
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("observation", "state 1"), ("change", "change of state 1")]
+)
+def test_points_are_what_rewards_are_functions_of(source, name):
+    data = batch(3)
+    if source == "change":
+        data["observation"] = data["next", "observation"] - torch.tensor([1.0, 2.0])
+    figures = discovery_figures(discovery(3), data, METRICS | {"reward_source": source}, None)
+    axes = figures["vector_field"].axes[0]
+    assert axes.get_xlabel() == name
+    seen = np.asarray(axes.collections[0].get_offsets())
+    after = data["next", "observation"][0].double().numpy()
+    expected = after - 5 if source == "observation" else np.broadcast_to([1.0, 2.0], after.shape)
+    assert seen == pytest.approx(expected, abs=1e-6)
+
+
+def test_flat_data_keep_their_axes_apart():
+    data = batch(3)
+    data["next", "observation"][..., 1] *= 1e-3
+    figure = discovery_figures(discovery(3), data, METRICS, None)["vector_field"]
+    assert figure.axes[0].get_aspect() == "auto"
+    assert pixels_of(figure).std() > 0
+
+
 def test_states_of_one_component_have_no_plane():
     growth = torch.ones(1, 1, 1).double()
     figures = discovery_figures(discovery(3, growth, 1), batch(3, 1), METRICS, None)
@@ -101,11 +152,10 @@ def test_no_generator_and_many_generators_are_drawn(dim):
 
 
 def test_rewards_that_nothing_is_known_of_leave_no_level_set():
-    class Unknown(Bowls):
-        def jet(self, points, tasks):
-            return Jet(points.sum(-1), torch.full(points.shape[:-1], 1e6))
+    def unknown(points, task):
+        return points.sum(-1), torch.full(points.shape[:-1], 1e6)
 
-    module = discovery(3, estimator=Unknown())
+    module = discovery(3, rewards_at=unknown)
     figures = discovery_figures(module, batch(3), METRICS, None)
     assert pixels_of(figures["vector_field"]).std() > 0
     scale = common_scale(np.full((2, 2), np.nan))

@@ -1,14 +1,17 @@
 """What a discovery leaves in loggers and folder, read back; the search itself is scripted."""
 
 import csv
+import io
 import json
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from lightning import LightningDataModule
 from PIL import Image
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,8 +21,10 @@ from scripted import ANGLES, Scripted, trainer_for
 from hgm.callbacks import DiscoveryReport
 from hgm.callbacks.loggers import csv as csv_logger
 from hgm.callbacks.loggers import tensorboard
+from hgm.callbacks.report import summary
 from hgm.datamodules import Transitions
 from hgm.envs import Navigation
+from hgm.geometry import Geometry
 
 SETTINGS = {"seed": 3, "data": {"num_transitions": 60}, "env": {"chart": None, "scale": [1, 2]}}
 FIGURES = {"vector_field", "left_actions", "generators", "spectrum"}
@@ -106,6 +111,75 @@ def test_verdict_reasons_and_algebra_are_texts(events):
     assert text(events, "test/verdict") == (6, "found")
     assert text(events, "test/reasons") == (6, "* it was written")
     assert text(events, "test/algebra_type") == (6, "so(2)")
+
+
+def test_statements_are_curves_and_a_text(events):
+    assert points(events, "test/statements/equivariance/effect") == [(6, pytest.approx(0.02))]
+    low, high = (f"test/statements/equivariance/interval/{end}" for end in ("low", "high"))
+    assert points(events, low) == [(6, pytest.approx(0.015))]
+    assert points(events, high) == [(6, pytest.approx(0.025))]
+    assert points(events, "test/statements/rewards/holds") == [(6, 1.0)]
+    unknown = "test/statements/action_set"
+    assert f"{unknown}/effect" in events.Tags()["scalars"]
+    assert not {f"{unknown}/holds", f"{unknown}/interval/low"} & set(events.Tags()["scalars"])
+    step, table = text(events, "test/statements")
+    assert step == 6
+    assert "| equivariance | broken | 0.02 | 0.015 to 0.025 |" in table.splitlines()
+    assert "| action_set | cannot tell | 0 | not bounded |" in table.splitlines()
+
+
+def shown(metrics=None, geometry=None, width=80):
+    module = Scripted(metrics)
+    known = {"phase_seconds": {"starts": 1.0}, "wall_seconds": 2.0, "span_cosine": 0.5}
+    known |= {"element_error_deg": [0.1, 0.2, 0.3]} | module.metrics
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(summary(geometry or module.geometry, known))
+    return console.export_text()
+
+
+def test_the_table_tells_what_was_found_on_80_columns():
+    table = shown()
+    assert max(map(len, table.splitlines())) <= 80
+    rows = [" ".join(row.replace("│", " ").split()) for row in table.splitlines()]
+    for line in (
+        "verdict found",
+        "undetermined 25% of what rewards do not see",
+        "rewards are of the next state, coordinates 1, 2",
+        "dynamics shared, FourierDynamics",
+        "rewards holds: 1e-06 (-1e-06 to 3e-06)",
+        "equivariance broken: 0.02 (0.015 to 0.025)",
+        "action set cannot tell: 0 (not bounded)",
+        "epsilon 0.02, the largest of these deviations",
+        "regret per step at most 0.3",
+        "element errors 0.100, 0.200, 0.300 deg",
+    ):
+        assert line in rows
+
+
+def test_the_table_of_a_large_discovery_stays_short():
+    many = torch.randn(21, 9, 9, generator=torch.Generator().manual_seed(0)).double()
+    geometry = Geometry(many, many, torch.zeros(512, 21).double(), 9, "found", "dim-21")
+    table = shown(
+        {
+            "regret_bound": None,
+            "element_error_deg": [1.0] * 500 + [3.0] * 11,
+            "reward_columns": list(range(30)),
+            "reward_source": "change",
+            "action_in_reward": "per task",
+        },
+        geometry,
+    )
+    assert len(table.splitlines()) < 45
+    assert max(map(len, table.splitlines())) <= 80
+    for part in (
+        "9 x 9, 81 entries are not 0",
+        "18 more generators are in metrics.json",
+        "median 1.000, worst 3.000 deg",
+        "not bounded",
+        "the change of state, coordinates 1, 2, 3, 4, 5, 6, 7, 8 and 22 more, and of the action "
+        "per task",
+    ):
+        assert part in " ".join(table.replace("│", " ").split())
 
 
 def test_metrics_are_logged_once_where_training_ended(events):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from scripted import TURN, Snapshot
 
 from hgm.callbacks.board import pixels_of
@@ -18,6 +19,38 @@ def test_large_searches_are_cut_short():
     assert len([tag for tag in found if tag.startswith("search/coords/")]) == 8 * 6
     assert len([tag for tag in found if tag.startswith("search/spectrum/")]) == 6
     assert len(found) == 6 * 36 + 8 * 6 + 6 + 1
+
+
+def test_coordinates_have_the_numbers_of_their_tasks():
+    coords = torch.tensor([[0.0], [0.5], [0.75]]).double()
+    one = Snapshot("x", TURN, coords, torch.ones(1), 0.0, tasks=[0, 43, 86])
+    found = scalars_of(one)
+    assert found["search/coords/task_43_direction_1"] == 0.5
+    assert found["search/coords/task_86_direction_1"] == 0.75
+    assert len([tag for tag in found if tag.startswith("search/coords/")]) == 2
+
+
+def test_fields_lie_in_the_coordinates_that_rewards_see():
+    points = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).double()
+    shown = plane(points, 5, [3])
+    assert shown.columns == [3, 0]
+    assert shown.extent == [
+        pytest.approx(float(end))
+        for column in (3, 0)
+        for end in (points[:, column].min(), points[:, column].max())
+    ]
+    spread = shown.grid.std(0)
+    assert (spread[[3, 0]] > 0.1).all()
+    assert (spread[[1, 2]] < 1e-12).all()
+    turn = torch.zeros(1, 4, 4).double()
+    turn[0, 3, 0], turn[0, 0, 3] = 1.0, -1.0
+    one = Snapshot("x", turn, torch.tensor([[0.0], [1.0]]).double(), torch.ones(1), 0.5)
+    (axes,) = field_figure(one, shown).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("state 4", "state 1")
+    (arrows,) = axes.collections
+    x, y = shown.grid[:, 3].numpy(), shown.grid[:, 0].numpy()
+    assert_allclose(arrows.U, y)
+    assert_allclose(arrows.V, -x)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +79,16 @@ def test_gap_is_the_largest_ratio_of_neighbours(spectrum, gap):
     ],
 )
 def test_fields_that_elements_hardly_use_are_not_drawn(sizes, drawn):
-    grid, extent = plane(torch.randn(50, 2).double(), 9)
+    shown = plane(torch.randn(50, 2).double(), 9)
     coords = torch.tensor([[0.0] * len(sizes), sizes]).double()
     generators = TURN.expand(len(sizes), 2, 2)
     one = Snapshot("a phase", generators, coords, torch.zeros(0), 0.5)
-    figure = field_figure(one, grid, extent)
+    figure = field_figure(one, shown)
     assert pixels_of(figure).std() > 0
     assert [axes.get_title().split(",")[0] for axes in figure.axes] == [
         f"generator {number}" for number in drawn
     ]
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     assert figure.get_suptitle() == "a phase, loss 0.5"
-    nothing = field_figure(one._replace(loss=math.nan), grid, extent)
+    nothing = field_figure(one._replace(loss=math.nan), shown)
     assert nothing.get_suptitle() == "a phase"

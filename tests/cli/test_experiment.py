@@ -110,13 +110,16 @@ def test_a_used_folder_is_left_alone(small, tmp_path, command):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_the_trivial_group_leaves_the_base_policy(small, tmp_path, command):
+def test_unrelated_tasks_leave_the_base_policy(small, tmp_path, command):
     path = tmp_path / "none"
     done = command(*small, "env=scattered", f"run_dir={path}")
     assert done.code == 0, done.errors
     metrics = read(path / "metrics.json")
-    assert metrics["verdict"] == "none"
+    verdict = metrics["verdict"]
+    assert verdict in ("none", "partial")  # of so few transitions
     assert metrics["adapts"] is False
+    said = f"The base policy acts everywhere: the verdict of the discovery is {verdict}."
+    assert said in done.output
     assert read(path / "seed_0" / "policy" / "metrics.json")["num_tasks"] == 1
     assert "regret" not in metrics
     assert "return" in metrics

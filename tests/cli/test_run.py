@@ -36,6 +36,13 @@ REQUIRED = {
     "holdout_residual",
     "num_transitions",
     "wall_seconds",
+    "statements",
+    "epsilon",
+    "regret_bound",
+    "generators",
+    "action_generators",
+    "undetermined",
+    "coverage",
 }
 TRUTH = {"span_cosine", "element_error_deg", "element_error_deg_max"}
 FIGURES = {"vector_field.png", "left_actions.png", "generators.png", "spectrum.png"}
@@ -103,11 +110,11 @@ def test_figures_are_not_empty(navigation):
 def test_metrics_hold_every_key_and_are_good(navigation):
     metrics = metrics_of(navigation)
     assert set(metrics) >= REQUIRED | TRUTH
-    assert metrics["verdict"] == "found"
+    assert metrics["verdict"] in ("found", "approximate")  # of so few transitions
     assert metrics["algebra_type"] == "so(2)"
     assert metrics["span_cosine"] > 0.999
     assert len(metrics["element_error_deg"]) == 3
-    assert metrics["element_error_deg_max"] == max(metrics["element_error_deg"]) < 2
+    assert metrics["element_error_deg_max"] == max(metrics["element_error_deg"]) < 0.2
     assert metrics["num_transitions"] == 300
     assert metrics["wall_seconds"] > sum(metrics["phase_seconds"].values()) > 0
 
@@ -122,7 +129,11 @@ def test_config_is_complete_and_composes_the_same_again(navigation, settings):
 
 def test_geometry_loads_from_the_run_folder(navigation):
     geometry = load_geometry(navigation)
-    assert geometry.verdict == "found"
+    metrics = metrics_of(navigation)
+    assert geometry.verdict == metrics["verdict"]
+    assert geometry.usable
+    assert geometry.generators.tolist() == metrics["generators"]
+    assert geometry.action_generators.tolist() == metrics["action_generators"]
     moved, turned = geometry.act(geometry.coords[1], torch.ones(2), torch.ones(2))
     assert_close(moved.norm(), torch.tensor(2**0.5), rtol=0.02, atol=0)
     assert_close(turned.norm(), torch.tensor(2**0.5), rtol=0.2, atol=0)

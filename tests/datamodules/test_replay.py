@@ -1,5 +1,6 @@
 """Rounds of collecting and replaying: frames of reference, lengths, seeds, state, evaluation."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -206,6 +207,16 @@ def test_geometry_may_be_a_folder_or_trivial(tmp_path):
     assert trivial.geometry is None
     assert trivial.sizes.num_tasks == 1
     assert (stream(trivial) == stream(replay())).all()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "num_tasks"), [("approximate", 4), ("partial", 1), ("none", 1)]
+)
+def test_tasks_teach_each_other_where_the_verdict_allows(verdict, num_tasks):
+    geometry = replace(geometry_of(FAMILY), verdict=verdict)
+    data = replay(geometry=geometry)
+    assert data.sizes.num_tasks == num_tasks
+    assert (data.geometry is None) == (num_tasks == 1)
 
 
 # --- updates of a step --------------------------------------------------------------------------

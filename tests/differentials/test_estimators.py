@@ -312,3 +312,39 @@ def test_too_few_points_are_named(name, most):
     assert jet_of(fit(name, [(points, cone(points))]), inside(2)).value.isfinite().all()
     with pytest.raises(ValueError, match="Expected more than .* points of every task"):
         fit(name, [(points[:, :most], cone(points[:, :most]))])
+
+
+OTHERS = {
+    "fourier": FourierEstimator(3, 4, num_features=64, lengthscales=[0.5, 2.0]),
+    "network": NetworkEstimator(3, 4, width=8, depth=1, num_passes=7, num_members=3, seed=5),
+    "local": LocalEstimator(3, 4, counts=[20, 40]),
+    "level_set": LevelSetEstimator(3, 4, counts=[20, 40], band=0.2),
+}
+
+
+def test_resized_is_the_same_kind_with_the_same_settings_for_other_sizes(name):
+    old, settings = (
+        OTHERS[name],
+        {
+            "fourier": {"num_features": 64, "lengthscales": [0.5, 2.0]},
+            "network": {"width": 8, "depth": 1, "num_passes": 7, "num_members": 3, "seed": 5},
+            "local": {"counts": [20, 40]},
+            "level_set": {"counts": [20, 40], "band": 0.2},
+        }[name],
+    )
+    new, expected = old.resized(2, 2), type(old)(2, 2, **settings)
+    assert type(new) is type(old)
+    assert (new.num_tasks, new.dim_state, new.num_passes) == (2, 2, expected.num_passes)
+    points = draw(2, 200)
+    for estimator in (new, expected):
+        for _ in range(estimator.num_passes):
+            with torch.enable_grad():
+                estimator.update(points, cone(points))
+            estimator.finish()
+    one, two = (jet_of(estimator, inside(2)) for estimator in (new, expected))
+    assert torch.equal(one.gradient, two.gradient)
+    assert torch.equal(one.gradient_variance, two.gradient_variance)
+
+
+def test_an_estimator_need_not_know_other_sizes():
+    assert DifferentialEstimator.resized(OTHERS["local"], 2, 2) is None

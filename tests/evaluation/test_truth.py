@@ -92,15 +92,30 @@ def test_spans_of_other_dimension_have_cosine_zero():
     assert_close(torch.tensor(metrics["element_error_deg"]), turns, atol=1e-3, rtol=0)
 
 
-def test_homogeneous_generators_are_measured_by_their_linear_part_only_in_elements():
+def test_homogeneous_generators_are_compared_with_a_truth_that_keeps_the_origin():
     family, tasks = Navigation(), Navigation().train_tasks(0)
     turn = torch.zeros(1, 3, 3).double()
     turn[0, :2, :2] = lie.so_generators(2)[0]
     angles = torch.atan2(tasks[:, 1], tasks[:, 0]).double()
     geometry = Geometry(turn, turn, (angles - angles[0])[:, None], 2, "found", "so(2)")
     metrics = truth_metrics(geometry, family, tasks)
-    assert metrics["span_cosine"] == 0.0
+    assert metrics["span_cosine"] == pytest.approx(1.0)
     assert metrics["element_error_deg_max"] < 1e-4
+    moved = turn.clone()
+    moved[0, 0, 2] = 2**0.5  # about another point: as large as the rotation itself
+    geometry = Geometry(moved, moved, (angles - angles[0])[:, None], 2, "found", "so(2)")
+    cosine = truth_metrics(geometry, family, tasks)["span_cosine"]
+    assert cosine == pytest.approx(2**-0.5)
+
+
+def test_entries_that_the_data_leave_open_do_not_count():
+    family, tasks = Navigation(), Navigation().train_tasks(0)
+    wrong = torch.tensor([[[0.0, -1.0], [0.0, 0.0]]]).double()
+    geometry = geometry_of(wrong, torch.zeros(4, 1).double())
+    assert truth_metrics(geometry, family, tasks)["span_cosine"] == pytest.approx(2**-0.5)
+    told = torch.tensor([[True, True], [False, False]])
+    metrics = truth_metrics(geometry, family, tasks, told)
+    assert metrics["span_cosine"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("family", [None, Scattered()])

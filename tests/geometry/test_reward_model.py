@@ -5,8 +5,6 @@ from torch.testing import assert_close
 
 from hgm.geometry.reward_model import RewardModel
 
-torch.manual_seed(0)
-
 
 def randn(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -56,3 +54,16 @@ def test_scaled_is_the_model_of_the_scaled_reward():
 def test_single_precision_points_are_read_in_the_models_precision():
     points = randn(5, 2, seed=9)
     assert model()(points.float()).value.dtype == torch.float64
+
+
+def test_a_model_of_some_coordinates_is_read_at_whole_states():
+    of_two, shift = model(), randn(4, seed=10)
+    into = torch.zeros(4, 2).double()
+    into[[3, 1], [0, 1]] = torch.tensor([0.5, 7.0]).double()
+    whole, states = of_two.seen_through(shift, into), randn(6, 4, seed=11).requires_grad_()
+    found, expected = whole(states), of_two((states - shift) @ into)
+    assert_close(found.value, expected.value)
+    assert_close(found.variance, expected.variance)
+    assert_close(found.gradient, expected.gradient @ into.mT)
+    assert_close(found.gradient, torch.autograd.grad(found.value.sum(), states)[0])
+    assert (found.gradient[:, [0, 2]] == 0).all()  # of which it sees nothing

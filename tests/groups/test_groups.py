@@ -331,3 +331,16 @@ def test_reasons_of_a_product_are_those_of_its_factors():
     # The first is off by more than what its own factor tolerates, but not than what is asked for.
     two = torch.stack((nearly, torch.diag(torch.tensor([1.0, 1.0, -1.0]))))
     assert "SO" not in group.why_not(two, atol=0.1)
+
+
+@pytest.mark.parametrize("cls", [GL, Affine])
+def test_groups_of_all_maps_exist_in_every_dimension(cls):
+    smaller = cls(5).resized(2)
+    assert type(smaller) is cls
+    assert (smaller.dim_space, smaller.dim_algebra) == (2, cls(2).dim_algebra)
+    assert_close(smaller.generators, cls(2).generators)
+
+
+@pytest.mark.parametrize("group", [SO(3), Compact(3), Product([SO(2), GL(1)])], ids=repr)
+def test_groups_that_know_coordinates_have_no_other_size(group):
+    assert group.resized(2) is None

@@ -20,7 +20,6 @@ from hgm.differentials import FourierEstimator
 from hgm.envs import Navigation, Scattered
 from hgm.groups import GL, SO, Affine, Compact
 from hgm.modules import Discovery, discovery
-from hgm.numerics.fourier import FourierRegression
 from hgm.sizes import Sizes
 from hgm.symmetry import SearchSteps
 from hgm.symmetry.losses import differential_invariance
@@ -34,6 +33,25 @@ REQUIRED = {
     "closure_residual",
     "holdout_residual",
     "num_transitions",
+    "statements",
+    "epsilon",
+    "regret_bound",
+    "generators",
+    "action_generators",
+    "undetermined",
+    "coverage",
+    "reward_source",
+    "reward_columns",
+    "action_in_reward",
+    "dynamics",
+    "dynamics_model",
+}
+STATEMENTS = {
+    "rewards",
+    "homogeneous_dynamics",
+    "equivariance",
+    "action_set",
+    "action_in_reward",
 }
 
 
@@ -89,6 +107,40 @@ def test_fit_and_test_measure_everything(whole):
     assert whole.metrics["num_tasks"] == 4
     assert 0 < whole.metrics["holdout_residual"] < 0.1 * whole.metrics["holdout_residual_identity"]
     assert len(whole.metrics["element_deviation_deg"]) == 3
+    assert whole.metrics["generators"] == whole.geometry.generators.tolist()
+    assert whole.metrics["action_generators"] == whole.geometry.action_generators.tolist()
+    assert whole.metrics["undetermined"] == 0.0
+    assert (whole.metrics["reward_source"], whole.metrics["reward_columns"]) == (
+        "next_observation",
+        [0, 1],
+    )
+    assert whole.determined.all()
+    assert whole.determined.shape == (2, 2)
+
+
+def test_statements_hold_and_bound_the_regret(whole):
+    statements = whole.metrics["statements"]
+    assert set(statements) == STATEMENTS
+    assert {one["holds"] for one in statements.values()} == {True}
+    for one in statements.values():
+        low, high = one["interval"]
+        assert low <= one["effect"] <= high
+    assert whole.metrics["epsilon"] == max(0, *(one["effect"] for one in statements.values()))
+    assert 0 <= whole.metrics["regret_bound"] < 1
+
+
+def test_rewards_are_modelled_in_standard_deviations(whole):
+    data = navigation()
+    batch = next(iter(data.train_dataloader()))
+    points = batch["next", "observation"].double()
+    for task in range(4):
+        value, variance = whole.rewards_at(points[task], task)
+        error = value - batch["next", "reward"][task, :, 0].double() / whole.reward_scale
+        known = variance.sqrt() < 0.02
+        assert known.double().mean() > 0.5
+        # Models miss the kink at the goal, and do not know it.
+        assert error[known].square().mean().sqrt() < 0.03
+        assert error[known].median().abs() < 0.01
 
 
 def test_training_ends_by_itself_and_leaves_a_geometry(whole):
@@ -102,7 +154,10 @@ def test_training_ends_by_itself_and_leaves_a_geometry(whole):
     goals = navigation().tasks[:, :2].double()
     angles = torch.atan2(goals[:, 1], goals[:, 0])
     error = torch.remainder(geometry.coords[:, 0] - (angles - angles[0]) + torch.pi, 2 * torch.pi)
-    assert_close(error, torch.full_like(error, torch.pi), atol=0.02, rtol=0)
+    assert_close(error, torch.full_like(error, torch.pi), atol=2e-3, rtol=0)
+    # Coordinates are radians, whatever the dynamics say of the rate at which actions turn.
+    rates = torch.linalg.eigvals(geometry.generators[0]).imag
+    assert_close(rates.max(), torch.ones(()).double(), atol=1e-9, rtol=0)
     assert set(whole.seconds) >= {"models", "alignment"}
 
 
@@ -263,16 +318,17 @@ def test_snapshots_show_the_elements_after_every_step(group):
     last = seen[-1]
     assert last.phase == "pooling"
     elements = lie.exp(lie.hat(last.coords, last.generators))
-    assert_close(elements, model.candidate.left_actions, atol=1e-6, rtol=0)
-    if group is GL:  # the others' directions are not closed, or not orthogonal
-        assert_close(last.generators, model.candidate.generators, atol=1e-6, rtol=0)
+    # Finite elements refine what the last step left, and full turns are made exact.
+    assert_close(elements, model.candidate.left_actions, atol=0.02, rtol=0)
+    assert {tuple(one.tasks) for one in seen} == {(0, 1, 2, 3)}
+    assert {tuple(one.columns) for one in seen} == {(0, 1)}
     # Phases without elements leave the last snapshot as it is.
     assert watch.seen[-1] is last
     assert watch.seen[0] is None
 
 
-TAGS = {"models", "equivariance", "starts", "alignment", "algebra", "spectrum", "pooling"}
-TAGS |= {"representation"}
+TAGS = {"reading", "relevance", "dynamics", "models", "starts", "alignment", "algebra"}
+TAGS |= {"spectrum", "pooling", "completion", "heredity"}
 
 
 class Curves(Logger):
@@ -303,9 +359,11 @@ def test_every_step_is_a_point_of_a_curve_that_all_runs_share():
 def test_phases_tell_a_progress_bar_where_they_are():
     watch, _ = watched(GL)
     phases = list(dict.fromkeys(watch.phases))
-    assert [phase.name for phase in phases][:3] == [
+    assert [phase.name for phase in phases][:5] == [
+        "reading transitions",
+        "what rewards see",
+        "dynamics and their symmetries",
         "reward differentials",
-        "equivariance of the dynamics",
         "left actions, each alone",
     ]
     assert {phase.tag for phase in phases} == TAGS
@@ -338,22 +396,38 @@ def test_several_batches_a_pass_give_the_reward_models_of_one(whole):
     model = trained(data, test=False)
     assert len(data.train_dataloader()) == 5
     batch = next(iter(navigation().train_dataloader()))
-    points, rewards = batch["next", "observation"].double(), batch["next", "reward"].double()
-    # The first batch sets the scales; the rest is a sum, which one batch must equal.
-    found = model.estimator.regression
-    one = FourierRegression(4, 2, 1, 128)
-    one.whitening, one.mean, one.scale = found.whitening, found.mean, found.scale
-    one.accumulate(points, rewards / model.reward_scale)
-    one.solve()
-    tasks = torch.arange(4)
-    jets = found.jet(points, tasks)[:3], one.jet(points, tasks)[:3]
-    for first, second in zip(*jets, strict=True):
-        assert_close(first, second, rtol=0, atol=1e-4 * float(second.abs().max()))
-    expected = whole.estimator.jet(points, tasks)
-    inside = expected.value_variance.sqrt() < 0.02
-    assert inside.double().mean() > 0.6
-    difference = jets[0][0] * model.reward_scale - expected.value * whole.reward_scale
-    assert difference[inside].abs().max() < 0.02
+    points = batch["next", "observation"].double()
+    for task in range(4):
+        expected, variance = whole.rewards_at(points[task], task)
+        inside = variance.sqrt() < 0.02
+        assert inside.double().mean() > 0.6
+        found, _ = model.rewards_at(points[task], task)
+        difference = found * model.reward_scale - expected * whole.reward_scale
+        assert difference[inside].abs().max() < 0.02
+
+
+def test_rewards_of_the_state_are_found_out_and_leave_agents_no_model():
+    data = navigation()
+    goals = data.tasks[:, None, :2]
+
+    def of_state(batch):
+        reward = -(batch["observation"] - goals).norm(dim=-1, keepdim=True)
+        return batch.clone().set(("next", "reward"), reward)
+
+    model = Discovery(data.sizes, estimator=FourierEstimator(4, 2, 128), steps=FEW)
+    trainer = quiet()
+    loaders = (data.train_dataloader(), data.test_dataloader())
+    train, test = (loader_of(map(of_state, loader)) for loader in loaders)
+    trainer.fit(model, train)
+    trainer.test(model, test, verbose=False)
+    assert model.metrics["reward_source"] == "observation"
+    assert model.metrics["pooled"]
+    assert model.candidate.reward is None
+    points = next(iter(train))["observation"][0].double()
+    value, variance = model.rewards_at(points, 0)
+    known = variance.sqrt() < 0.02
+    expected = next(iter(train))["next", "reward"][0, :, 0].double() / model.reward_scale
+    assert (value - expected)[known].square().mean().sqrt() < 0.05
 
 
 def test_two_tasks_are_never_enough():
@@ -375,7 +449,7 @@ def test_unrelated_tasks_leave_the_trivial_group():
 def test_functional_loss_runs():
     model = trained(navigation(), loss="functional")
     assert set(model.metrics) >= REQUIRED
-    assert model.metrics["verdict"] in ("found", "partial", "none")
+    assert model.metrics["verdict"] in ("found", "approximate", "partial", "none")
     assert np.isfinite(model.metrics["holdout_residual"])
 
 

@@ -341,3 +341,54 @@ def test_no_step_along_what_is_not_finite(wrong):
     found = damped_step(normal, slope, 0.0)
     assert found[0, 0] == 0
     assert_close(found[1], torch.tensor([-1.0, -0.5]).double())
+
+
+def straight(rows, values):
+    """Linear observations ``rows @ u - values`` of tiny misfit, relative to a floor of 1."""
+
+    def residuals(unknowns, derive):
+        residual = (unknowns @ rows.mT - values)[..., None]
+        jacobian = rows[..., None].expand(*unknowns.shape[:-1], *rows.shape, 1) if derive else None
+        return Terms(residual, torch.zeros_like(residual[..., 0]), jacobian)
+
+    return residuals
+
+
+def test_a_penalty_counts_as_observations_of_unit_variance():
+    rows, values = randn(30, 3), 1e-4 * randn(30, seed=1)
+    known, target = randn(4, 3, seed=2), 1e-4 * randn(4, seed=3)
+
+    def penalty(unknowns):
+        return unknowns @ known.mT - target, known.expand(*unknowns.shape[:-1], 4, 3)
+
+    solver = GaussNewton(torch.zeros(2, 3).double(), floor=1.0, penalty=penalty)
+    run(solver, straight(rows, values), 30)
+    both, wanted = torch.cat((rows, known)), torch.cat((values, target))
+    expected = torch.linalg.lstsq(both, wanted[:, None]).solution[:, 0]
+    assert_close(solver.unknowns, expected.expand(2, 3), atol=1e-9, rtol=0)
+    assert_close(solver.normal[0], both.mT @ both, rtol=1e-6, atol=1e-6)
+
+
+def test_a_penalty_decides_where_observations_say_nothing():
+    rows = torch.tensor([[1.0, 1.0]]).double()
+
+    def penalty(unknowns):
+        return 1e-3 * unknowns, (1e-3 * torch.eye(2)).double().expand(*unknowns.shape, 2)
+
+    solver = GaussNewton(torch.tensor([3.0, -2.5]).double(), floor=1.0, penalty=penalty)
+    run(solver, straight(rows, torch.zeros(1).double()), 60)
+    assert_close(solver.unknowns, torch.zeros(2).double(), atol=1e-4, rtol=0)
+
+
+def test_a_step_that_the_penalty_forbids_is_undone():
+    rows, start = torch.eye(2).double(), torch.zeros(2).double()
+
+    def wall(unknowns):
+        """A cliff off the start that its derivative does not tell."""
+        off = 10.0 * (unknowns != 0).double()
+        return off, torch.zeros(*unknowns.shape, 2).double()
+
+    solver = GaussNewton(start, floor=1.0, penalty=wall)
+    run(solver, straight(rows, torch.tensor([0.1, 0.1]).double()), 3)
+    assert torch.equal(solver.unknowns, start)
+    assert torch.isinf(solver.gain)

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.symmetry.algebra import close, compactness, name
+from hgm.symmetry.algebra import close, compactness, name, standard
 
 CHART = torch.tensor([[2.0, 0.3, 0.0, 0.1], [0.1, 0.6, 0.2, 0], [0, 0, 1.3, 0.4], [0.2, 0, 0, 0.9]])
 
@@ -86,6 +86,17 @@ def test_other_algebras_are_not_compact(expected):
     assert float(compactness(NAMES[expected])) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+@pytest.mark.parametrize("expected", ["so(2)", "so(3)", "scaling", "shear", "spiral"])
+def test_compactness_does_not_depend_on_the_norm_of_generators(expected, size):
+    generators = (
+        CHART[:3, :3].double()
+        @ torch.nn.functional.pad(NAMES[expected], 2 * (0, 3 - NAMES[expected].shape[-1]))
+        @ torch.linalg.inv(CHART[:3, :3].double())
+    )
+    assert float(compactness(size * generators)) == pytest.approx(float(compactness(generators)))
+
+
 def test_compactness_of_a_spiral_is_its_share_of_scaling():
     assert float(compactness(NAMES["spiral"])) == pytest.approx(0.5 / 1.25**0.5)
 
@@ -130,3 +141,39 @@ def test_closing_stops_at_the_ambient_dimension():
 def test_closing_one_generator_normalises_it(expected):
     closed = close(7 * NAMES[expected], 4)
     assert_close(torch.linalg.matrix_norm(closed), torch.ones(1).double())
+
+
+@pytest.mark.parametrize("expected", ["so(2)", "so(3)", "so(4)", "u(1)^2"])
+@pytest.mark.parametrize("seed", range(3))
+def test_compact_algebras_have_a_basis_in_radians_in_every_chart(expected, seed):
+    generators, size = NAMES[expected], NAMES[expected].shape[-1]
+    chart = CHART[:size, :size].double() + 0.1 * randn(size, size, seed=seed)
+    dim = len(generators)
+    mixed = lie.hat(randn(dim, dim, seed=seed), chart @ generators @ torch.linalg.inv(chart))
+    basis = standard(mixed)
+    traces = -torch.einsum("aij,bji->ab", basis, basis)
+    assert_close(traces, 2 * torch.eye(dim).double())
+    assert_close(lie.span_cosine(basis, mixed), torch.tensor(1.0).double())
+    # The first stays the first, as long as it should be.
+    cosine = (basis[0] * mixed[0]).sum() / basis[0].norm() / mixed[0].norm()
+    assert_close(cosine, torch.tensor(1.0).double())
+
+
+def test_one_rotation_comes_round_after_two_pi():
+    chart = CHART[:2, :2].double()
+    basis = standard(0.3 * chart @ ROTATION @ torch.linalg.inv(chart))
+    assert_close(lie.exp(2 * torch.pi * basis[0]), torch.eye(2).double())
+    assert (lie.exp(torch.pi * basis[0]) + torch.eye(2)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("expected", ["scaling", "boost", "shear", "spiral", "sl(2)", "gl(2)"])
+def test_other_algebras_have_an_orthogonal_basis_of_norm_sqrt_2(expected):
+    generators = NAMES[expected]
+    basis = standard(lie.hat(randn(len(generators), len(generators)), generators))
+    gram = torch.einsum("aij,bij->ab", basis, basis)
+    assert_close(gram, 2 * torch.eye(len(generators)).double())
+    assert_close(lie.span_cosine(basis, generators), torch.tensor(1.0).double())
+
+
+def test_the_trivial_algebra_has_an_empty_basis():
+    assert standard(NAMES["trivial"]).shape == (0, 2, 2)

@@ -2,122 +2,164 @@
 
 import pytest
 import torch
-from torch.func import jacfwd, vmap
+from systems import TURN, Known, LeastSquares, drawn, flat, randn
+from torch.func import jacfwd, jvp, vmap
 from torch.testing import assert_close
 
 from hgm import lie
 from hgm.envs.point import BOUNDS, step
-from hgm.numerics.fourier import FourierRegression
-from hgm.symmetry.dynamics import dynamics_form
-from hgm.symmetry.invariance import action_generators, affine_fields, equivariance_form
-from hgm.symmetry.samples import Samples
+from hgm.symmetry.invariance import affine_fields, equivariance_form, equivariance_rows
 
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-ROTATION = lie.so_generators(2).double()
-TURN = lie.exp(0.4 * ROTATION[0])
+ROTATION = TURN
 MIX = torch.tensor([[1.0, 0.4], [-0.2, 0.7]]).double()
-
-
-def form_of(transition, size=2, num=200, dim=2, spread=1.0):
-    state, action = randn(num, dim), spread * randn(num, dim, seed=1)
-    both = torch.cat((state, action), -1)
-    jacobian = vmap(jacfwd(lambda x: transition(x[:dim], x[dim:])))(both)
-    return equivariance_form(state, action, transition(state, action), jacobian, size)
+DAMPED_TURN = 0.9 * lie.exp(0.4 * ROTATION[0]) - torch.eye(2).double()
+ZERO = torch.tensor(0.0).double()
 
 
 def linear(state, action):
-    """Commutes with rotations of the state, if actions turn by ``MIX^{-1} W MIX``."""
-    return state @ (0.9 * TURN).mT + action @ MIX.mT
+    """Displacements that turn with the state if actions turn by ``MIX^{-1} W MIX``."""
+    return state @ DAMPED_TURN.mT + action @ MIX.mT
 
 
-def test_form_is_zero_for_a_symmetry_and_recovers_the_action_generator():
-    actions, unexplained = action_generators(form_of(linear), ROTATION)
-    assert_close(actions[0], torch.linalg.inv(MIX) @ ROTATION[0] @ MIX)
-    assert_close(unexplained, torch.tensor(0.0).double(), atol=1e-12, rtol=0)
+def entries(generator, action_generator):
+    """Entries of ``(W_S, W_A)`` in the order of the form."""
+    return torch.cat((generator.flatten(), action_generator.flatten()))
 
 
-def test_form_recovers_several_generators_of_space():
+SYMMETRY = entries(ROTATION[0], torch.linalg.inv(MIX) @ ROTATION[0] @ MIX)
+
+
+def rows_of(change, state, action, size):
+    n = state.shape[-1]
+    both = torch.cat((state, action), -1)
+    jacobian = vmap(jacfwd(lambda x: change(x[:n], x[n:])))(both)
+    return equivariance_rows(state, action, change(state, action), jacobian, size)
+
+
+# Rows.
+
+
+def test_rows_vanish_for_an_exact_symmetry_of_linear_dynamics():
+    rows = rows_of(linear, randn(50, 2), randn(50, 2, seed=1), 2)
+    assert rows.shape == (50, 2, 8)
+    assert_close(rows @ SYMMETRY, torch.zeros(50, 2).double(), atol=1e-14, rtol=0)
+
+
+def test_rows_vanish_for_rotations_of_space_too():
     chart = torch.eye(3).double() + 0.3 * randn(3, 3)
-    generators = lie.so_generators(3).double()
-    form = form_of(lambda s, a: 1.1 * s + a @ chart.mT, 3, dim=3)
-    actions, unexplained = action_generators(form, generators)
-    assert_close(actions, torch.linalg.inv(chart) @ generators @ chart)
-    assert_close(unexplained, torch.tensor(0.0).double(), atol=1e-12, rtol=0)
+    rows = rows_of(lambda s, a: 0.1 * s + a @ chart.mT, randn(40, 3), randn(40, 3, seed=1), 3)
+    for generator in lie.so_generators(3).double():
+        unknowns = entries(generator, torch.linalg.inv(chart) @ generator @ chart)
+        assert_close(rows @ unknowns, torch.zeros(40, 3).double(), atol=1e-13, rtol=0)
 
 
-def test_form_is_the_sum_of_squared_residuals():
-    state, action = randn(30, 2), randn(30, 3, seed=1)
-    left, right = randn(2, 5, seed=2), randn(2, 2, seed=3)
-    jacobian, next_state = left.expand(30, 2, 5), randn(30, 2, seed=4)
-    form = equivariance_form(state, action, next_state, jacobian, 2)
-    middle = randn(3, 3, seed=5)
-    unknowns = torch.cat((right.flatten(), middle.flatten()))
-    residual = state @ right.mT @ left[:, :2].mT + action @ middle.mT @ left[:, 2:].mT
-    residual = residual - next_state @ right.mT
-    assert_close(unknowns @ form.gram @ unknowns, residual.square().sum())
-    motion = (next_state - state) @ right.mT
-    assert_close(right.flatten() @ form.motion @ right.flatten(), motion.square().sum())
+def curved(state, action):
+    return torch.cat((state[..., :1] * action[..., 1:], action.sin().sum(-1, keepdim=True)), -1)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_rows_are_the_rate_at_which_a_group_breaks_equivariance(size):
+    """Also for maps that are no symmetry: the derivative of ``f(L s, K a) - L f(s, a)``."""
+    state, action = randn(20, 2), randn(20, 2, seed=1)
+    generator, turn = torch.zeros(size, size).double(), randn(2, 2, seed=3)
+    generator[:2] = randn(2, size, seed=2)
+
+    def broken(time):
+        element = lie.exp(time * generator)
+        moved, turned = lie.act(element, state), lie.act(lie.exp(time * turn), action)
+        return curved(moved, turned) - curved(state, action) @ element[:2, :2].mT
+
+    _, expected = jvp(broken, (ZERO,), (torch.ones_like(ZERO),))
+    unknowns = torch.cat((generator[:2].flatten(), turn.flatten()))
+    assert_close(rows_of(curved, state, action, size) @ unknowns, expected)
+
+
+def test_rows_are_linear_in_dynamics_and_the_same_for_every_twin():
+    state, action = randn(10, 2), randn(10, 2, seed=1)
+    change, jacobian = randn(2, 10, 2, seed=2), randn(2, 10, 2, 4, seed=3)
+    both = equivariance_rows(state, action, change, jacobian, 3)
+    assert both.shape == (2, 10, 2, 10)
+    for twin in range(2):
+        alone = equivariance_rows(state, action, change[twin], jacobian[twin], 3)
+        assert_close(both[twin], alone)
+    mean = equivariance_rows(state, action, change.mean(0), jacobian.mean(0), 3)
+    assert_close(both.mean(0), mean)
 
 
 def test_translations_are_symmetries_in_homogeneous_coordinates():
-    shift = torch.zeros(1, 3, 3).double()
-    shift[0, 0, 2] = 1.0
-    form = form_of(lambda s, a: s + a @ MIX.mT, size=3)
-    actions, unexplained = action_generators(form, shift)
-    assert_close(actions, torch.zeros(1, 2, 2).double(), atol=1e-10, rtol=0)
-    entries = shift[:, :2].flatten()
-    assert_close(entries @ form.gram[:6, :6] @ entries, torch.zeros(()).double())
-    assert float(unexplained) == 0.0  # nothing moves: nothing is unexplained
-    damped = form_of(lambda s, a: 0.5 * s + a @ MIX.mT, size=3)
-    assert entries @ damped.gram[:6, :6] @ entries > 1.0
+    state, action = randn(30, 2), randn(30, 2, seed=1)
+    shift = torch.zeros(10).double()
+    shift[2] = 1.0
+    free = rows_of(lambda s, a: a @ MIX.mT, state, action, 3)
+    assert_close(free @ shift, torch.zeros(30, 2).double())
+    damped = rows_of(lambda s, a: a @ MIX.mT - 0.5 * s, state, action, 3)
+    assert_close(damped @ shift, torch.tensor([-0.5, 0.0]).double().expand(30, 2))
 
 
-@pytest.mark.parametrize(("bound", "least", "most"), [("disc", 0.0, 1e-3), ("box", 0.1, 2.0)])
+# The form of twins.
+
+
+def test_form_is_the_mean_product_of_the_twins_rows():
+    state, action = randn(30, 2), randn(30, 2, seed=1)
+    off = randn(2, 2, seed=2)
+    model = Known(2, linear, lambda s, a: linear(s, a) + s @ off.mT)
+    model.scale = torch.tensor([2.0, 0.5]).double()
+    form = equivariance_form(model, state, action, 2)
+    found = [rows_of(twin, state, action, 2) / model.scale[:, None] for twin in model.twins]
+    one, two = (rows.flatten(0, 1) for rows in found)
+    assert_close(form.cross, one.mT @ two / 60)
+    assert_close(form.noise, (one - two).mT @ (one - two) / 120)
+    assert_close(form.gram, (form.cross + form.cross.mT) / 2)
+    assert (form.dim_state, form.size) == (2, 2)
+
+
+def test_form_does_not_depend_on_how_rows_are_pieced_together(monkeypatch):
+    state, action = randn(50, 2), randn(50, 2, seed=1)
+    whole = equivariance_form(Known(2, curved), state, action, 3)
+    monkeypatch.setattr("hgm.symmetry.invariance._BUDGET", 7 * 2 * 10)
+    pieces = equivariance_form(Known(2, curved), state, action, 3)
+    assert_close(pieces.cross, whole.cross)
+
+
+def test_form_vanishes_for_a_symmetry_alone():
+    form = equivariance_form(Known(2, linear), randn(200, 2), randn(200, 2, seed=1), 2)
+    values, vectors = torch.linalg.eigh(form.gram)
+    # Complex multiples of the state, with what these do to actions: two directions.
+    assert (values[:2].abs() < 1e-12).all()
+    assert values[2] > 1e-3
+    inside = vectors[:, :2].mT @ (SYMMETRY / SYMMETRY.norm())
+    assert_close(inside.norm(), torch.tensor(1.0).double())
+
+
+def test_products_of_twins_are_free_of_the_bias_of_noise_and_squares_are_not():
+    crosses, squares, noises = [], [], []
+    for seed in range(60):
+        data = drawn(linear, 2, 2, 40, noise=0.5, seed=seed)
+        inputs, change, half = flat(data)
+        model = LeastSquares()
+        model.fit(inputs, change, half)
+        model.scale = torch.ones(2).double()
+        form = equivariance_form(model, inputs[:, :2], inputs[:, 2:], 2)
+        crosses.append(float(SYMMETRY @ form.gram @ SYMMETRY))
+        noises.append(float(SYMMETRY @ form.noise @ SYMMETRY))
+        one, _ = equivariance_rows(inputs[:, :2], inputs[:, 2:], *model.predict(inputs), 2)
+        squares.append(float((one @ SYMMETRY).square().mean()))
+    cross, square, noise = (torch.tensor(some).double() for some in (crosses, squares, noises))
+    standard_error = cross.std() / len(cross) ** 0.5
+    assert cross.mean().abs() < 3 * standard_error
+    assert square.mean() > 10 * standard_error
+    # ... by what the noise's own form predicts
+    assert_close(noise.mean(), square.mean(), rtol=0.25, atol=0)
+
+
+@pytest.mark.parametrize(("bound", "least", "most"), [("disc", -1e-9, 1e-9), ("box", 1e-3, 1.0)])
 def test_a_box_of_actions_breaks_rotations_and_a_disc_does_not(bound, least, most):
-    def transition(state, action):
-        return step(state, action, bound=BOUNDS[bound], max_action=0.5)
+    def change(state, action):
+        return step(state, action, bound=BOUNDS[bound], max_action=0.5) - state
 
-    actions, unexplained = action_generators(form_of(transition), ROTATION)
-    assert least <= float(unexplained) <= most
-    if bound == "disc":
-        assert_close(actions, ROTATION, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "wrong", [torch.eye(2), torch.diag(torch.tensor([1.0, -1.0])), torch.ones(2, 2).triu(1)]
-)
-def test_other_generators_are_no_symmetries_of_the_disc(wrong):
-    form = form_of(lambda s, a: step(s, a, max_action=0.5))
-    _, unexplained = action_generators(form, wrong.double()[None])
-    assert unexplained > 0.1
-
-
-def test_symmetries_are_told_at_any_scale():
-    plain = action_generators(form_of(linear), ROTATION)
-    scaled = action_generators(form_of(linear), 100 * ROTATION)
-    assert_close(scaled[0], 100 * plain[0])
-    box = form_of(lambda s, a: step(s, a, bound=BOUNDS["box"], max_action=0.5))
-    assert_close(action_generators(box, ROTATION)[1], action_generators(box, 100 * ROTATION)[1])
-
-
-def test_form_of_a_fitted_model_is_that_of_the_dynamics():
-    num, noise = 150, 0.05
-    state, action = randn(2, num, 2), 0.3 * randn(2, num, 2, seed=1)
-    next_state = state + action @ MIX.mT + noise * randn(2, num, 2, seed=2)
-    data = Samples(state, action, state[..., 0], next_state)
-    dynamics = FourierRegression(1, 4, 2, 64)
-    inputs = torch.cat((state, action), -1).flatten(0, 1)[None]
-    dynamics.accumulate(inputs, (next_state - state).flatten(0, 1)[None])
-    dynamics.solve()
-    exact = form_of(lambda s, a: s + a @ MIX.mT)
-    actions, unexplained = action_generators(dynamics_form(dynamics, data, 2), ROTATION)
-    expected, _ = action_generators(exact, ROTATION)
-    assert_close(actions, expected, atol=0.05, rtol=0)
-    assert unexplained < 0.05
+    form = equivariance_form(Known(2, change), randn(300, 2), randn(300, 2, seed=1), 2)
+    turn = entries(ROTATION[0], ROTATION[0])
+    assert least <= float(turn @ form.gram @ turn) <= most
 
 
 # One reward.

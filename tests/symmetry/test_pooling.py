@@ -113,17 +113,14 @@ def test_predicted_covariance_is_that_of_repeated_fits():
     assert (ratio > 0.3).all()
 
 
-def test_calibration_test_tells_comparable_rewards_from_scaled_ones():
-    statistics = []
-    for scaled in (False, True):
-        subgroup, _, points, values, noise = problem(SO(2).double(), scaled=scaled)
-        start = torch.zeros(3, 2).double()
-        if scaled:
-            start = torch.stack((FACTORS.log(), SHIFTS), -1)
-        model = run(PooledModel(subgroup, subgroup.start, noise, start), points, values)
-        statistics.append(float(model.calibration_test()))
-    assert statistics[0] < 4
-    assert statistics[1] > 1000
+def test_without_calibration_factors_and_shifts_are_those_of_the_base_task():
+    subgroup, _, points, values, noise = problem(SO(2).double())
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    assert not model.calibrated
+    factors, shifts = model.calibration
+    assert torch.equal(factors, torch.ones(3).double())
+    assert torch.equal(shifts, torch.zeros(3).double())
+    assert torch.equal(model.actions, model.unknowns)
 
 
 def test_a_few_gross_errors_hardly_pull():

@@ -9,8 +9,9 @@ from hgm import lie
 from hgm.differentials import FourierEstimator
 from hgm.groups import SO
 from hgm.numerics.ranks import ALONE
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.refinement import Pool
-from hgm.symmetry.samples import Samples
+from hgm.symmetry.samples import Seen
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 ANGLES = torch.tensor([[0.9], [-1.4]]).double()
@@ -36,7 +37,7 @@ def setting(num, factors=(1.0, 1.0, 1.0)):
     estimator.finish()
     every = torch.eye(1).double()
     subgroup = Subgroup(group, LeftActions(every, ANGLES + 0.05), fixed=True)
-    return Samples(points, points, values, points), estimator, subgroup
+    return Seen(points, values), estimator, subgroup
 
 
 def run(pool, samples):
@@ -52,19 +53,15 @@ def run(pool, samples):
 def test_it_refines_the_elements_and_decides_on_all_transitions(num, monkeypatch):
     samples, estimator, subgroup = setting(num)
     used = []
-    rougher = Pool(subgroup, subgroup.start, estimator, 8)
-    run(rougher, samples)
-    assert rougher.accepted
-    assert rougher.comparable
-    pool = Pool(subgroup, rougher.result.actions, estimator, 8, rougher)
-    step = type(rougher.result).step
+    pool = Pool(subgroup, subgroup.start, estimator, 8)
+    step = PooledModel.step
     monkeypatch.setattr(
-        type(rougher.result),
+        PooledModel,
         "step",
         lambda self, points, *rest: used.append(points.shape[1]) or step(self, points, *rest),
     )
     seen = run(pool, samples)
-    assert not pool.comparable  # that is asked of the rougher one only
+    assert pool.accepted
     assert not pool.result.calibrated
     error = (pool.result.actions.view(2, 1) - ANGLES).abs()
     assert (error < math.radians(0.3)).all()
@@ -75,11 +72,24 @@ def test_it_refines_the_elements_and_decides_on_all_transitions(num, monkeypatch
     assert used[-1] == num
 
 
+FACTORS = (1.0, 2.0, 0.5)
+
+
 @torch.no_grad()
-def test_rewards_of_another_scale_are_told():
-    samples, estimator, subgroup = setting(400, factors=(1.0, 2.0, 0.5))
-    pool = Pool(subgroup, subgroup.start, estimator, 10)
+def test_rewards_of_another_scale_are_calibrated():
+    samples, estimator, subgroup = setting(400, FACTORS)
+    pool = Pool(subgroup, subgroup.start, estimator, 10, calibrated=True)
     run(pool, samples)
     assert pool.accepted
-    assert not pool.comparable
-    assert pool.result.calibration[0].tolist() == pytest.approx([1.0, 2.0, 0.5], rel=0.02)
+    assert pool.result.calibrated
+    assert pool.result.calibration[0].tolist() == pytest.approx(FACTORS, rel=0.02)
+    error = (pool.result.actions.view(2, 1) - ANGLES).abs()
+    assert (error < math.radians(0.5)).all()
+
+
+@torch.no_grad()
+def test_rewards_of_another_scale_are_not_accepted_as_they_are():
+    samples, estimator, subgroup = setting(400, FACTORS)
+    pool = Pool(subgroup, subgroup.start, estimator, 10)
+    run(pool, samples)
+    assert not pool.accepted

@@ -5,38 +5,115 @@ import math
 
 import pytest
 import torch
+from searched import FEW, Searched, recorded, searched
+from systems import TURN, randn
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.datamodules import Transitions
 from hgm.differentials import FourierEstimator
-from hgm.envs import Navigation, RewardTransform, Scattered
-from hgm.groups import GL
-from hgm.numerics.fourier import FourierRegression
+from hgm.dynamics import FourierDynamics
+from hgm.envs.bank import BANK
+from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
-from hgm.symmetry import Search, SearchSteps, discover
-from hgm.symmetry.alignment import pair_residuals
-from hgm.symmetry.examination import examine
-from hgm.symmetry.losses import differential_invariance
-from hgm.symmetry.phases import FLOOR, Fit
-from hgm.symmetry.samples import Samples
-from hgm.symmetry.search import expected_loss
+from hgm.symmetry import Search, SearchSteps
+from hgm.symmetry.losses import differential_invariance, functional_invariance
+from hgm.symmetry.search import expected_loss, halves, split_entries
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations
+from hgm.symmetry.view import Units
 
-FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=4)
+LEARNT = pytest.mark.parametrize(
+    ("name", "seed"), [("cone", 0), ("cone", 1), ("inertia", 0), ("translations", 0)]
+)
 
 
-def around(*degrees):
-    return [[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees]
+def errors_deg(found, name, seed):
+    """How far elements of the leading tasks on the seen coordinates are from the true ones."""
+    specimen = BANK[name]
+    view = found.findings.problem.view
+    truth = specimen.elements(found.tasks)
+    elements = lie.exp(lie.hat(found.findings.coords, found.generators))
+    index = view.index
+    difference = torch.linalg.solve(truth, elements)[:, index[:, None], index]
+    return torch.rad2deg((difference - torch.eye(len(index))).norm(dim=(1, 2)) / 2**0.5)
 
 
-FAMILIES = {
-    "circle": Navigation(),
-    "antipodal": Navigation(train_goals=around(0, 170, 180, 190)),
-    "rescaled": Navigation(reward_transform=RewardTransform((0.3, 3.0), (-2.0, 2.0))),
-    "two": Navigation(num_train_tasks=2),
-    "shapes": Scattered(kind="shapes"),
-}
+@LEARNT
+def test_search_learns_the_elements(name, seed):
+    assert (errors_deg(searched(name, seed=seed), name, seed) < 1.5).all()
+
+
+@LEARNT
+def test_search_learns_the_algebra_on_states_and_actions(name, seed):
+    found, specimen = searched(name, seed=seed), BANK[name]
+    assert lie.span_cosine(found.generators, specimen.generators) > 0.999
+    closed = found.findings.num_directions
+    assert closed == len(specimen.generators)
+    # The same combinations of generators, on actions.
+    mix = lie.vee(found.generators, specimen.generators)
+    assert_close(
+        found.action_generators,
+        lie.hat(mix, specimen.action_generators),
+        atol=0.1,
+        rtol=0,
+    )
+
+
+@LEARNT
+def test_the_base_task_keeps_the_identity(name, seed):
+    findings = searched(name, seed=seed).findings
+    assert (findings.coords[0] == 0).all()
+    assert findings.coords.shape == (len(findings.kept.reward), len(findings.seen))
+
+
+def test_what_rewards_see_is_a_part_of_the_state():
+    findings = searched("inertia").findings
+    assert findings.problem.view.columns == [0, 1]
+    assert findings.problem.whole
+    assert findings.problem.group.dim_space == 2
+    assert findings.problem.estimator.dim_state == 2
+    assert findings.seen.shape == (1, 2, 2)
+    assert findings.generators.shape == (1, 4, 4)
+    assert findings.completion.given.tolist() == 8 * [True] + 12 * [False]
+
+
+def test_rotations_are_in_radians_and_counter_clockwise():
+    found = searched("cone")
+    values = torch.linalg.eigvals(found.findings.seen[0])
+    assert_close(values.imag.max(), torch.tensor(1.0).double(), atol=1e-6, rtol=0)
+    assert found.generators[0, 1, 0] > 0
+
+
+def test_one_reward_model_explains_all_tasks_as_they_are():
+    findings = searched("cone").findings
+    assert findings.pool is not None
+    assert not findings.pool.calibrated
+    assert (findings.deviation < math.radians(1)).all()
+    assert findings.deviation.shape == (3,)
+    assert findings.pair_loss < 2 * findings.expected_loss
+    assert findings.spectrum[0] > 20 * findings.spectrum[1]
+
+
+def test_dynamics_of_all_tasks_are_shared():
+    assert not searched("cone").findings.inherited
+
+
+# Units.
+
+UNITS = ([1e3, 1e-3], [1e-2, 1e2])
+
+
+def test_units_change_nothing_but_rounding():
+    plain, other = searched("cone"), Searched(BANK["cone"], units=UNITS)
+    of_state, of_action = (torch.tensor(some).double() for some in UNITS)
+    back = other.generators * of_state / of_state[:, None]
+    assert_close(back, plain.generators, atol=1e-6, rtol=0)
+    back = other.action_generators * of_action / of_action[:, None]
+    assert_close(back, plain.action_generators, atol=1e-6, rtol=0)
+    assert_close(other.findings.coords, plain.findings.coords, atol=1e-6, rtol=0)
+    assert other.metrics["verdict"] == plain.metrics["verdict"]
+
+
+# The order of things.
 
 
 class Noted(Search):
@@ -55,152 +132,149 @@ class Noted(Search):
             self.snapshots.append(phase.snapshot)
 
 
-class Found:
-    """A finished search on collected transitions, with what it should have found."""
-
-    def __init__(self, family, seed, num=500, steps=FEW):
-        source = Transitions(family, num_transitions=num, seed=seed)
-        keys = ("observation", "action", ("next", "observation"), ("next", "reward"))
-
-        def read(loader):
-            batch = next(iter(loader))
-            state, action, next_state, reward = (batch.get(key).double() for key in keys)
-            return Samples(state, action, reward[..., 0], next_state)
-
-        data, held = read(source.train_dataloader()), read(source.val_dataloader())
-        self.held = held
-        data = data._replace(reward=data.reward / data.reward.std(1).mean())
-        self.estimator = FourierEstimator(source.num_tasks, 2, 128)
-        group = GL(2).double().requires_grad_(False)
-        dynamics = FourierRegression(1, 4, 2, 128, (1.0, 1.5, 2.5, 4.0))
-        search = Noted(group, self.estimator, differential_invariance, dynamics, steps, seed)
-        self.findings, self.search, self.data = discover(search, data), search, data
-        self.names, self.snapshots = search.names, search.snapshots
-        directions, coords = self.findings.actions
-        coords = torch.cat((torch.zeros_like(coords[:1]), coords))
-        self.generators, self.elements = group.hat(directions), group.exp(coords @ directions)
-        self.truth = family.truth(source.tasks.double())
-
-    def held_out_loss(self, elements):
-        residuals = pair_residuals(
-            lambda _: elements, self.estimator, differential_invariance, self.held.next_state
-        )
-        terms = residuals(elements.new_zeros(0), False)
-        square = terms.residual.square().sum(-1)
-        return float(torch.log1p(square / (terms.variance + FLOOR**2)).mean())
+def noted(samples, group=None, invariance=differential_invariance, steps=FEW, **kind):
+    n, m = samples.state.shape[-1], samples.action.shape[-1]
+    group = (GL(n) if group is None else group).double().requires_grad_(False)
+    estimator = FourierEstimator(len(samples.reward), n, 128)
+    search = Noted(group, estimator, invariance, [FourierDynamics(n, m)], steps, **kind)
+    with torch.no_grad():
+        phases = search.phases()
+        while True:
+            try:
+                phase = next(phases)
+            except StopIteration as end:
+                return search, end.value
+            while not phase.done:
+                phase.step(samples, ALONE)
+                phase.end_pass(ALONE)
 
 
 @functools.cache
-def found(name, seed=11):
-    return Found(FAMILIES[name], seed)
-
-
-LEARNT = pytest.mark.parametrize(
-    ("name", "seed"), [("circle", 11), ("circle", 12), ("antipodal", 11), ("rescaled", 11)]
-)
-
-
-@LEARNT
-def test_search_learns_the_elements(name, seed):
-    result = found(name, seed)
-    assert (result.truth.element_error_deg(result.elements) <= 0.5).all()
-
-
-@LEARNT
-def test_search_learns_the_algebra(name, seed):
-    result = found(name, seed)
-    assert len(result.generators) == 1
-    assert lie.span_cosine(result.generators, result.truth.generators) >= 0.9999
-    assert result.findings.num_directions == 1
-    assert result.findings.spectrum[0] > 20 * result.findings.spectrum[1]
-    assert result.findings.pool is not None
-
-
-@LEARNT
-def test_search_explains_pairs_of_tasks_as_well_as_the_noise_allows(name, seed):
-    findings = found(name, seed).findings
-    assert findings.pair_loss < 1.5 * expected_loss(1)
-    assert findings.free_loss < 1.5 * expected_loss(1)
-    assert (findings.deviation < math.radians(1)).all()
-
-
-@LEARNT
-def test_identity_is_far_worse_than_what_was_found(name, seed):
-    result = found(name, seed)
-    identity = torch.eye(2).double().expand(4, 2, 2)
-    assert result.held_out_loss(identity) > 5 * result.held_out_loss(result.elements)
-    assert_close(result.elements[0], torch.eye(2).double())
-    moved = (result.elements[1:] - torch.eye(2)).norm(dim=(1, 2))
-    true_move = (result.truth.elements[1:] - torch.eye(2)).norm(dim=(1, 2))
-    assert_close(moved, true_move, atol=0.02, rtol=0)
-
-
-def test_rescaled_rewards_change_nothing_before_pooling():
-    plain, scaled = found("circle").findings, found("rescaled").findings
-    assert_close(plain.spectrum, scaled.spectrum, atol=1e-3, rtol=0.05)
-
-
-def enough(result, loss, free_loss):
-    """Whether the findings' span is taken for enough if it had these losses, and the phases."""
-    subgroup = Subgroup(result.search.group, result.findings.actions)
-    span = Fit(subgroup, subgroup.start, None, None, loss)
-    stage, phases = result.search._enough(span, span._replace(loss=free_loss)), []
-    while True:
-        try:
-            phases.append(next(stage))
-        except StopIteration as end:
-            return end.value, [phase.name for phase in phases]
-        while not phases[-1].done:
-            phases[-1].step(result.data, ALONE)
-
-
-@pytest.mark.parametrize(
-    ("family", "loss", "expected"),
-    [
-        ("circle", 0.6, (True, [])),  # about as good as free elements
-        ("circle", 0.7, (True, ["pooled refinement"])),  # worse, but one reward model convinces
-        ("shapes", 0.7, (False, ["pooled refinement"])),  # and here none does
-        ("circle", 3.0, (False, [])),  # beyond hope
-    ],
-)
-@torch.no_grad()
-def test_a_span_is_enough_by_its_fit_or_by_one_convincing_reward_model(family, loss, expected):
-    assert enough(found(family), loss, free_loss=0.5) == expected
-
-
-def test_two_tasks_never_have_enough():
-    result = found("two")
-    assert not any(name.startswith("algebra of") for name in result.names)
-    assert len(result.findings.spectrum) == 1
-    assert result.findings.pair_loss == result.findings.free_loss
+def few_tasks(num_tasks):
+    return noted(recorded(BANK["cone"], 400, 0, num_tasks)[0])
 
 
 def test_phases_come_in_order():
-    expected = [
+    search, _ = few_tasks(4)
+    assert list(dict.fromkeys(search.names)) == [
+        "reading transitions",
+        "what rewards see",
+        "dynamics and their symmetries",
         "reward differentials",
-        "equivariance of the dynamics",
         "left actions, each alone",
         "left actions, jointly",
         "algebra of 1 direction(s)",
         "spectrum",
+        "algebra in the whole group",
         "pooled refinement",
-        "action representation",
+        "the rest of the state, and actions",
+        "dynamics of single tasks",
     ]
-    names = found("circle").names
-    assert list(dict.fromkeys(names)) == expected
 
 
-def test_unrelated_tasks_are_not_explained_by_one_direction():
-    result = found("shapes")
-    assert result.findings.pool is None
-    assert result.findings.pair_loss > 1.5 * expected_loss(1)
+def test_two_tasks_never_have_enough():
+    search, findings = few_tasks(2)
+    assert not any(name.startswith("algebra of") for name in search.names)
+    assert len(findings.spectrum) == 1
+    assert findings.pair_loss == findings.free_loss
+
+
+def test_snapshots_are_in_the_units_of_the_data():
+    search, findings = few_tasks(4)
+    last = [snapshot for snapshot in search.snapshots if snapshot is not None][-1]
+    assert last.coords.shape == (4, 1)
+    raw = findings.problem.view.lift(findings.seen)
+    assert_close(
+        lie.span_cosine(last.generators, raw), torch.tensor(1.0).double(), atol=1e-6, rtol=0
+    )
 
 
 def test_search_is_repeatable():
     steps = SearchSteps(num_starts=6, num_points=20, start_steps=2, pair_steps=2, pool_steps=1)
-    one, two = (Found(FAMILIES["circle"], 3, 200, steps) for _ in range(2))
-    assert torch.equal(one.elements, two.elements)
+    samples, _ = recorded(BANK["cone"], 200)
+    one, two = (noted(samples, steps=steps)[1] for _ in range(2))
+    assert torch.equal(one.coords, two.coords)
     assert torch.equal(one.generators, two.generators)
+    assert torch.equal(one.action_generators, two.action_generators)
+
+
+@pytest.mark.parametrize(
+    ("group", "invariance"), [(SO(2), differential_invariance), (None, functional_invariance)]
+)
+def test_other_groups_and_losses_find_the_same(group, invariance):
+    _, findings = noted(recorded(BANK["cone"], 400)[0], group, invariance)
+    raw = findings.problem.view.units.raw(findings.generators)
+    assert lie.span_cosine(raw, TURN) > 0.999
+
+
+def test_tasks_beyond_the_leading_ones_are_located():
+    search, findings = noted(recorded(BANK["cone"], 250, 0, 14)[0])
+    assert "the other tasks" in search.names
+    leading = findings.problem.leading.tolist()
+    assert len(leading) <= 13
+    assert leading[0] == 0
+    assert findings.coords.shape == (14, 1)
+    truth = BANK["cone"].coordinates(BANK["cone"].draw_tasks(0, 14))
+    turn = torch.remainder(findings.coords - truth + math.pi, 2 * math.pi) - math.pi
+    assert torch.rad2deg(turn.abs()).max() < 3
+
+
+def test_only_named_sources_are_seen():
+    samples, _ = recorded(BANK["cone"], 200)
+    steps = SearchSteps(num_starts=4, num_points=20, start_steps=1, pair_steps=1, pool_steps=1)
+    _, findings = noted(samples, steps=steps, sources=["observation"])
+    assert findings.problem.view.sight.source == "observation"
+
+
+# Small parts.
+
+
+def test_halves_are_stretches_of_time_that_take_turns():
+    half = halves(torch.Size((2, 1000)))
+    assert half.shape == (2, 1000)
+    assert torch.equal(half[0], half[1])
+    assert half[0].view(20, 50).float().mean(1).tolist() == 10 * [0.0, 1.0]
+
+
+@pytest.mark.parametrize("num", [2, 7, 80, 399, 400, 5000])
+def test_halves_are_about_equal(num):
+    half = halves(torch.Size((1, num)))[0]
+    assert set(half.tolist()) == {0, 1}
+    stretch = int((half == 0).long().argmin())  # where the second begins
+    assert abs(int((half == 0).sum()) - int((half == 1).sum())) <= stretch <= 50
+
+
+def units_of_size(size):
+    return Units(torch.eye(size).double(), torch.ones(2).double(), 2)
+
+
+def test_entries_are_split_into_states_and_actions():
+    entries = randn(3, 2 * 3 + 4)
+    states, actions = split_entries(entries, 3, units_of_size(3), 0.0)
+    assert torch.equal(states[:, :2].flatten(1), entries[:, :6])
+    assert (states[:, 2] == 0).all()
+    assert torch.equal(actions.flatten(1), entries[:, 6:])
+
+
+def test_one_compact_generator_is_periodic_on_states_and_actions_together():
+    entries = torch.cat((TURN.flatten(1), 0.51 * TURN.flatten(1)), 1)
+    for turn in (0.0, 1.0):
+        states, actions = split_entries(entries, 2, units_of_size(2), turn)
+        assert_close(states, TURN)
+        assert_close(actions, 0.5 * TURN)
+
+
+def test_what_rewards_see_keeps_its_rate_beside_what_turns_faster():
+    entries = torch.cat((TURN.flatten(1), 1.04 * TURN.flatten(1)), 1)
+    states, actions = split_entries(entries, 2, units_of_size(2), 1.0)
+    assert_close(states, TURN)
+    assert_close(actions, TURN)
+
+
+def test_several_generators_are_left_as_they_are():
+    entries = torch.cat((TURN.flatten(1), 0.51 * TURN.flatten(1)), 1).expand(2, -1)
+    actions = split_entries(entries, 2, units_of_size(2), 1.0)[1]
+    assert_close(actions, 0.51 * TURN.expand(2, -1, -1))
 
 
 def test_deviation_of_a_rotation_is_in_radians():
@@ -231,16 +305,3 @@ def test_number_of_starts_may_be_left_open():
     assert SearchSteps(num_starts=None).num_starts is None
     with pytest.raises(ValueError, match="`num_starts`"):
         SearchSteps(num_starts=0)
-
-
-@LEARNT
-def test_what_was_found_is_examined_on_held_out_points(name, seed):
-    result = found(name, seed)
-    metrics = examine(result.search, result.findings, result.held.next_state)
-    spectrum, one = result.findings.spectrum, result.findings.num_directions
-    assert metrics["spectral_gap"] == pytest.approx(float(spectrum[one - 1] / spectrum[one]))
-    degrees = torch.rad2deg(result.findings.deviation)
-    assert metrics["element_deviation_deg"] == pytest.approx(degrees.tolist())
-    assert metrics["num_tasks"] == len(result.elements)
-    assert metrics["holdout_residual"] < 0.05 * metrics["holdout_residual_identity"]
-    assert metrics["pooled"]

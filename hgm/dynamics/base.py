@@ -1,0 +1,98 @@
+r"""The contract of models of the dynamics, :math:`f(s, a) = E[s' - s]`.
+
+Every model is a pair of *twins*: the same regression on two disjoint halves of the transitions.
+What one twin errs by is independent of what the other does: a mean of products of both is free of
+the bias that noise puts into a mean of squares, and one twin's half is the other's held-out data.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_FLOOR = 1e-12  # share of the variance: below it, noise and rounding look alike
+
+
+class Prediction(NamedTuple):
+    """Displacements ``(2, B, n)`` by both twins, and Jacobians ``(2, B, n, n + m)`` in (s, a)."""
+
+    value: Tensor
+    jacobian: Tensor
+
+
+class DynamicsModel(ABC):
+    """Twins that predict displacements ``s' - s`` from states and actions.
+
+    Attributes:
+        noise: What held-out displacements miss the twins by, root mean square, ``(n,)``.
+        scale: Standard deviations of the displacements, ``(n,)``; 1 where there are none.
+    """
+
+    noise: Tensor
+    scale: Tensor
+
+    @abstractmethod
+    def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Fits both twins; afterwards the model answers.
+
+        Args:
+            inputs: States and actions, ``(B, n + m)``.
+            change: Displacements, ``(B, n)``.
+            half: Which twin learns from a transition, 0 or 1, ``(B,)``.
+        """
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Prediction:
+        """Both twins' displacements and Jacobians at ``(B, n + m)``."""
+
+    @abstractmethod
+    def values(self, inputs: Tensor) -> Tensor:
+        """Both twins' displacements alone, ``(2, B, n)``."""
+
+    def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Sets :attr:`noise` and :attr:`scale`: each twin meets the other's half."""
+        miss = self.values(inputs) - change
+        other = miss.gather(0, (1 - half)[None, :, None].expand(1, -1, miss.shape[-1]))[0]
+        self.noise = other.square().mean(0).sqrt()
+        spread = change.std(0)
+        self.scale = torch.where(spread > _FLOOR, spread, 1.0)
+
+    @property
+    def surprise(self) -> float:
+        r"""Minus the held-out log-likelihood per transition, up to a constant of the data.
+
+        :math:`\sum_j \log(\sigma_j / \mathrm{std}_j)` with Gaussian noise :math:`\sigma_j`.
+        """
+        share = (self.noise / self.scale).clamp_min(math.sqrt(_FLOOR))
+        return float(share.log().sum())
+
+    @property
+    def explains_all(self) -> bool:
+        """Whether what is left unexplained is below a thousandth of every displacement."""
+        return bool((self.noise < 1e-3 * self.scale).all())
+
+
+def choose(
+    models: Sequence[DynamicsModel], inputs: Tensor, change: Tensor, half: Tensor
+) -> DynamicsModel:
+    """Fits models in turn until one explains everything; the one of largest held-out likelihood.
+
+    Args:
+        models: Candidates, the cheapest first.
+        inputs: States and actions, ``(B, n + m)``.
+        change: Displacements, ``(B, n)``.
+        half: Which twin learns from a transition, ``(B,)``.
+    """
+    fitted = []
+    for model in models:
+        model.fit(inputs, change, half)
+        model.examine(inputs, change, half)
+        fitted.append(model)
+        if model.explains_all:
+            break
+    return min(fitted, key=lambda model: model.surprise)

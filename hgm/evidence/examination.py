@@ -1,0 +1,237 @@
+"""What held-out transitions say about the findings of a search."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hgm import lie
+from hgm.differentials.base import DifferentialEstimator
+from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
+from hgm.evidence.dynamics import DYNAMICS, Equivariance, equivariant, homogeneous
+from hgm.evidence.rewards import one_reward
+from hgm.evidence.statement import nothing
+from hgm.evidence.verdict import Evidence, judge
+from hgm.numerics.gauss_newton import misfit
+from hgm.numerics.ranks import ALONE, Ranks
+from hgm.symmetry.algebra import compactness
+from hgm.symmetry.alignment import pair_residuals
+from hgm.symmetry.findings import Findings
+from hgm.symmetry.losses import Invariance
+from hgm.symmetry.phases import FLOOR
+from hgm.symmetry.samples import Samples, Seen
+from hgm.symmetry.search import halves
+
+_COVERED = 0.1
+_MOST = 12  # tasks whose pairs are compared
+_ALIGNED = 3.0
+"""Held-out robust loss, relative to that of residuals as large as predicted."""
+_SAME_DEG, _SAME_SIGMA = 0.5, 3.0  # elements that are no further apart are copies
+_ORDERS = range(1, 9)
+_ORDER_DEG = 0.3
+
+
+class HeldOut(NamedTuple):
+    """Invariance of given elements over all pairs of different tasks.
+
+    Attributes:
+        loss: Mean robust loss.
+        coverage: Fraction of points that are carried to where the other task's data tell.
+        residual: Half the mean square of the residuals, weighted by their precision.
+    """
+
+    loss: float
+    coverage: float
+    residual: float
+
+
+def held_out(
+    elements: Tensor,
+    estimator: DifferentialEstimator,
+    invariance: Invariance,
+    points: Tensor,
+) -> HeldOut:
+    """Invariance of left actions ``(N, k, k)`` at held-out points ``(N, H, n)``."""
+    residuals = pair_residuals(lambda _: elements, estimator, invariance, points)
+    terms = residuals(elements.new_zeros(0), False)
+    spread, square = terms.variance + FLOOR**2, terms.residual.square().sum(-1)
+    # An element paired with itself is the identity, and says nothing.
+    others = ~torch.eye(len(elements), dtype=torch.bool, device=square.device)
+    different = others[..., None].expand(-1, -1, points.shape[1]).flatten()
+    spread, square = spread[different], square[different]
+    weight = 1 / spread
+    loss = 2 * misfit(square, spread).mean()
+    residual = (weight * square).sum() / 2 / weight.sum()
+    return HeldOut(float(loss), float((spread < _COVERED).double().mean()), float(residual))
+
+
+def examine(
+    findings: Findings,
+    invariance: Invariance,
+    kept: Samples,
+    held: Samples,
+    horizon: int,
+    ranks: Ranks = ALONE,
+) -> dict[str, Any]:
+    """Measures findings on held-out transitions, and judges them.
+
+    Args:
+        findings: What the search left.
+        invariance: The loss that was searched with.
+        kept: The transitions that it learned from.
+        held: Held-out transitions of this process.
+        horizon: Steps of an episode, for the bound on the regret.
+        ranks: Collectives.
+
+    Returns:
+        Plain numbers, strings and lists, as docs/method.md describes them.
+    """
+    held = Samples(*(ranks.cat(field, 1) for field in held))
+    problem, dynamics = findings.problem, findings.dynamics
+    view, leading = problem.view, problem.leading
+    train, test = (Seen(*(field[leading] for field in view(samples))) for samples in (kept, held))
+    elements = lie.exp(lie.hat(findings.coords[leading], findings.seen))
+    identity = torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
+    found, none = (
+        held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST])
+        for some in (elements, identity)
+    )
+    doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
+    rewards = one_reward(elements, findings.seen, doubt, train, test)
+    moves = len(findings.generators) > 0
+    scaled = [view.units.scale(samples) for samples in (kept, held)]
+    group = (findings.generators, findings.action_generators, findings.coords)
+    symmetric = (
+        equivariant(dynamics.model, *group, *scaled)
+        if moves and not findings.inherited
+        else Equivariance(nothing(DYNAMICS), 1.0, 0.0)
+    )
+    turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
+    half = halves(kept.reward.shape).to(kept.reward.device)
+    statements = {
+        "rewards": rewards.statement,
+        "homogeneous_dynamics": homogeneous(findings, half, *scaled),
+        "equivariance": symmetric.statement,
+        "action_set": keeps_actions(dynamics.model, *group, *scaled)
+        if moves
+        else nothing(ACTION_SET),
+        "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1]),
+    }
+    gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
+    deviation = torch.rad2deg(findings.deviation)
+    copies = _copies(elements, findings.deviation)
+    order = _order(findings, copies)
+    verdict, reasons = judge(
+        Evidence(
+            statements=statements,
+            num_tasks=len(kept.reward) - int(copies.sum()),
+            num_copies=int(copies.sum()),
+            dim=len(findings.seen),
+            dim_seen=len(view.columns),
+            closure=closure,
+            deviation_deg=float(deviation.max()),
+            aligned=found.loss <= _ALIGNED * findings.expected_loss
+            or statements["rewards"].holds is True,
+            coverage=found.coverage,
+            carried=symmetric.coverage,
+            order=order,
+        )
+    )
+    missing = findings.completion.deviation[:, ~findings.completion.given]
+    return {
+        "verdict": verdict,
+        "reasons": reasons,
+        "statements": {name: one.record() for name, one in statements.items()},
+        "epsilon": max(0.0, *(one.effect for one in statements.values())),
+        "regret_bound": _regret_bound(rewards.largest, symmetric, problem, kept, horizon),
+        "calibration": rewards.calibration,
+        "reward_noise": rewards.noise,
+        "undetermined": float((missing > UNDETERMINED).double().mean()) if missing.numel() else 0.0,
+        "compactness": float(compactness(findings.seen)) if moves else 0.0,
+        "spectral_gap": gap,
+        "spectrum": findings.spectrum.tolist(),
+        "closure_residual": closure,
+        "holdout_residual": found.residual,
+        "holdout_residual_identity": none.residual,
+        "holdout_misalignment": found.loss / findings.expected_loss,
+        "coverage": min(found.coverage, symmetric.coverage),
+        "element_deviation_deg": deviation.tolist(),
+        "pooled": findings.pool is not None,
+        "num_tasks": len(kept.reward),
+        "num_distinct_tasks": len(kept.reward) - int(copies.sum()),
+        "reward_source": view.sight.source,
+        "reward_columns": view.sight.columns,
+        "action_in_reward": "none"
+        if view.sight.terms is None
+        else ("shared" if view.sight.terms.shared else "per task"),
+        "dynamics": "inherited" if findings.inherited else "shared",
+        "dynamics_model": type(dynamics.model).__name__,
+    }
+
+
+UNDETERMINED = 0.3
+"""Standard deviation of an entry, in scaled coordinates, that counts as not determined."""
+
+
+def _regret_bound(
+    largest: float, symmetric: Equivariance, problem: Any, kept: Samples, horizon: int
+) -> float | None:
+    r"""Bound on the regret per step, :math:`2 (\sup|\delta_r| + H G \sup|\Delta|)`.
+
+    Two policies' returns differ by no more than twice what rewards, and values of slope at most
+    :math:`H G`, change; `G` is the slope of rewards in scaled states (simulation lemma). None where
+    no data tell.
+    """
+    points = problem.view(kept).points[problem.leading][:, :: max(1, kept.reward.shape[1] // 200)]
+    jet = problem.estimator.jet(points, torch.arange(len(points), device=points.device))
+    slope = float(jet.gradient.norm(dim=-1).flatten().quantile(0.95))
+    move = symmetric.largest if symmetric.statement.broken else 0.0
+    bound = 2 * (largest + (horizon * slope * move if move > 0 else 0.0))
+    return bound if math.isfinite(bound) else None
+
+
+def _gap(findings: Findings) -> float | None:
+    """Singular value of the last direction over the next; None where there is no next.
+
+    Free elements may use the directions that brackets add (about the base goal, say) or not.
+    """
+    spectrum, dim = findings.spectrum, len(findings.seen)
+    ranks = {rank for rank in (findings.num_directions, dim) if 0 < rank < len(spectrum)}
+    return max(
+        (float(spectrum[rank - 1] / spectrum[rank].clamp_min(1e-300)) for rank in ranks),
+        default=None,
+    )
+
+
+def _copies(elements: Tensor, deviation: Tensor) -> Tensor:
+    """Which tasks repeat an earlier one, ``(M,)``."""
+    relative = torch.linalg.solve(elements[:, None], elements[None])
+    eye = torch.eye(elements.shape[-1]).to(elements)
+    apart = torch.rad2deg((relative - eye).norm(dim=(-2, -1)) / 2**0.5)
+    own = torch.cat((deviation.new_zeros(1), deviation))
+    sure = _SAME_SIGMA * torch.rad2deg((own[:, None].square() + own.square()).sqrt())
+    same = apart < torch.maximum(sure, torch.full_like(sure, _SAME_DEG))
+    return torch.tril(same, -1).any(1)
+
+
+def _order(findings: Findings, copies: Tensor) -> int | None:
+    """Order of a cyclic group that holds all elements of a rotation; None if there is none."""
+    if len(findings.seen) != 1:
+        return None
+    values = torch.linalg.eigvals(findings.seen[0])
+    turn = float(values.imag.abs().max())
+    if turn == 0 or float(values.real.abs().max()) > 0.05 * turn:
+        return None
+    angles = findings.coords[findings.problem.leading, 0] * turn
+    doubt = torch.cat((angles.new_zeros(1), findings.deviation))
+    close = torch.maximum(_SAME_SIGMA * doubt, torch.full_like(doubt, math.radians(_ORDER_DEG)))
+    # Elements known to a few degrees only are in many a finite group by chance.
+    close = close.clamp_max(math.radians(2.0))
+    for order in _ORDERS:
+        step = 2 * math.pi / order
+        if bool(((angles - step * (angles / step).round()).abs() < close).all()):
+            return order
+    return None

@@ -1,0 +1,193 @@
+"""The phase that refines generators on finite transformations of the dynamics."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.func import jacfwd
+
+from hgm import lie
+from hgm.dynamics import DynamicsModel
+from hgm.numerics.gauss_newton import GaussNewton, Penalty, Terms
+from hgm.numerics.ranks import ALONE
+from hgm.symmetry.completion import Completion
+
+_NUM_ELEMENTS = 12  # per dimension of the algebra
+_NUM_POINTS = 150
+_MOST = 200  # unknowns; more would take minutes
+_MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics do not share
+_STEPS = 8
+_SIGMAS = (1.5, 3.0)  # deviations from zero of an entry that stays, in either round
+_SURE = 1e-4  # nothing is known better
+_CORRELATED = 10.0  # observations that count as one, as in GaussNewton.information
+_CONVERGED_LOSS = 1e-6
+_HALVES = [number / 2 for number in range(1, 9)]
+_THIRDS_AND_QUARTERS = [p / q for q in (3, 4) for p in range(1, 4 * q + 1)]
+_NEAR, _NEARER = 0.06, 0.03
+"""How near frequencies come to ratios of denominators 1 and 2, and of 3 and 4."""
+_COMPACT = 0.05
+
+
+def refine(
+    dynamics: DynamicsModel,
+    state: Tensor,
+    action: Tensor,
+    completion: Completion,
+    coords: Tensor,
+    size: int,
+) -> Tensor:
+    r"""Entries ``(d, n k + m m)`` of whole generators, from values of the dynamics alone.
+
+    The equivariance residual needs Jacobians, which are less accurate than values. An error of a
+    generator grows with the way that an element goes, in
+
+    .. math:: T(L_g s, K_g a) = L_g T(s, a).
+
+    Entries that cannot be told from zero are zero: first those of the completion, then those that
+    finite elements leave near it. What is carried to where the twins disagree weighs little.
+
+    Args:
+        dynamics: Fitted model of the dynamics.
+        state: States, ``(B, n)``, of which some are carried.
+        action: Actions, ``(B, m)``.
+        completion: Where to start, and how sure that is.
+        coords: Coordinates of the training tasks, ``(N, d)``.
+        size: Matrix size ``k``.
+    """
+    for sigmas in _SIGMAS:
+        free = completion.not_zero(sigmas)
+        start = completion.entries * (completion.given | free)
+        if not len(start) or not 0 < int(free.sum()) * len(start) <= _MOST:
+            return start
+        deviation = completion.deviation[:, free].flatten().clamp_min(_SURE)
+        before = start[:, free].flatten()
+        problem = _Finite(dynamics, state, action, start, free, coords, size)
+        penalty = _near(before, deviation / math.sqrt(_CORRELATED))
+        solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
+        for _ in range(_STEPS):
+            trial = solver.propose(problem(solver.unknowns, True), ALONE)
+            solver.decide(problem(trial, False), ALONE)
+            if bool(solver.gain < _CONVERGED_LOSS):
+                break
+        doubt = completion.deviation.clone()
+        doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
+        completion = Completion(problem.whole(solver.unknowns), doubt, completion.given)
+    return completion.entries
+
+
+def _near(before: Tensor, deviation: Tensor) -> Penalty:
+    """What is known of unknowns that were estimated before."""
+    root = torch.diag(1 / deviation)
+    return lambda unknowns: (root @ (unknowns - before), root)
+
+
+class _Finite:
+    """Residuals of finite transformations, a :data:`hgm.numerics.gauss_newton.Residuals`."""
+
+    def __init__(
+        self,
+        dynamics: DynamicsModel,
+        state: Tensor,
+        action: Tensor,
+        start: Tensor,
+        free: Tensor,
+        coords: Tensor,
+        size: int,
+    ) -> None:
+        self.dynamics, self.start, self.free, self.size = dynamics, start, free, size
+        every = max(1, len(state) // _NUM_POINTS)
+        self.state, self.action = state[::every], action[::every]
+        n, dim = state.shape[-1], len(start)
+        generators = start[:, : n * size].unflatten(-1, (n, size))
+        square = torch.nn.functional.pad(generators, (0, 0, 0, size - n))
+        spread = torch.quasirandom.SobolEngine(dim, scramble=True, seed=0).draw(
+            _NUM_ELEMENTS * dim, dtype=torch.float64
+        )
+        self.coords = (2 * spread.to(coords) - 1) * lie.reach(square, coords)
+        self.next_state = self.state + self._values(self.state, self.action).mean(0)
+
+    def whole(self, unknowns: Tensor) -> Tensor:
+        """All entries, ``(d, n k + m m)``."""
+        pieces = unknowns.view(len(self.start), -1)
+        index = self.free.nonzero()[:, 0]
+        return self.start.index_copy(1, index, pieces)
+
+    def __call__(self, unknowns: Tensor, derive: bool) -> Terms:
+        """Residuals ``(E P, n)`` in units of typical displacements."""
+        element, turn = self._elements(unknowns)
+        moved, turned = lie.act(element, self.state), lie.act(turn, self.action)
+        expected = lie.act(element, self.next_state)
+        scale = self.dynamics.scale
+        both = self._values(moved, turned)
+        residual = (moved + both.mean(0) - expected) / scale
+        disagreement = ((both[0] - both[1]) / scale / 2).square().sum(-1)
+        residual, variance = residual.flatten(0, 1), disagreement.flatten()
+        if not derive:
+            return Terms(residual, variance, None)
+        n = self.state.shape[-1]
+        slope = self._jacobian(moved, turned)
+        of_state, of_action = (part.movedim(-1, 1) for part in jacfwd(self._elements)(unknowns))
+        fields = lie.field(of_state, self.state)  # (E, P, u, n)
+        change = fields + fields @ slope[..., :n].mT
+        change = change + lie.field(of_action, self.action) @ slope[..., n:].mT
+        change = (change - lie.field(of_state, self.next_state)) / scale
+        return Terms(residual, variance, change.flatten(0, 1))
+
+    def _elements(self, unknowns: Tensor) -> tuple[Tensor, Tensor]:
+        n, m = self.state.shape[-1], self.action.shape[-1]
+        entries = self.whole(unknowns)
+        states, actions = entries.split((n * self.size, m * m), -1)
+        square = states.unflatten(-1, (n, self.size))
+        square = torch.nn.functional.pad(square, (0, 0, 0, self.size - n))
+        both = (square, actions.unflatten(-1, (m, m)))
+        element, turn = (lie.exp(lie.hat(self.coords, part)) for part in both)
+        return element, turn
+
+    def _values(self, state: Tensor, action: Tensor) -> Tensor:
+        inputs = torch.cat((state, action), -1)
+        value = self.dynamics.values(inputs.flatten(0, -2))
+        return value.unflatten(1, inputs.shape[:-1])
+
+    def _jacobian(self, state: Tensor, action: Tensor) -> Tensor:
+        inputs = torch.cat((state, action), -1)
+        slope = self.dynamics.predict(inputs.flatten(0, -2)).jacobian.mean(0)
+        return slope.unflatten(0, inputs.shape[:-1])
+
+
+def snap_periods(generator: Tensor, unit: float | None = None) -> Tensor:
+    r"""A compact generator whose frequencies have small rational ratios, exactly so.
+
+    Compact one-parameter groups close, so eigenvalues :math:`\pm i \omega_j` are commensurable. A
+    ratio to a known frequency that is within 0.06 of a multiple of a half, or within 0.03 of one
+    of a third or a quarter, becomes it: a quaternion turns half as fast as what it describes, and
+    noise of the Jacobian makes it look slower. Others, and generators that are not compact
+    or not diagonalisable, stay as they are.
+
+    Args:
+        generator: Shape ``(k, k)``.
+        unit: Frequency that is known and that ratios are to; None, or 0: the largest.
+    """
+    values, vectors = torch.linalg.eig(generator)
+    largest = unit or float(values.imag.max())
+    if largest <= 0 or float(values.real.abs().max()) > _COMPACT * largest:
+        return generator
+    if float(torch.linalg.cond(vectors)) > 1e4:
+        return generator
+    ratios = values.imag / largest
+    snapped = [_snap(float(ratio)) for ratio in ratios]
+    frequencies = torch.tensor(snapped, dtype=generator.dtype, device=generator.device) * largest
+    new = vectors @ torch.diag(torch.complex(torch.zeros_like(frequencies), frequencies))
+    return (new @ torch.linalg.inv(vectors)).real
+
+
+def _snap(ratio: float) -> float:
+    size = abs(ratio)
+    if size < _NEARER:
+        return 0.0
+    for numbers, distance in ((_HALVES, _NEAR), (_THIRDS_AND_QUARTERS, _NEARER)):
+        nearest = min(numbers, key=lambda number: abs(number - size))
+        if abs(nearest - size) < distance:
+            return math.copysign(nearest, ratio)
+    return ratio

@@ -1,0 +1,198 @@
+r"""Dynamics that differ between tasks: are they inherited, as rewards are?
+
+Where tasks have dynamics of their own, one policy still serves all of them if these are those of
+the base task, moved:
+
+.. math:: T_i(L_i s, K_i a) = L_i T_0(s, a).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import jacfwd
+
+from hgm import lie
+from hgm.dynamics import DynamicsModel, FourierDynamics
+from hgm.numerics.fourier import FourierRegression
+from hgm.numerics.gauss_newton import GaussNewton, Terms
+from hgm.numerics.ranks import ALONE
+from hgm.symmetry.samples import Samples, thin
+
+_OWN_WAVES = 32
+_OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
+_ROUNDS = 4
+_FEW = 500  # transitions of a task that a step is made on
+_MISFIT = 0.1  # of a typical displacement
+_RIDGE = 1e-6
+_RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
+
+
+class Own(NamedTuple):
+    """What a task's own dynamics add, as products of independent estimates, per transition.
+
+    Attributes:
+        deviation: Shape ``(N, H)``.
+        motion: What they are shares of, ``(N, H)``.
+    """
+
+    deviation: Tensor
+    motion: Tensor
+
+    @property
+    def share(self) -> float:
+        """Share of the motion that is a task's own."""
+        return float(self.deviation.mean() / self.motion.mean().clamp_min(1e-300))
+
+
+def own_dynamics(model: DynamicsModel, half: Tensor, train: Samples, held: Samples) -> Own:
+    """What every task's own regression adds to the dynamics of all tasks.
+
+    What the twins leave of training transitions, each met by the twin that did not learn from it,
+    is learned by every task for itself, and meets what the twins leave of held-out ones.
+
+    Args:
+        model: The dynamics of all tasks.
+        half: Which twin learned from a training transition, ``(N, B)``.
+        train: Scaled training transitions.
+        held: Scaled held-out ones.
+    """
+    num, _, n = train.state.shape
+    inputs, change = pairs(train)
+    both = model.values(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
+    fresh = torch.where(half[..., None] == 0, both[1], both[0])
+    blocks = (n, train.action.shape[-1])
+    where, moved = pairs(held)
+    both = model.values(where.flatten(0, 1)).unflatten(1, where.shape[:2]) / model.scale
+    rest, left = (change - fresh) / model.scale, moved / model.scale - both.mean(0)
+    # What all tasks have in common is told to all of them first, in the same waves.
+    common = FourierRegression(1, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
+    # Tasks take turns, since the first rows choose the length scales.
+    mixed = [part.transpose(0, 1).flatten(0, 1)[None] for part in (inputs, rest)]
+    common.accumulate(mixed[0], mixed[1])
+    common.solve()
+    rest, left = (
+        part - common.values(place.flatten(0, 1)[None])[0].view_as(part)
+        for part, place in ((rest, inputs), (left, where))
+    )
+    own = FourierRegression(num, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
+    own.accumulate(inputs, rest)
+    own.solve()
+    return Own((left * own.values(where)).sum(-1), both.prod(0).sum(-1))
+
+
+def pairs(samples: Samples) -> tuple[Tensor, Tensor]:
+    """States with actions ``(N, B, n + m)``, and displacements ``(N, B, n)``."""
+    inputs = torch.cat((samples.state, samples.action), -1)
+    return inputs, samples.next_state - samples.state
+
+
+def carried(samples: Samples, elements: Tensor, turns: Tensor) -> Samples:
+    """Every task's transitions in the base task's frame, by ``(N, k, k)`` and ``(N, m, m)``."""
+    back, turn = torch.linalg.inv(elements), torch.linalg.inv(turns)
+    return Samples(
+        lie.act(back, samples.state),
+        lie.act(turn, samples.action),
+        samples.reward,
+        lie.act(back, samples.next_state),
+    )
+
+
+def base_dynamics(samples: Samples, half: Tensor) -> DynamicsModel:
+    """Dynamics of the base task, from the carried transitions of all tasks."""
+    inputs, change = (part.flatten(0, 1) for part in pairs(samples))
+    model = FourierDynamics(samples.state.shape[-1], samples.action.shape[-1])
+    model.fit(inputs, change, half.flatten())
+    model.examine(inputs, change, half.flatten())
+    return model
+
+
+def inherited_action_generators(
+    samples: Samples, half: Tensor, generators: Tensor, coords: Tensor, start: Tensor
+) -> Tensor:
+    """Action generators ``(d, m, m)`` that carry the base task's dynamics into all tasks'.
+
+    Starts from given ones and from linear regressions ``f = A s + B a + c`` of every task, in which
+    heredity means :math:`B_i K_i = L_i B_0`; then Gauss-Newton, with the base task's dynamics
+    fitted anew in every round, and the better end.
+
+    Args:
+        samples: Scaled transitions of all tasks.
+        half: Which twin learns from which, ``(N, B)``.
+        generators: Scaled state generators, ``(d, k, k)``.
+        coords: Coordinates of the tasks, ``(N, d)``.
+        start: Action generators to start from, too.
+    """
+    few = Samples(*(thin(field, _FEW) for field in samples))
+    few_half = thin(half, _FEW)
+    elements = lie.exp(lie.hat(coords, generators))
+    found = []
+    for guess in (_from_slopes(few, elements, coords), start):
+        action_generators = guess
+        for _ in range(_ROUNDS):
+            turns = lie.exp(lie.hat(coords, action_generators))
+            model = base_dynamics(carried(few, elements, turns), few_half)
+            action_generators = _step(few, elements, coords, action_generators, model)
+        found.append((model.surprise, action_generators))
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _from_slopes(samples: Samples, elements: Tensor, coords: Tensor) -> Tensor:
+    inputs, change = pairs(samples)
+    n, m = samples.state.shape[-1], samples.action.shape[-1]
+    table = torch.cat((inputs, torch.ones_like(inputs[..., :1])), -1)
+    ridge = _RIDGE * table.shape[1] * torch.eye(table.shape[-1]).to(table)
+    slopes = torch.linalg.solve(table.mT @ table + ridge, table.mT @ change).mT[..., n : n + m]
+    turns = torch.linalg.pinv(slopes, rtol=1e-3) @ elements[:, :n, :n] @ slopes[:1]
+    logs = lie.log(turns)
+    fine = logs.isfinite().all(-1).all(-1)
+    solved = torch.linalg.lstsq(coords[fine], logs[fine].flatten(1)).solution.unflatten(-1, (m, m))
+    guesses = [solved]
+    if len(solved) == 1:
+        # A logarithm knows an angle up to whole turns only.
+        sizes = logs[fine].norm(dim=(-2, -1))
+        axis = logs[fine][sizes.argmax()]
+        turn = float(torch.linalg.eigvals(axis).imag.abs().max())
+        if turn > 0:
+            guesses += [rate * axis[None] / turn for rate in _RATES]
+    misfits = [
+        float((lie.exp(lie.hat(coords, guess)) - turns).square().mean()) for guess in guesses
+    ]
+    return guesses[min(range(len(guesses)), key=misfits.__getitem__)]
+
+
+def _step(
+    samples: Samples,
+    elements: Tensor,
+    coords: Tensor,
+    action_generators: Tensor,
+    model: DynamicsModel,
+) -> Tensor:
+    n, shape = samples.state.shape[-1], action_generators.shape
+    back = torch.linalg.inv(elements)
+    state, next_state = (lie.act(back, part) for part in (samples.state, samples.next_state))
+
+    def turned(unknowns: Tensor) -> Tensor:
+        return lie.exp(-lie.hat(coords, unknowns.view(shape)))
+
+    def residuals(unknowns: Tensor, derive: bool) -> Terms:
+        action = lie.act(turned(unknowns), samples.action)
+        prediction = model.predict(torch.cat((state, action), -1).flatten(0, 1))
+        value = prediction.value.mean(0).view_as(state)
+        residual = ((value - (next_state - state)) / model.scale).flatten(0, 1)
+        variance = (model.noise / model.scale).square().sum().expand(len(residual))
+        if not derive:
+            return Terms(residual, variance, None)
+        slope = prediction.jacobian.mean(0)[..., n:].unflatten(0, state.shape[:2])
+        fields = lie.field(jacfwd(turned)(unknowns).movedim(-1, 1), samples.action)
+        along = fields @ slope.mT / model.scale
+        return Terms(residual, variance, along.flatten(0, 1))
+
+    solver = GaussNewton(action_generators.flatten(), _MISFIT, damping=1e-3)
+    for _ in range(2):
+        trial = solver.propose(residuals(solver.unknowns, True), ALONE)
+        solver.decide(residuals(trial, False), ALONE)
+    return solver.unknowns.view(shape)

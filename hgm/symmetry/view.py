@@ -1,0 +1,101 @@
+"""The units in which a search is made, and what rewards see of the transitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hgm.symmetry.relevance import Sight, points_of
+from hgm.symmetry.samples import Samples, Seen
+
+
+@dataclass(frozen=True)
+class Units:
+    r"""Scaled coordinates :math:`\tilde s = (s - \mu) / \sigma`, :math:`\tilde a = a / \alpha`.
+
+    A group that is linear keeps its origin, so :math:`\mu` is 0 unless the group is affine. Scaled
+    coordinates know no units: a search in them cannot depend on those of the data.
+
+    Attributes:
+        frame: The map from scaled to raw states, ``(k, k)``.
+        action: Standard deviations of the actions, ``(m,)``.
+        dim_state: State dimension ``n``.
+    """
+
+    frame: Tensor
+    action: Tensor
+    dim_state: int
+
+    @property
+    def state(self) -> Tensor:
+        """Standard deviations of the states, ``(n,)``."""
+        return self.frame.diagonal()[: self.dim_state]
+
+    def scale(self, samples: Samples) -> Samples:
+        """The same transitions in scaled coordinates."""
+        n = self.dim_state
+        shift = self.frame[:n, n] if len(self.frame) > n else 0.0
+        state, next_state = ((part - shift) / self.state for part in (samples[0], samples[3]))
+        return Samples(state, samples.action / self.action, samples.reward, next_state)
+
+    def raw(self, generators: Tensor) -> Tensor:
+        """Generators ``(..., k, k)`` in raw coordinates."""
+        return self.frame @ generators @ torch.linalg.inv(self.frame)
+
+    def raw_action(self, generators: Tensor) -> Tensor:
+        """Action generators ``(..., m, m)`` in raw coordinates."""
+        return self.action[:, None] * generators / self.action
+
+
+def units_of(samples: Samples, size: int) -> Units:
+    """Units of transitions; matrices of size `size` tell whether the group is affine."""
+    n = samples.state.shape[-1]
+    frame = torch.eye(size).to(samples.state)
+    flat = samples.state.flatten(0, 1)
+    frame[range(n), range(n)] = _deviation(flat)
+    if size > n:
+        frame[:n, n] = flat.mean(0)
+    return Units(frame, _deviation(samples.action.flatten(0, 1)), n)
+
+
+@dataclass(frozen=True)
+class View:
+    """How rewards see transitions: in scaled coordinates, of which they see some.
+
+    Attributes:
+        units: The scaled coordinates.
+        sight: What rewards depend on.
+        columns: The coordinates that the search is about: those seen, or all.
+    """
+
+    units: Units
+    sight: Sight
+    columns: list[int]
+
+    def __call__(self, samples: Samples) -> Seen:
+        """Points ``(N, B, q)`` and the rewards without what they owe to the action."""
+        scaled = self.units.scale(samples)
+        terms = self.sight.terms
+        reward = scaled.reward if terms is None else scaled.reward - terms(scaled.action)
+        return Seen(points_of(scaled, self.sight.source)[..., self.columns], reward)
+
+    def lift(self, generators: Tensor) -> Tensor:
+        """Generators of the seen coordinates, ``(..., q, q)``, among all, raw, ``(..., k, k)``."""
+        full = generators.new_zeros(*generators.shape[:-2], *self.units.frame.shape)
+        index = self.index
+        full[..., index[:, None], index] = generators
+        return self.units.raw(full)
+
+    @property
+    def index(self) -> Tensor:
+        """Rows of a matrix ``(k, k)`` that the search is about."""
+        size = len(self.units.frame)
+        last = [size - 1] if size > self.units.dim_state else []
+        return torch.tensor([*self.columns, *last], device=self.units.frame.device)
+
+
+def _deviation(values: Tensor) -> Tensor:
+    deviation = values.std(0)
+    return torch.where(deviation > 1e-12 * values.abs().amax(0).clamp_min(1e-300), deviation, 1.0)

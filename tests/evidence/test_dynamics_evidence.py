@@ -1,0 +1,137 @@
+"""Whether tasks share their dynamics, and these the group, on systems known exactly."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from systems import TURN, Known, drawn, randn
+
+from hgm import lie
+from hgm.evidence.dynamics import equivariant, homogeneous, near
+from hgm.symmetry.heredity import base_dynamics
+
+COORDS = torch.tensor([[0.0], [1.0], [-2.0]]).double()
+WIND = torch.tensor([0.3, 0.1]).double()
+
+
+def pushed(state, action):
+    return 0.3 * action / (1 + action.square().sum(-1, keepdim=True)).sqrt()
+
+
+def windy(state, action):
+    return pushed(state, action) + WIND
+
+
+def carried_over(change, generators=TURN, turns=TURN, coords=COORDS, other=None, num=400):
+    train, held = (drawn(change, 2, 2, num, seed=seed) for seed in (0, 1))
+    model = Known(2, change, other)
+    return equivariant(model, generators, turns, coords, train, held)
+
+
+def test_exact_symmetries_leave_nothing():
+    found = carried_over(pushed)
+    assert abs(found.statement.effect) < 1e-14
+    assert found.statement.holds is True
+    assert found.largest < 1e-6
+    assert found.coverage > 0.9
+
+
+def test_a_wind_is_the_share_that_it_is():
+    found = carried_over(windy)
+    # |L^-1 w - w|^2 is 2 |w|^2 on average over the circle.
+    moved = windy(randn(4000, 2), randn(4000, 2, seed=1)).square().sum(-1).mean()
+    expected = 2 * float(WIND.square().sum() / moved)
+    assert found.statement.effect == pytest.approx(expected, rel=0.15)
+    assert found.statement.broken
+    assert 0.8 * 2 * float(WIND.norm()) < found.largest <= 2 * float(WIND.norm()) + 1e-9
+
+
+def test_what_only_one_twin_thinks_is_noise():
+    found = carried_over(pushed, other=windy)
+    assert abs(found.statement.effect) < 1e-14
+    assert not found.statement.broken
+
+
+def test_actions_must_turn_too():
+    found = carried_over(pushed, turns=torch.zeros(1, 2, 2).double())
+    assert found.statement.broken
+    assert not found.statement.tolerable
+
+
+def test_where_there_are_no_data_nothing_is_known():
+    shift = torch.zeros(1, 3, 3).double()
+    shift[0, 0, 2] = 1.0
+    far = torch.tensor([[0.0], [500.0]]).double()
+    found = carried_over(pushed, shift, torch.zeros(1, 2, 2).double(), far)
+    assert found.coverage < 0.1
+    assert found.statement.holds is None
+    assert found.largest == math.inf
+
+
+def test_near_is_where_the_data_are():
+    data = randn(2000, 2)
+    assert near(randn(500, 2, seed=1), data).double().mean() > 0.9
+    assert not near(randn(500, 2, seed=1) + 30, data).any()
+    assert near(data, data).all()
+
+
+def test_units_do_not_matter_to_being_near():
+    data, points = randn(500, 3), 2 * randn(300, 3, seed=1)
+    assert torch.equal(near(points, data), near(2.0**20 * points, 2.0**20 * data))
+
+
+@pytest.mark.parametrize("num", [600, 3000])
+def test_fresh_data_are_near_in_98_of_100_cases(num):
+    assert float(near(randn(1000, 2, seed=1), randn(num, 2)).double().mean()) == pytest.approx(
+        0.98, abs=0.01
+    )
+
+
+def test_copies_of_points_do_not_make_all_others_far():
+    data = randn(400, 2).repeat(2, 1)
+    assert near(randn(300, 2, seed=1), data).double().mean() > 0.85
+
+
+# Tasks.
+
+
+def family(turns, seed, noise=0.02, num=500):
+    data = drawn(pushed, 2, 2, num, seed=seed)
+    change = lie.act(lie.exp(turns[..., None] * TURN), pushed(data.state, data.action))
+    return data._replace(
+        next_state=data.state + change + noise * randn(*change.shape, seed=seed + 40)
+    )
+
+
+def compared(turns, inherited=False, action_generators=TURN):
+    train, held = (family(turns, seed) for seed in (0, 5))
+    half = torch.arange(train.reward.shape[1]).expand(train.reward.shape) % 2
+    findings = SimpleNamespace(
+        dynamics=SimpleNamespace(model=base_dynamics(train, half)),
+        inherited=inherited,
+        coords=COORDS,
+        generators=TURN,
+        action_generators=action_generators,
+    )
+    return homogeneous(findings, half, train, held)
+
+
+SAME = torch.zeros(3, 1).double()
+
+
+def test_tasks_that_share_their_dynamics_do():
+    assert compared(SAME).holds is True
+
+
+def test_turned_actuators_are_no_shared_dynamics():
+    found = compared(0.4 * COORDS)
+    assert found.broken
+    assert not found.tolerable
+
+
+def test_inherited_dynamics_are_shared_in_the_base_task_s_frame():
+    still = torch.zeros(1, 2, 2).double()
+    assert compared(COORDS, True, still).holds is True
+    assert compared(COORDS, False, still).broken
+    assert compared(COORDS, True, TURN).broken  # actions do not turn with these

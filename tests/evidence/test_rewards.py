@@ -1,0 +1,148 @@
+"""One reward for all tasks, or rewards of their own, on held-out rewards."""
+
+import functools
+import math
+
+import pytest
+import torch
+from systems import TURN, randn
+
+from hgm import lie
+from hgm.evidence.rewards import one_reward
+from hgm.symmetry.samples import Seen
+
+ANGLES = torch.tensor([[0.0], [0.9], [-1.4]]).double()
+TURNS = lie.exp(ANGLES[..., None] * TURN)
+SURE = torch.zeros(3).double()
+
+
+def reward(points):
+    return torch.sin(1.3 * points[..., 0] - 0.4) + 0.5 * torch.cos(points[..., 1])
+
+
+def as_it_is(values):
+    return values
+
+
+def seen(num, noise=0.0, own=0.0, maps=(as_it_is, as_it_is, as_it_is), seed=0):
+    """Tasks' rewards ``phi_i(R(L^{-1} p))`` plus something of a task's own, plus noise."""
+    points = randn(3, num, 2, seed=seed)
+    base = lie.act(torch.linalg.inv(TURNS), points)
+    values = torch.stack([one(part) for one, part in zip(maps, reward(base), strict=True)])
+    sign = torch.tensor([0.0, 1.0, -1.0]).double()[:, None]
+    values = values + own * sign * torch.cos(base[..., 0] + base[..., 1])
+    return Seen(points, values + noise * randn(3, num, seed=seed + 1))
+
+
+def judged(elements=TURNS, doubt=SURE, num=600, **kind):
+    return one_reward(
+        elements, TURN, doubt, seen(num, **kind), seen(num // 2, **{**kind, "seed": 60})
+    )
+
+
+@functools.cache
+def plain(noise):
+    return judged(noise=noise)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.4])
+def test_one_reward_moved_by_the_group_holds(noise):
+    found = plain(noise)
+    assert found.calibration == "same"
+    assert not found.statement.broken
+    assert found.statement.effect < found.statement.tolerance.small
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.4])
+def test_the_share_of_noise_is_told(noise):
+    variance = float(seen(2000, noise).reward.var(1).mean())
+    assert plain(noise).noise == pytest.approx(noise**2 / variance, rel=0.25)
+
+
+def test_noise_raises_what_a_deviation_may_be_up_to_an_amplitude_of_3_percent():
+    small = [plain(noise).statement.tolerance.small for noise in (0.0, 0.05, 0.4)]
+    assert small[0] == pytest.approx(5e-6, rel=0.1)
+    assert small[1] == pytest.approx(5e-6 + 0.02 * plain(0.05).noise)
+    assert small[2] == 1e-3
+
+
+@pytest.mark.parametrize("own", [0.3])
+def test_what_is_a_task_s_own_is_measured(own):
+    found = judged(noise=0.02, own=own)
+    assert found.statement.broken
+    shares = (own * torch.cos(randn(4000, 2).sum(-1))).var() * torch.tensor([0.0, 1.0, 1.0])
+    variance = seen(2000, own=own).reward.var(1).mean()
+    # Of three tasks with 0, own and -own, the mean takes none away.
+    assert found.statement.effect == pytest.approx(float(shares.mean() / variance), rel=0.4)
+    assert found.largest > own / 2
+    assert found.largest < 2 * own
+
+
+def test_tasks_in_the_wrong_places_do_not_share_a_reward():
+    found = judged(torch.eye(2).double().expand(3, 2, 2), noise=0.1)
+    assert found.statement.broken
+    assert not found.statement.tolerable
+
+
+def turned_too_far(angle, doubt):
+    """The statement for elements that err by an angle, where that much doubt is predicted."""
+    sign = torch.tensor([0.0, 1.0, -1.0]).double()
+    off = lie.exp((ANGLES + angle * sign[:, None])[..., None] * TURN)
+    return judged(off, doubt * sign.abs(), noise=0.02).statement
+
+
+def test_errors_that_elements_are_expected_to_have_are_no_deviation():
+    sure, doubted = turned_too_far(0.02, 0.0), turned_too_far(0.02, 0.02)
+    assert sure.broken
+    assert not doubted.broken
+    assert doubted.effect == pytest.approx(sure.effect)
+
+
+def test_no_doubt_excuses_a_deviation_above_3_percent():
+    assert turned_too_far(0.05, 10.0).broken
+
+
+SCALED = (as_it_is, lambda r: 3 * r - 1, lambda r: 0.4 * r + 2)
+BENT = (as_it_is, torch.exp, lambda r: r + 0.3 * r**3)
+
+
+def test_rescaled_rewards_are_one_after_affine_maps():
+    found = judged(maps=SCALED, noise=0.02)
+    assert found.calibration == "affine"
+    assert not found.statement.broken
+
+
+def test_bent_rewards_are_one_after_increasing_maps():
+    found = judged(maps=BENT, noise=0.02)
+    assert found.calibration == "increasing"
+    assert not found.statement.broken
+
+
+def test_no_map_makes_one_of_two():
+    other = lambda r: torch.sin(5 * r)  # noqa: E731
+    found = judged(maps=(as_it_is, as_it_is, other), noise=0.02)
+    assert found.statement.broken
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_units_of_the_rewards_do_not_matter(factor):
+    train, held = seen(400, 0.05), seen(200, 0.05, seed=60)
+    one, two = (
+        one_reward(
+            TURNS,
+            TURN,
+            SURE,
+            *(Seen(some.points, size * some.reward) for some in (train, held)),
+        )
+        for size in (1.0, factor)
+    )
+    assert two.statement.effect == pytest.approx(one.statement.effect, rel=1e-5, abs=1e-9)
+    assert two.largest == pytest.approx(factor * one.largest, rel=1e-5)
+    assert two.noise == pytest.approx(one.noise, rel=1e-5)
+
+
+def test_more_data_do_not_break_what_holds():
+    sizes = [judged(num=num, noise=0.1).statement for num in (300, 2400)]
+    assert [one.broken for one in sizes] == [False, False]
+    assert sizes[1].high - sizes[1].low < sizes[0].high - sizes[0].low
+    assert math.isfinite(sizes[0].high)

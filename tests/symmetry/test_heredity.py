@@ -1,0 +1,153 @@
+"""Dynamics of single tasks: none, inherited, or their own for good."""
+
+import pytest
+import torch
+from systems import TURN, drawn, flat, randn
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.dynamics import FourierDynamics
+from hgm.symmetry.heredity import (
+    base_dynamics,
+    carried,
+    inherited_action_generators,
+    own_dynamics,
+    pairs,
+)
+from hgm.symmetry.search import inherited_or_shared
+
+COORDS = torch.tensor([[0.0], [1.2], [-0.8], [2.5]]).double()
+NUM = 500
+
+
+def pushed(state, action):
+    return 0.3 * action / (1 + action.square().sum(-1, keepdim=True)).sqrt()
+
+
+def family(turns, noise=0.02, seed=0, num=NUM):
+    """A point whose actuators are turned by an angle of each task."""
+    data = drawn(pushed, 2, 2, num, 0.0, seed, num_tasks=len(turns))
+    element = lie.exp(turns[..., None] * TURN)
+    change = lie.act(element, pushed(data.state, data.action))
+    change = change + noise * randn(*change.shape, seed=seed + 50)
+    return data._replace(next_state=data.state + change)
+
+
+def halves_of(data):
+    return torch.arange(data.reward.shape[1]).expand(data.reward.shape) % 2
+
+
+def shared_model(data):
+    inputs, change, _ = flat(data)
+    half = halves_of(data).flatten()
+    model = FourierDynamics(2, 2, 64)
+    model.fit(inputs, change, half)
+    model.examine(inputs, change, half)
+    return model
+
+
+def own(turns, **kind):
+    data = family(turns, **kind)
+    held = family(turns, **{**kind, "seed": 7})
+    return own_dynamics(shared_model(data), halves_of(data), data, held)
+
+
+SAME, TURNED = torch.zeros(4, 1).double(), torch.tensor([[0.0], [0.5], [-0.4], [0.9]]).double()
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2])
+def test_tasks_with_the_same_dynamics_have_none_of_their_own(noise):
+    found = own(SAME, noise=noise)
+    assert found.deviation.shape == found.motion.shape == (4, NUM)
+    assert abs(found.share) < 5e-3
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2])
+def test_turned_actuators_are_a_task_s_own(noise):
+    # Of unit vectors in four directions, what their mean does not explain.
+    element = lie.exp(TURNED[..., None] * TURN)
+    expected = 1 - float(element.mean(0)[0].square().sum())
+    found = own(TURNED, noise=noise)
+    # As a share of the motion that all tasks explain.
+    assert found.share == pytest.approx(expected / (1 - expected), rel=0.15)
+
+
+def test_the_share_grows_with_the_square_of_the_angle():
+    small, large = (own(factor * TURNED, noise=0.02).share for factor in (0.2, 0.4))
+    assert large / small == pytest.approx(4, rel=0.25)
+
+
+def test_carried_transitions_are_those_of_the_base_task():
+    data = family(COORDS, noise=0.0)
+    elements = lie.exp(COORDS[..., None] * TURN)
+    identity = torch.eye(2).double().expand_as(elements)
+    there = carried(data, elements, identity)
+    inputs, change = pairs(there)
+    assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
+    assert_close(lie.act(elements, there.state), data.state)
+    assert torch.equal(there.reward, data.reward)
+
+
+def test_carried_actions_are_turned_back():
+    data = family(SAME, noise=0.0)
+    elements = lie.exp(COORDS[..., None] * TURN)
+    inputs, change = pairs(carried(data, elements, elements))
+    assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
+    assert_close(lie.act(elements, inputs[..., 2:]), data.action)
+
+
+def test_base_dynamics_learn_from_all_tasks():
+    data = family(SAME, num=200)
+    model = base_dynamics(data, halves_of(data))
+    state, action = randn(50, 2, seed=60), randn(50, 2, seed=61)
+    found = model.values(torch.cat((state, action), -1)).mean(0)
+    assert (found - pushed(state, action)).norm(dim=1).mean() < 0.02
+    assert (model.noise < 0.03).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -1.0])
+@torch.no_grad()
+def test_how_actions_turn_is_found_in_dynamics_that_are_inherited(rate):
+    """Tasks' actuators are turned by ``1 - rate`` times their element: ``L f(K^{-1} a)``."""
+    data = family((1 - rate) * COORDS)
+    start = torch.zeros(1, 2, 2).double()
+    found = inherited_action_generators(data, halves_of(data), TURN, COORDS, start)
+    assert_close(found, rate * TURN, atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_shared_dynamics_keep_their_action_generators():
+    data = family(SAME)
+    found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
+    assert not inherited
+    assert torch.equal(found, TURN)
+
+
+@torch.no_grad()
+def test_inherited_dynamics_are_told():
+    data = family(COORDS)  # what actions do turns with the task, actions do not
+    found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
+    assert inherited
+    assert_close(found, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_dynamics_that_nothing_carries_are_not_inherited():
+    """Every task has a wind of its own, whose strength no rotation changes."""
+    data = family(SAME)
+    wind = torch.tensor([0.0, 0.3, 0.0, 0.6]).double()[:, None, None]
+    change = torch.cat((wind, torch.zeros_like(wind)), -1)
+    data = data._replace(next_state=data.next_state + change)
+    found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
+    assert not inherited
+    assert torch.equal(found, TURN)
+
+
+@torch.no_grad()
+def test_without_a_group_nothing_is_inherited():
+    data = family(TURNED)
+    model = shared_model(data)
+    none, nowhere = TURN[:0], COORDS[:, :0]
+    found, inherited = inherited_or_shared(model, data, none, none, nowhere)
+    assert not inherited
+    assert len(found) == 0
