@@ -74,7 +74,7 @@ def refine(
         doubt = completion.deviation.clone()
         doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
         completion = Completion(problem.whole(solver.unknowns), doubt, completion.given)
-    return completion.entries
+    return completion.entries * (completion.given | completion.not_zero(_SIGMAS[-1]))
 
 
 def _near(before: Tensor, deviation: Tensor) -> Penalty:

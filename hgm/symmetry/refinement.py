@@ -16,7 +16,8 @@ from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup
 
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
-_SETTLED = 0.97  # spread relative to that of the step before
+_FINE_BUDGET = 32768  # of those that do: elements are known far better than anyone needs
+_SETTLED = 0.9  # spread relative to that of the step before
 _POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
 _CALIBRATION = 500  # points of every task that start the rewards' calibration
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
@@ -55,10 +56,11 @@ class Pool(Phase):
             self.model = self._start(samples, ranks)
         points, rewards = samples
         # Every process must come to the same number, or some would wait for ever.
-        every = int(ranks.sum(torch.ones_like(rewards).sum())) // _POOL_BUDGET
-        self._fine = every <= 1 or self._converged or self.taken >= self.num_steps - 1
-        if not self._fine:
-            points, rewards = points[:, ::every], rewards[:, ::every]
+        total = int(ranks.sum(torch.ones_like(rewards).sum()))
+        every, least = (max(1, total // most) for most in (_POOL_BUDGET, _FINE_BUDGET))
+        self._fine = every == 1 or self._converged or self.taken >= self.num_steps - 1
+        every = least if self._fine else every
+        points, rewards = points[:, ::every], rewards[:, ::every]
         before = float(self.model.spread)
         spread = self.model.step(points, rewards, ranks)
         # Robust weights settle later than the elements do, and move them a little.
