@@ -309,3 +309,18 @@ def test_reach_is_half_a_period_or_twice_what_was_seen():
     chart = torch.tensor([[1.5, 0.4], [0.0, 0.7]]).double()
     charted = chart @ turn @ torch.linalg.inv(chart)
     assert_close(lie.reach(charted, coords[:, :1]), torch.tensor([math.pi]).double())
+
+
+@pytest.mark.parametrize(
+    ("rate", "went", "expected"),
+    [
+        (1e-3, 1.0, 2.0),  # half a period is 1,571 times as far
+        (0.1, 1.0, 10 * math.pi),
+        (1e-3, 0.0, 1000 * math.pi),  # where nothing went anywhere, nothing speaks against it
+        (0.0, 1.0, 2.0),
+    ],
+)
+def test_a_shear_that_turns_by_error_has_no_period(rate, went, expected):
+    shear = torch.tensor([[[0.0, 1.0], [-(rate**2), 0.0]]]).double()
+    reach = lie.reach(shear, torch.tensor([[0.0], [went]]).double())
+    assert_close(reach, torch.tensor([expected]).double())

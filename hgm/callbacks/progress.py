@@ -72,6 +72,12 @@ class PhaseProgress(ProgressBar):
         self._whole = _Whole(_name(pl_module), int(num))
         self._show(self._phase_of(trainer, pl_module))
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Shows what this step is of: a phase of one step has ended when it ends."""
+        self._show(self._phase_of(trainer, pl_module))
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

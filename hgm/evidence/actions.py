@@ -36,8 +36,8 @@ def keeps_actions(
 
     A box of actions is not kept by a rotation. For the strongest of held-out `(s, a)` and elements
     all over the group, the nearest displacement to :math:`L_g f(s, a)` is sought among those of
-    actions that were seen, at :math:`L_g s`. The effect is the square of the distance, less that to
-    other actions where nothing is moved, as a share of the motion that strong actions cause. An
+    actions that were seen, at :math:`L_g s`. The effect is the square of the distance, less that
+    from there to the next one, as a share of the motion that strong actions cause. An
     action counts only if shorter ones of its direction were seen: otherwise no data say what is
     possible there. Where the actions' distribution has no edge, nothing bounds them.
 
@@ -66,7 +66,8 @@ def keeps_actions(
     # Only the actions that the group moves are exchanged, and have a direction.
     turning = _moved_by(action_generators)
     choices, own = choices @ turning, turned @ turning
-    here = model.values(torch.cat((state, action), -1)).mean(0)
+    twins = model.values(torch.cat((state, action), -1))
+    here = twins.mean(0)
     wanted = here @ element[:, :n, :n].mT  # (E, P, n); the first element is the identity
     options = torch.cat(
         (
@@ -80,7 +81,11 @@ def keeps_actions(
     distance = ((reached - wanted[..., None, :]) / unit).square().sum(-1)
     # Where nothing is moved the action itself is among the choices, or nearly so.
     itself = (choices - own[:, :, None]).square().sum(-1) < 1e-20
-    nearest = torch.where(itself, torch.inf, distance).amin(-1)
+    nearest, chosen = torch.where(itself, torch.inf, distance).min(-1)
+    # Choices are not dense: as far as the chosen one is from the next, nothing is out of reach.
+    there = torch.take_along_dim(reached, chosen[..., None, None], 2)
+    apart = ((reached - there) / unit).square().sum(-1)
+    spacing = apart.scatter(-1, chosen[..., None], torch.inf).amin(-1)
     middle = reached[0].mean(1)
     caused = ((here - middle) / unit).square().sum(-1).mean()
     lengths = choices.norm(dim=-1)
@@ -88,14 +93,17 @@ def keeps_actions(
     cosine = (own @ choices.mT) / (length * lengths).clamp_min(1e-12)
     shorter = (cosine > _SAME_WAY) & (lengths > length / 2) & (lengths <= length)
     told = shorter.any(-1)
-    excess = torch.where(told, nearest - nearest[:1].mean(), 0.0)[1:]
+    excess = torch.where(told, nearest - spacing, 0.0)[1:]
     told = told[1:].double()
     if float(told.mean()) < 0.1:
         return ignorance(ACTION_SET)
     count = told.sum(0)
     some = count > 0
     excess = excess.sum(0)[some] / count[some]
-    return measure(excess, caused.expand_as(excess), ACTION_SET)
+    # The strongest displacements are those that the model makes too large, here and not there.
+    error = ((twins[0] - twins[1]) / unit / 2).square().sum(-1).mean()
+    doubt = float(error / caused.clamp_min(1e-300))
+    return measure(excess, caused.expand_as(excess), ACTION_SET, doubt)
 
 
 def _moved_by(action_generators: Tensor) -> Tensor:

@@ -84,6 +84,41 @@ def test_the_bar_counts_updates_of_which_a_step_may_make_several():
     assert seen == [(2, 6), (4, 6), (6, 6)]
 
 
+def test_a_phase_of_one_step_after_a_pass_is_shown(capsys):
+    class Stage:
+        num_steps = 1
+
+        def __init__(self, name):
+            self.name, self.taken = name, 0
+
+    class Stages(Scripted):
+        """The first phase ends with a pass over the data, the second with its step."""
+
+        def __init__(self):
+            super().__init__()
+            self.stages = [Stage(name) for name in ("reading", "looking", "learning")]
+
+        @property
+        def phase(self):
+            return self.stages[0]
+
+        def training_step(self, batch, batch_idx):
+            self.phase.taken += 1
+            if self.phase.name == "looking":
+                del self.stages[0]
+            self.trainer.should_stop = self.phase.taken == 1 and self.phase.name == "learning"
+
+        def on_train_epoch_end(self):
+            if self.phase.name == "reading":
+                del self.stages[0]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer_for(False, [PhaseProgress()]).fit(Stages(), [torch.zeros(1)])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines if line] == ["reading", "looking", "learning"]
+
+
 def test_a_bar_that_is_off_says_nothing(capsys):
     bar = PhaseProgress()
     bar.disable()

@@ -64,6 +64,30 @@ def test_a_disc_is():
     assert found.holds is True
 
 
+def among_eight(draw):
+    """The statement where the group turns two of eight actions, and the others say how strongly."""
+    turn = torch.zeros(1, 8, 8).double()
+    turn[:, :2, :2] = TURN
+
+    def push(state, action):
+        return 0.1 * action[..., :2] * (1 + 0.2 * action[..., 2:].mean(-1, keepdim=True))
+
+    def some(seed):
+        state = randn(3, 300, 2, seed=seed + 9)
+        action = torch.cat((draw(seed), 2 * rand(3, 300, 6, seed=seed + 30) - 1), -1)
+        return Samples(state, action, state[..., 0], state + push(state, action))
+
+    return keeps_actions(Known(2, push), TURN, turn, COORDS, some(0), some(1))
+
+
+def test_of_eight_actions_those_that_turn_are_compared():
+    assert among_eight(disc).holds is True
+    narrow = torch.tensor([1.0, 0.2]).double()
+    found, alone = among_eight(lambda seed: narrow * box(seed)), moved(lambda s: narrow * box(s))
+    assert found.broken
+    assert found.effect == pytest.approx(alone.effect, rel=0.4)
+
+
 def test_what_has_no_edge_bounds_nothing():
     assert moved(bell).effect == 0.0
     assert moved(bell).holds is True

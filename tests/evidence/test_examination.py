@@ -224,7 +224,7 @@ def test_dynamics_that_are_inherited_are_told():
 
 NEGATIVE = {
     "motors": "the tasks differ in their dynamics",
-    "wind": "the dynamics break the symmetry",
+    "wind_wide": "the dynamics break the symmetry",
     "shapes": "rewards are not one reward moved",
 }
 

@@ -105,10 +105,13 @@ def test_base_dynamics_learn_from_all_tasks():
     assert (model.noise < 0.03).all()
 
 
-@pytest.mark.parametrize("rate", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, 2.0, -2.0, 0.5])
 @torch.no_grad()
 def test_how_actions_turn_is_found_in_dynamics_that_are_inherited(rate):
-    """Tasks' actuators are turned by ``1 - rate`` times their element: ``L f(K^{-1} a)``."""
+    """Tasks' actuators are turned by ``1 - rate`` times their element: ``L f(K^{-1} a)``.
+
+    At twice the rate, actions turn by up to 5 rad: a logarithm alone would be a turn off.
+    """
     data = family((1 - rate) * COORDS)
     start = torch.zeros(1, 2, 2).double()
     found = inherited_action_generators(data, halves_of(data), TURN, COORDS, start)

@@ -176,3 +176,18 @@ def test_rewards_that_are_noise_depend_on_as_little_as_they_can(seed):
     sight = look(transitions(lambda s, a, t, g: randn(TASKS, NUM, seed=90 + seed), seed=seed))
     assert len(sight.columns) == 1
     assert (sight.noise > 0.9).all()
+
+
+def test_coordinates_that_say_something_only_together_are_found():
+    """A product of three: no one, and no two of them, say anything."""
+    reward = lambda s, a, t, g: t[..., 0].sign() * t[..., 1].sign() * t[..., 2].sign()  # noqa: E731
+    assert look(transitions(reward, dim=3), ["next_observation"]).columns == [0, 1, 2]
+
+
+def test_what_others_say_better_is_left_out_again():
+    """The third coordinate is nearly the sum of two, of which rewards are a function."""
+    samples = transitions(lambda s, a, t, g: (t[..., 0] + t[..., 1] + g[..., 0]).sin(), dim=3)
+    following = samples.next_state.clone()
+    following[..., 2] = following[..., 0] + following[..., 1] + 0.3 * following[..., 2]
+    sight = look(samples._replace(next_state=following), ["next_observation"])
+    assert sight.columns == [0, 1]
