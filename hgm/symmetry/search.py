@@ -46,6 +46,7 @@ from hgm.symmetry.scaled import Scaled, Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
 from hgm.symmetry.view import Units, View, units_of
+from hgm.symmetry.winding import one_generator
 
 SAME_FIT = 0.15
 """Robust loss by which fewer directions may be worse than free elements, and still be enough."""
@@ -61,6 +62,7 @@ _LEADING = 12  # tasks that find the algebra; the others are then located in it
 _FORM_POINTS = 2400
 _STRETCH, _LEAST_STRETCHES = 50, 4  # transitions of a stretch of time; stretches of either half
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
+_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
 _OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
 _INSIDE = 0.9  # norm of a unit vector's part that counts as inside
 _SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
@@ -149,6 +151,7 @@ class Search:
         root = yield from within.run(FitRewards(problem.estimator))
         span = yield from within.find(root)
         refined = yield from within.refine(span)
+        span, refined = yield from within.unwind(span, refined)
         return (yield from within.conclude(span, refined, kept))
 
     def _pose(self, kept: Samples) -> Stage[Problem]:
@@ -359,6 +362,27 @@ class _Within:
             if best.pool is not None and best.pool.spread < CONVINCING:
                 break
         return best
+
+    def unwind(self, span: Span, refined: Refined) -> Stage[tuple[Span, Refined]]:
+        """One generator in place of several, where whole turns put all elements on its line."""
+        subgroup, unknowns = span.fit.subgroup, refined.unknowns
+        if self._raw_parameters:
+            return span, refined
+        elements = subgroup.elements(unknowns)[1:]
+        line = one_generator(elements, self._closed(subgroup, unknowns)[0], refined.deviation)
+        if line is None:
+            return span, refined
+        directions = lie.vee(line.generator, self.group.generators)[None]
+        one = Subgroup(self.group, LeftActions(directions, line.coords[:, None]))
+        fit = yield from self._align("one generator, after whole turns", "algebra", one)
+        free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
+        wound = Span(fit, free, 1)
+        again = yield from self.refine(wound)
+        if refined.pool is None or again.pool is None:
+            accepted = yield from self._enough(fit, span.free)
+        else:
+            accepted = bool(again.pool.spread < _AS_WELL * refined.pool.spread)
+        return (wound, again) if accepted else (span, refined)
 
     def conclude(self, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
         """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
