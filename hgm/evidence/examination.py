@@ -99,8 +99,7 @@ def examine(
         held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST])
         for some in (elements, identity)
     )
-    doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
-    rewards = one_reward(elements, findings.seen, doubt, train, test)
+    rewards = one_reward(elements, findings.seen, train, test)
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     group = (findings.generators, findings.action_generators, findings.coords)

@@ -18,16 +18,15 @@ REWARDS = Tolerance(small=5e-6, large=1e-2, approximate=1e-2)
 _OF_NOISE = 0.02
 """Share of what no model explains that a deviation may be: a seventh of its amplitude."""
 _MOST_SMALL = 1e-3
-"""Whatever noise and doubt: an amplitude of 3%."""
-_OF_DOUBT = 4.0
-"""The same of what the elements may err by: two standard deviations."""
+"""However large the noise is: an amplitude of 3%."""
 
 _WAVES = 384  # of the one reward
 _FINE = (0.1, 0.2, 0.35, 0.6)  # standard deviations of the points: kinks are narrow
 _OWN_WAVES = 128
 _DEGREE = 7  # of increasing maps of rewards
 _MAP_MISFIT = 1e-4  # share of the variance that such a map may miss
-_ROUNDS = 3
+_BETTER = 0.25  # effect that a calibration may leave, relative to that without
+_INCREASING = 0.98  # share of the rewards at which a map has a positive slope
 _SUP = 0.995  # quantile that stands for the largest deviation
 
 
@@ -47,54 +46,49 @@ class OneReward(NamedTuple):
     noise: float
 
 
-def one_reward(
-    elements: Tensor, generators: Tensor, doubt: Tensor, train: Seen, held: Seen
-) -> OneReward:
+def one_reward(elements: Tensor, generators: Tensor, train: Seen, held: Seen) -> OneReward:
     r"""Fits :math:`\psi_i(r_i(p)) = R(L_i^{-1} p)` to all tasks, and what each would add to it.
 
-    `R` is a regression on training transitions, refitted to what it leaves; then every task's own
-    regression `h_i` learns what is left of its training rewards. On held-out rewards, with
-    :math:`e_i` what `R` leaves of them, the effect is :math:`\langle e_i h_i \rangle` as a share of
-    the variance: 0 unless a task knows something that the others do not.
+    `R` is a regression on training transitions, refitted to what it leaves; what a small change of
+    its element would explain is taken off every task's residuals, as elements are known to some
+    error; then every task's own regression `h_i` learns what is left of its training rewards. On
+    held-out rewards, with :math:`e_i` what `R` leaves of them, the effect is
+    :math:`\langle e_i h_i \rangle` as a share of the variance: 0 unless a task knows something
+    that the others do not.
 
     Rewards are compared as they are (:math:`\psi_i` the identity); if that is broken, after
-    affine, then after increasing maps, fitted by alternating least squares (Breiman and Friedman,
-    *Estimating optimal transformations*, 1985) with the base task's left alone.
+    affine, then after increasing maps, the base task's left alone. A map that explains little is
+    not believed.
 
     Args:
         elements: Left actions on the points, ``(N, k, k)``.
         generators: Of the group, ``(d, k, k)``.
-        doubt: Predicted standard deviations of the elements, in radians, ``(N,)``. What they may
-            err by is no deviation of the symmetry.
         train: Points ``(N, B, q)`` and rewards that are learned from.
         held: Points and rewards that are judged by.
     """
     inverse = torch.linalg.inv(elements)
     places = [lie.act(inverse, seen.points) for seen in (train, held)]
-    rewards = (train.reward, held.reward)
-    best = None
-    for calibration, degree in (("same", 0), ("affine", 1), ("increasing", _DEGREE)):
-        targets = _calibrated(places[0], rewards, degree)
-        found = _compare(places, targets, generators, doubt, calibration)
-        if best is None or found.statement.low < best.statement.low:
+    best = plain = _compare(places, (train.reward, held.reward), generators, "same")
+    for calibration, degree in (("affine", 1), ("increasing", _DEGREE)):
+        if not best.statement.broken:
+            break
+        targets = _calibrated(places[0], (train.reward, held.reward), degree)
+        if targets is None:
+            continue
+        found = _compare(places, targets, generators, calibration)
+        effects = (found.statement.effect, best.statement.effect)
+        if effects[0] < _BETTER * plain.statement.effect and effects[0] < effects[1]:
             best = found
-        if not found.statement.broken:
-            return found
-    assert best is not None, "there are calibrations"
     return best
 
 
 def _compare(
-    places: list[Tensor],
-    targets: tuple[Tensor, Tensor],
-    generators: Tensor,
-    doubt: Tensor,
-    name: str,
+    places: list[Tensor], targets: tuple[Tensor, Tensor], generators: Tensor, name: str
 ) -> OneReward:
     (near, far), (target, wanted) = places, targets
-    slope: Tensor | None = None
     num, _, dim = near.shape
     left, rest = target, wanted
+    slopes = [torch.zeros_like(near), torch.zeros_like(far)]
     # The last one has the waves that the tasks' own regressions will have: what misfit they can
     # tell is told to all tasks first.
     for waves, scales, seed in (
@@ -105,12 +99,16 @@ def _compare(
         one = FourierRegression(1, dim, 1, waves, scales, seed=seed)
         one.accumulate(_mixed(near)[None], _mixed(left[..., None])[None])
         one.solve()
-        if slope is None:
-            slope = one.predict(far.flatten(0, 1)[None])[1][0, :, 0].view_as(far)
+        jets = [one.predict(place.flatten(0, 1)[None]) for place in places]
         left, rest = (
-            value - one.values(place.flatten(0, 1)[None])[0, :, 0].view_as(value)
-            for value, place in ((left, near), (rest, far))
+            part - value[0, :, 0].view_as(part)
+            for part, (value, _) in zip((left, rest), jets, strict=True)
         )
+        slopes = [
+            part + slope[0, :, 0].view_as(part)
+            for part, (_, slope) in zip(slopes, jets, strict=True)
+        ]
+    left, rest = _off_elements(generators, places, slopes, left, rest)
     own = FourierRegression(num, dim, 1, _OWN_WAVES, seed=13)
     own.accumulate(near, left[..., None])
     own.solve()
@@ -123,41 +121,62 @@ def _compare(
     statement = measure(product.mT.flatten(), (sure * variance).mT.flatten(), REWARDS)
     left_over = (sure * (rest - known).square()).mean() / sure.mean()
     noise = float(left_over / variance.mean().clamp_min(1e-300))
-    assert slope is not None, "there is a first regression"
-    along = (lie.field(generators, far) @ slope[..., None])[..., 0].square().sum(-1).mean(1)
-    unsure = float((doubt.square() * along).mean() / variance.mean().clamp_min(1e-300))
     least = _MAP_MISFIT if name == "increasing" else REWARDS.small
-    small = min(least + _OF_NOISE * noise + _OF_DOUBT * unsure, _MOST_SMALL)
+    small = min(least + _OF_NOISE * noise, _MOST_SMALL)
     statement = statement._replace(tolerance=REWARDS._replace(small=small))
     return OneReward(statement, name, float(known.abs().flatten().quantile(_SUP)), noise)
 
 
+def _off_elements(
+    generators: Tensor, places: list[Tensor], slopes: list[Tensor], left: Tensor, rest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Residuals ``(N, B)`` less what small changes of the elements explain of training ones."""
+    if not len(generators):
+        return left, rest
+    near, far = (
+        (lie.field(generators, place) @ slope[..., None])[..., 0]
+        for place, slope in zip(places, slopes, strict=True)
+    )
+    move = torch.linalg.lstsq(near, left[..., None]).solution
+    return left - (near @ move)[..., 0], rest - (far @ move)[..., 0]
+
+
 def _calibrated(
     place: Tensor, rewards: tuple[Tensor, Tensor], degree: int
-) -> tuple[Tensor, Tensor]:
-    """Rewards in the base task's units, training and held-out."""
-    if degree == 0:
-        return rewards
+) -> tuple[Tensor, Tensor] | None:
+    r"""Rewards in the base task's units, training and held-out; None if their order is lost.
+
+    Polynomials :math:`\psi_i` and one regression `R` that minimise
+    :math:`\sum_i |\psi_i(r_i) - R(L_i^{-1} p)|^2` with :math:`\psi_0` the identity: linear in
+    all unknowns, of which the weights of `R` are eliminated.
+    """
     train, held = rewards
+    num = len(train)
     centre, width = train.mean(1, keepdim=True), train.std(1, keepdim=True).clamp_min(1e-12)
     powers = torch.arange(degree + 1, device=train.device)
-    tables = [(((part - centre) / width / 3)[..., None] ** powers) for part in rewards]
-    target = train
-    pooled = slice(1)  # the base task first, then everyone in its units
-    for _ in range(_ROUNDS):
-        one = FourierRegression(1, place.shape[-1], 1, _OWN_WAVES, seed=17)
-        one.accumulate(_mixed(place[pooled])[None], _mixed(target[pooled, :, None])[None])
-        one.solve()
-        wanted = one.values(place.flatten(0, 1)[None])[0, :, 0].view_as(train)
-        weight = 1 / (1 + one.variance(place.flatten(0, 1)[None]).view_as(train))
-        table = tables[0] * weight[..., None]
-        normal = table.mT @ tables[0] + 1e-9 * train.shape[1] * torch.eye(degree + 1).to(train)
-        maps = torch.linalg.solve(normal, table.mT @ wanted[..., None])
-        new = [(part @ maps)[..., 0] for part in tables]
-        target = torch.cat((train[:1], new[0][1:]))
-        judged = torch.cat((held[:1], new[1][1:]))
-        pooled = slice(None)
-    return target, judged
+    standard = [(part - centre) / width for part in rewards]
+    tables = [(part / 3)[..., None] ** powers for part in standard]
+    one = FourierRegression(1, place.shape[-1], 1, _WAVES, seed=17)
+    one.accumulate(_mixed(place)[None], _mixed(standard[0][..., None])[None])
+    one.solve()
+    waves = one.table(place.flatten(0, 1)[None])[0].unflatten(0, train.shape)
+    gram = waves.flatten(0, 1).mT @ waves.flatten(0, 1)
+    root = torch.linalg.cholesky(gram + one.fitted.ridge[0] * torch.eye(len(gram)).to(gram))
+    cross = torch.cat(tuple(waves[1:].mT @ tables[0][1:]), -1)  # (M, (N - 1) P)
+    base = waves[0].mT @ standard[0][0]
+    square = torch.block_diag(*(tables[0][1:].mT @ tables[0][1:]))
+    solved = torch.cholesky_solve(cross, root)
+    normal = square - cross.mT @ solved + 1e-12 * square.diagonal().max() * torch.eye(
+        len(square)
+    ).to(square)
+    maps = torch.linalg.solve(normal, solved.mT @ base).view(num - 1, degree + 1)
+    slope = tables[0][1:, :, :-1] @ (maps[:, 1:] * powers[1:])[..., None]
+    if float((slope > 0).double().mean((1, 2)).min()) < _INCREASING:
+        return None
+    return tuple(  # type: ignore[return-value]
+        torch.cat((part[:1], centre[:1] + width[:1] * (table[1:] @ maps[..., None])[..., 0]))
+        for part, table in zip(rewards, tables, strict=True)
+    )
 
 
 def _mixed(values: Tensor) -> Tensor:

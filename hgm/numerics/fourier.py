@@ -244,14 +244,18 @@ class FourierRegression(nn.Module):
         slope = (slope + LINEAR_SCALE * weights[:, None, num : num + p].mT) @ self._root
         return self.values(inputs), slope * self.scale[:, None, :, None]
 
+    def table(self, inputs: Tensor) -> Tensor:
+        """Features at ``(N, Q, p)``, shape ``(N, Q, M)``."""
+        return features(self._white(inputs), self.chosen, self.phases)
+
     def values(self, inputs: Tensor) -> Tensor:
         """Values ``(N, Q, q)`` alone, as :meth:`predict`."""
-        table = features(self._white(inputs), self.chosen, self.phases)
+        table = self.table(inputs)
         return (table @ self.fitted.weights) * self.scale[:, None] + self.mean[:, None]
 
     def variance(self, inputs: Tensor) -> Tensor:
         """Posterior variance of the values at ``(N, Q, p)``, over all outputs, ``(N, Q)``."""
-        table = features(self._white(inputs), self.chosen, self.phases)
+        table = self.table(inputs)
         samples = self._both[..., self.dim_output :]
         return (table @ samples).square().sum(-1) * self.scale.square().sum(-1, keepdim=True)
 
