@@ -2,6 +2,7 @@
 
     python benchmarks/verdict.py --half tuned --seeds 3 --cache runs/verdict.jsonl --tag FIRST
     python benchmarks/verdict.py --half reported --seeds 10 --out benchmarks/results/verdict.json
+    python benchmarks/verdict.py --half held_out --seeds 10 --out runs/held_out.json
 
 Every run is that of ``hgm model=discovery data=stored data.path=RECORDING group=GROUP seed=SEED``,
 in this process. A negative that is called "found" is falsely found; a positive whose verdict is not
@@ -336,7 +337,7 @@ def _runs(cases: Sequence[Case], jobs: int, limits: Limits) -> Iterator[dict[str
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--half", choices=["tuned", "reported", "all"], default="all")
+    parser.add_argument("--half", choices=["tuned", "reported", "held_out", "all"], default="all")
     parser.add_argument("--only", nargs="+", choices=BANK, metavar="NAME", help="these specimens")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=0)

@@ -136,7 +136,8 @@ def test_cache_is_gone_on_with(tmp_path, monkeypatch, capsys):
     assert "0/2 = 0.0%" in capsys.readouterr().out
 
 
-def test_half_chooses_specimens(monkeypatch):
+@pytest.mark.parametrize("half", ["reported", "held_out"])
+def test_half_chooses_specimens(half, monkeypatch):
     monkeypatch.setattr(
         verdict,
         "run",
@@ -144,9 +145,9 @@ def test_half_chooses_specimens(monkeypatch):
     )
     shown = []
     monkeypatch.setattr(verdict, "show", lambda console, records, rates: shown.extend(records))
-    verdict.main(["--half", "reported", "--seeds", "1"])
+    verdict.main(["--half", half, "--seeds", "1"])
     assert {row["specimen"] for row in shown} == {
-        name for name, one in BANK.items() if one.half == "reported"
+        name for name, one in BANK.items() if one.half == half
     }
 
 

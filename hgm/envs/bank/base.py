@@ -44,7 +44,8 @@ class Specimen:
         name: Its key in the bank.
         cause: What it tests, in one word.
         verdicts: Acceptable verdicts, the right one first.
-        half: ``"tuned"`` or ``"reported"``: thresholds are set on one half, rates are of the other.
+        half: ``"tuned"``, ``"reported"`` or ``"held_out"``: thresholds are set on the first, rates
+            are of the others; nothing is set by the last.
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
         tasks: Draws the parameters of ``N`` tasks, ``(N, k)``; row 0 is the base task.

@@ -14,12 +14,13 @@ from hgm.envs.bank.blocks import angles, each, goal, shared, spread, table, turn
 from hgm.envs.bank.goals import CONE
 
 
-def _directions(num: int, generator: torch.Generator) -> Tensor:
+def directions(num: int, generator: torch.Generator) -> Tensor:
+    """Unit vectors ``(num, 3)``, uniform on the sphere."""
     normal = blocks.normal(1.0, 3)((num,), generator)
     return normal / normal.norm(dim=-1, keepdim=True)
 
 
-def _shortest_turn(tasks: Tensor) -> Tensor:
+def shortest_turn(tasks: Tensor) -> Tensor:
     """Coordinates in so(3) of the rotations by the shortest way from goal 0 to the others."""
     first = tasks[:1].expand_as(tasks)
     wedge = tasks[:, :, None] * first[:, None, :] - first[:, :, None] * tasks[:, None, :]
@@ -146,13 +147,13 @@ SPACES = (
         dim_state=3,
         dim_action=3,
         num_tasks=8,
-        tasks=_directions,
+        tasks=directions,
         start=blocks.normal(0.05, 3),
         behaviour=blocks.normal(0.1, 3),
         reward=_near,
         generators=ROTATIONS,
         action_generators=ROTATIONS,
-        coordinates=_shortest_turn,
+        coordinates=shortest_turn,
         goals=lambda tasks: tasks,
     ),
     replace(
@@ -162,13 +163,13 @@ SPACES = (
         dim_state=3,
         dim_action=3,
         num_tasks=6,
-        tasks=_directions,
+        tasks=directions,
         start=blocks.normal(0.7, 3),
         behaviour=blocks.normal(0.1, 3),
         reward=lambda *transition: -_near(*transition).square(),
         generators=ROTATIONS,
         action_generators=ROTATIONS,
-        coordinates=_shortest_turn,
+        coordinates=shortest_turn,
         goals=lambda tasks: tasks,
         max_steps=25,
     ),
