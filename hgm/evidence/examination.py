@@ -11,9 +11,16 @@ from torch import Tensor
 from hgm import lie
 from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
-from hgm.evidence.dynamics import DYNAMICS, Equivariance, equivariant, homogeneous
+from hgm.evidence.dynamics import (
+    DYNAMICS,
+    Equivariance,
+    equivariant,
+    homogeneous,
+    one_in_all_frames,
+)
 from hgm.evidence.rewards import one_reward
-from hgm.evidence.statement import nothing
+from hgm.evidence.stabiliser import spare_constraints
+from hgm.evidence.statement import nothing, stronger
 from hgm.evidence.verdict import Evidence, judge
 from hgm.numerics.gauss_newton import misfit
 from hgm.numerics.ranks import ALONE, Ranks
@@ -103,13 +110,15 @@ def examine(
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     group = (findings.generators, findings.action_generators, findings.coords)
-    symmetric = (
-        equivariant(dynamics.model, *group, *scaled)
-        if moves and not findings.inherited
-        else Equivariance(nothing(DYNAMICS), 1.0, 0.0)
-    )
-    turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
     half = halves(kept.reward.shape).to(kept.reward.device)
+    symmetric = Equivariance(nothing(DYNAMICS), 1.0, 0.0)
+    if moves and not findings.inherited:
+        symmetric = equivariant(dynamics.model, *group, *scaled)
+        sharper = one_in_all_frames(findings, half, *scaled)
+        if sharper is not None:
+            both = (symmetric.statement, sharper)
+            symmetric = symmetric._replace(statement=stronger(*both))
+    turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
     statements = {
         "rewards": rewards.statement,
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
@@ -123,10 +132,11 @@ def examine(
     deviation = torch.rad2deg(findings.deviation)
     copies = _copies(elements, findings.deviation)
     order = _order(findings, copies)
+    num_distinct = len(kept.reward) - int(copies.sum())
     verdict, reasons = judge(
         Evidence(
             statements=statements,
-            num_tasks=len(kept.reward) - int(copies.sum()),
+            num_tasks=num_distinct,
             num_copies=int(copies.sum()),
             dim=len(findings.seen),
             dim_seen=len(view.columns),
@@ -137,6 +147,7 @@ def examine(
             coverage=found.coverage,
             carried=symmetric.coverage,
             order=order,
+            spare=spare_constraints(findings, train, num_distinct),
         )
     )
     missing = findings.completion.deviation[:, ~findings.completion.given]
@@ -160,7 +171,7 @@ def examine(
         "element_deviation_deg": deviation.tolist(),
         "pooled": findings.pool is not None,
         "num_tasks": len(kept.reward),
-        "num_distinct_tasks": len(kept.reward) - int(copies.sum()),
+        "num_distinct_tasks": num_distinct,
         "reward_source": view.sight.source,
         "reward_columns": view.sight.columns,
         "action_in_reward": "none"

@@ -20,7 +20,7 @@ _OF_NOISE = 0.02
 _MOST_SMALL = 1e-3
 """However large the noise is: an amplitude of 3%."""
 
-_WAVES = 384  # of the one reward
+_WAVES = (384, 768, 1152)  # of the one reward, of at most 2, of 3, and of more coordinates
 _FINE = (0.1, 0.2, 0.35, 0.6)  # standard deviations of the points: kinks are narrow
 _OWN_WAVES = 128
 _DEGREE = 7  # of increasing maps of rewards
@@ -91,9 +91,10 @@ def _compare(
     slopes = [torch.zeros_like(near), torch.zeros_like(far)]
     # The last one has the waves that the tasks' own regressions will have: what misfit they can
     # tell is told to all tasks first.
+    many = _WAVES[min(max(dim - 2, 0), 2)]
     for waves, scales, seed in (
-        (_WAVES, LENGTHSCALES, 11),
-        (_WAVES, _FINE, 12),
+        (many, LENGTHSCALES, 11),
+        (many, _FINE, 12),
         (_OWN_WAVES, LENGTHSCALES, 13),
     ):
         one = FourierRegression(1, dim, 1, waves, scales, seed=seed)
@@ -156,7 +157,8 @@ def _calibrated(
     powers = torch.arange(degree + 1, device=train.device)
     standard = [(part - centre) / width for part in rewards]
     tables = [(part / 3)[..., None] ** powers for part in standard]
-    one = FourierRegression(1, place.shape[-1], 1, _WAVES, seed=17)
+    dim = place.shape[-1]
+    one = FourierRegression(1, dim, 1, _WAVES[min(max(dim - 2, 0), 2)], seed=17)
     one.accumulate(_mixed(place)[None], _mixed(standard[0][..., None])[None])
     one.solve()
     waves = one.table(place.flatten(0, 1)[None])[0].unflatten(0, train.shape)
@@ -166,9 +168,11 @@ def _calibrated(
     base = waves[0].mT @ standard[0][0]
     square = torch.block_diag(*(tables[0][1:].mT @ tables[0][1:]))
     solved = torch.cholesky_solve(cross, root)
-    normal = square - cross.mT @ solved + 1e-12 * square.diagonal().max() * torch.eye(
-        len(square)
-    ).to(square)
+    normal = (
+        square
+        - cross.mT @ solved
+        + 1e-12 * square.diagonal().max() * torch.eye(len(square)).to(square)
+    )
     maps = torch.linalg.solve(normal, solved.mT @ base).view(num - 1, degree + 1)
     slope = tables[0][1:, :, :-1] @ (maps[:, 1:] * powers[1:])[..., None]
     if float((slope > 0).double().mean((1, 2)).min()) < _INCREASING:

@@ -96,6 +96,14 @@ def measure(
     return Statement(float(effect), float(effect) - reach, float(effect) + reach, tolerance)
 
 
+def stronger(*statements: Statement) -> Statement:
+    """Of statements on one deviation: the largest that is broken, or else the one most sure."""
+    broken = [one for one in statements if one.broken]
+    if broken:
+        return max(broken, key=lambda one: one.effect)
+    return min(statements, key=lambda one: one.high)
+
+
 def nothing(tolerance: Tolerance) -> Statement:
     """The statement of a deviation that cannot be, as there is nothing that could deviate."""
     return Statement(0.0, 0.0, 0.0, tolerance)

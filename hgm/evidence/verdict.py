@@ -29,6 +29,8 @@ class Evidence:
         coverage: Fraction of held-out points that are carried to where the other task's data tell.
         carried: Fraction of held-out transitions that the group carries to where there are data.
         order: Order of the finite group that the elements are in; None if there is none.
+        spare: By how many numbers elements overdetermine the algebra, where a stabiliser leaves
+            them open; None where it does not.
     """
 
     statements: Mapping[str, Statement]
@@ -42,6 +44,7 @@ class Evidence:
     coverage: float
     carried: float
     order: int | None
+    spare: int | None
 
 
 def judge(evidence: Evidence) -> tuple[str, list[str]]:
@@ -97,6 +100,11 @@ def _too_few(evidence: Evidence) -> list[str]:
         reasons.append(
             f"{evidence.num_tasks} tasks{copies} give {evidence.num_tasks - 1} element(s), which "
             f"cannot evidence an algebra of dimension {evidence.dim}: more tasks are needed"
+        )
+    elif evidence.spare is not None and evidence.spare < 1:
+        reasons.append(
+            f"any {evidence.num_tasks} tasks are on an orbit of some group of dimension "
+            f"{evidence.dim}, as rotations about a goal leave elements open: more tasks are needed"
         )
     if evidence.dim >= evidence.dim_seen**2 and evidence.dim_seen > 1:
         reasons.append(

@@ -10,11 +10,11 @@ _EIGENVALUE_TOLERANCE = 0.05
 _DEFINITE, _COMPACT_ENOUGH = 0.01, 0.05
 
 
-def close(generators: Tensor, max_dim: int) -> Tensor:
+def close(generators: Tensor, max_dim: int, noise: float = _CLOSURE_TOLERANCE) -> Tensor:
     """Smallest span that holds `generators` and their brackets, orthonormal, ``(d', k, k)``.
 
-    Brackets are of orthonormal generators; what sticks out of the span by less than 0.1 counts as
-    noise. Stops at `max_dim`, the ambient dimension.
+    Brackets are of orthonormal generators; what sticks out of the span by less than `noise` counts
+    as such. Stops at `max_dim`, the ambient dimension.
     """
     basis = lie.orthonormalise(generators)
     while len(basis) < max_dim:
@@ -23,7 +23,7 @@ def close(generators: Tensor, max_dim: int) -> Tensor:
         outside = (brackets - lie.hat(inside, basis)).flatten(1)
         # Every bracket occurs twice with opposite signs, so its singular value is sqrt 2 times it.
         _, values, rows = torch.linalg.svd(outside, full_matrices=False)
-        new = rows[values > 2**0.5 * _CLOSURE_TOLERANCE][: max_dim - len(basis)]
+        new = rows[values > 2**0.5 * noise][: max_dim - len(basis)]
         if not len(new):
             break
         basis = lie.orthonormalise(torch.cat((basis, new.unflatten(-1, basis.shape[1:]))))

@@ -25,7 +25,7 @@ from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
-_NUM_FEATURES = 256
+_NUM_FEATURES = (256, 512, 768)  # of at most 2, of 3, and of more coordinates
 _SCALES = (0.2, *LENGTHSCALES)  # all tasks together see finer kinks than one
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
@@ -70,7 +70,9 @@ class PooledModel:
         if calibration is not None:
             self.unknowns = torch.cat((unknowns, calibration[1:].mT.flatten()))
         generator = torch.Generator().manual_seed(seed)
-        omega, phases = draw_frequencies(subgroup.group.dim_space, _NUM_FEATURES, generator)
+        dim = subgroup.group.dim_space
+        num = _NUM_FEATURES[min(max(dim - 2, 0), 2)]
+        omega, phases = draw_frequencies(dim, num, generator)
         self._omega, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._white: Whitening | None = None
         self.spread = torch.ones_like(noise[0])

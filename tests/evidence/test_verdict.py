@@ -28,6 +28,7 @@ GOOD = Evidence(
     coverage=0.9,
     carried=0.9,
     order=None,
+    spare=None,
 )
 
 
@@ -37,6 +38,7 @@ def stating(**statements):
 
 PARTIAL = {
     "two tasks": ({"num_tasks": 2}, "2 tasks give 1 element"),
+    "a circle through any three goals": ({"spare": 0}, "any 4 tasks are on an orbit"),
     "copies": (
         {"num_tasks": 2, "num_copies": 2},
         "2 tasks (2 more are copies) give 1 element(s)",

@@ -1,0 +1,81 @@
+"""Directions in which a group may move the base task's reward, and does not."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hgm import lie
+from hgm.symmetry.algebra import close
+from hgm.symmetry.completion import shadow
+from hgm.symmetry.findings import Findings
+from hgm.symmetry.samples import Seen
+
+_STILL = 0.015  # of the change that a typical direction makes
+_POINTS = 500
+_NOISE = 0.3  # of a unit generator or a bracket
+
+
+def kept_by_dynamics(findings: Findings) -> Tensor:
+    """Generators of points that the dynamics keep, as far as one can tell, ``(p, k, k)``."""
+    problem = findings.problem
+    group = problem.group
+    basis = group.generators[:, : group.dim_space].flatten(1)
+    directions = shadow(findings.dynamics.form, problem.view.index).kept(basis)
+    kept = lie.hat(directions, group.generators)
+    return lie.orthonormalise(kept) if len(kept) else kept
+
+
+def stabiliser(findings: Findings, kept: Tensor, seen: Seen) -> Tensor:
+    r"""Generators that leave the base task's reward alone, ``(z, k, k)``.
+
+    Eigenvectors of :math:`E[(\nabla r \cdot W_a p)(\nabla r \cdot W_b p)]`. Rotations about a
+    goal are such: every element is known up to them.
+
+    Args:
+        findings: What the search left.
+        kept: Generators to choose from, ``(p, k, k)``.
+        seen: Points and rewards of the leading tasks that it learned from.
+    """
+    if not len(kept):
+        return kept
+    points = seen.points[:1, :: max(1, seen.points.shape[1] // _POINTS)]
+    base = torch.zeros(1, dtype=torch.int64, device=points.device)
+    slope = findings.problem.estimator.jet(points, base).gradient[0]
+    fields = lie.field(kept, points[0])
+    change = (fields @ slope[..., None])[..., 0]
+    typical = fields.square().sum(-1).mean() * slope.square().sum(-1).mean() / slope.shape[-1]
+    values, vectors = torch.linalg.eigh(change.mT @ change / len(change))
+    return lie.hat(vectors.mT[values < _STILL * typical], kept)
+
+
+def spare_constraints(findings: Findings, seen: Seen, num_tasks: int) -> int | None:
+    r"""By how many numbers the elements overdetermine their algebra; None where nothing is open.
+
+    Rotations about a goal leave its reward alone, so that few tasks are on an orbit of some small
+    group whatever they are: three points of a sphere are on a circle. In the algebra of dimension D
+    that elements and stabiliser, of dimension z, generate, N - 1 elements are (N - 1)(D - z)
+    numbers. A subalgebra of dimension d is d (D - d) unknowns, and coordinates in it are (N - 1) d
+    more. None, too, where the subgroup has the same orbits as the whole group.
+
+    Args:
+        findings: What the search left.
+        seen: Points and rewards of the leading tasks.
+        num_tasks: Number `N` of tasks that are distinct.
+    """
+    dim = len(findings.seen)
+    kept = kept_by_dynamics(findings)
+    still = stabiliser(findings, kept, seen)
+    if not len(still) or not dim:
+        return None
+    own = lie.orthonormalise(findings.seen)
+    outside = (still - lie.hat(lie.vee(still, own), own)).flatten(1)
+    other = int((torch.linalg.svdvals(outside) > _NOISE).sum())
+    if not other:
+        return None
+    # Errors would generate everything: it is no more than what the dynamics keep.
+    whole = len(close(torch.cat((own, still)), max(len(kept), dim + other), _NOISE))
+    orbit = whole - len(still)
+    if orbit <= dim - (len(still) - other):
+        return None
+    return (num_tasks - 1) * orbit - dim * (whole - dim) - (num_tasks - 1) * dim
