@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
+from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.heredity import base_dynamics, carried, own_dynamics, pairs
@@ -24,7 +25,16 @@ _INDEPENDENT = 8  # errors of a regression of the dynamics, about
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
 _FRAMES = 5  # of the group, in which the same transitions are compared
-_AS_LIKELY = 0.1  # nats per coordinate that waves may explain less than the chosen model
+_FEW = 16  # parts that have many waves of their own
+_OWN_WAVES_OF_MANY = 64
+_WAVES = 384
+_BROAD = Stage(
+    _WAVES, [(s, a) for s in (math.inf, 3.2, 1.8, 1.0) for a in (0.8, 1.4, 2.5, math.inf)], 11
+)
+_FINE = Stage(_WAVES, [(s, a) for s in (1.0, 0.5, 0.25) for a in (1.4, math.inf)], 12)
+_OWN = Stage(_WAVES, [(1.0, 1.4), (0.5, 1.4), (0.5, math.inf), (0.25, 1.4)], 13)
+"""Dynamics may differ at a wall alone."""
+_AS_WELL, _ROUNDING = 1.3, 1e-6  # relative to what the model leaves; of the motion
 
 
 def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples) -> Statement:
@@ -46,23 +56,20 @@ def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples)
         )
         train, held = (carried(some, elements, turns) for some in (train, held))
         model = base_dynamics(train, half)
-    own = own_dynamics(model, half, train, held)
-    return measure(own.deviation.mT.flatten(), own.motion.mT.flatten(), DYNAMICS)
+    product, motion = _compared(model, train, held) or own_dynamics(model, half, train, held)
+    return measure(product.mT.flatten(), motion.mT.flatten(), DYNAMICS)
 
 
-def one_in_all_frames(
-    findings: Findings, half: Tensor, train: Samples, held: Samples
-) -> Statement | None:
+def one_in_all_frames(findings: Findings, train: Samples, held: Samples) -> Statement | None:
     """Whether a frame's own dynamics add anything to those that all frames share.
 
     All transitions, carried by some elements of the group, are as many tasks of
     :func:`homogeneous`: the group is a symmetry if they have one dynamics. What is judged are fresh
-    transitions, so that this is sharper than :func:`equivariant`, which judges two models, where
-    waves can express the dynamics. None where they cannot.
+    transitions, so that this is sharper than :func:`equivariant`, which judges two models. None
+    where waves cannot express the dynamics.
 
     Args:
         findings: What the search left.
-        half: Which twin learned from a training transition, ``(N, B)``.
         train: Scaled training transitions.
         held: Scaled held-out ones.
     """
@@ -71,13 +78,30 @@ def one_in_all_frames(
         lie.exp(lie.hat(where, basis))
         for basis in (findings.generators, findings.action_generators)
     ]
-    seen, fresh = (carried(_repeated(some, len(where)), *group) for some in (train, held))
-    half = half.flatten().expand(len(where), -1)
-    model = base_dynamics(seen, half)
-    if model.surprise > findings.dynamics.model.surprise + _AS_LIKELY * held.state.shape[-1]:
+    frames = (carried(_repeated(some, len(where)), *group) for some in (train, held))
+    compared = _compared(findings.dynamics.model, *frames)
+    if compared is None:
         return None
-    own = own_dynamics(model, half, seen, fresh)
-    return measure(own.deviation.mean(0), own.motion.mean(0), DYNAMICS)
+    product, motion = compared
+    return measure(product.mean(0), motion.mean(0), DYNAMICS)
+
+
+def _compared(model: DynamicsModel, train: Samples, held: Samples) -> tuple[Tensor, Tensor] | None:
+    """What parts know by themselves, ``(N, H)``, and the motion; None if waves cannot tell.
+
+    That is where they leave more unexplained than the model does.
+    """
+    (near, change), (far, moved) = pairs(train), pairs(held)
+    blocks = (held.state.shape[-1], held.action.shape[-1])
+    last = _OWN if len(near) <= _FEW else _OWN._replace(waves=_OWN_WAVES_OF_MANY)
+    targets = (change / model.scale, moved / model.scale)
+    left = leave((near, far), targets, (_BROAD, _FINE, last), blocks)
+    found = own((near, far), left, last, blocks)
+    unexplained = float((model.noise / model.scale).square().sum())
+    if found.noise > _AS_WELL * unexplained + _ROUNDING:
+        return None
+    motion = (targets[1] - targets[1].mean((0, 1))).square().sum(-1)
+    return found.product, found.sure * motion
 
 
 def _repeated(samples: Samples, num: int) -> Samples:

@@ -114,7 +114,7 @@ def examine(
     symmetric = Equivariance(nothing(DYNAMICS), 1.0, 0.0)
     if moves and not findings.inherited:
         symmetric = equivariant(dynamics.model, *group, *scaled)
-        sharper = one_in_all_frames(findings, half, *scaled)
+        sharper = one_in_all_frames(findings, *scaled)
         if sharper is not None:
             both = (symmetric.statement, sharper)
             symmetric = symmetric._replace(statement=stronger(*both))

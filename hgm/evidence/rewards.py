@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
 from hgm.symmetry.samples import Seen
@@ -22,7 +23,7 @@ _MOST_SMALL = 1e-3
 
 _WAVES = (384, 768, 1152)  # of the one reward, of at most 2, of 3, and of more coordinates
 _FINE = (0.1, 0.2, 0.35, 0.6)  # standard deviations of the points: kinks are narrow
-_OWN_WAVES = 128
+_OWN = Stage(128, LENGTHSCALES, 13)
 _DEGREE = 7  # of increasing maps of rewards
 _MAP_MISFIT = 1e-4  # share of the variance that such a map may miss
 _BETTER = 0.25  # effect that a calibration may leave, relative to that without
@@ -85,61 +86,34 @@ def one_reward(elements: Tensor, generators: Tensor, train: Seen, held: Seen) ->
 def _compare(
     places: list[Tensor], targets: tuple[Tensor, Tensor], generators: Tensor, name: str
 ) -> OneReward:
-    (near, far), (target, wanted) = places, targets
-    num, _, dim = near.shape
-    left, rest = target, wanted
-    slopes = [torch.zeros_like(near), torch.zeros_like(far)]
-    # The last one has the waves that the tasks' own regressions will have: what misfit they can
-    # tell is told to all tasks first.
+    near, far = places
+    wanted = targets[1]
+    dim = near.shape[-1]
     many = _WAVES[min(max(dim - 2, 0), 2)]
-    for waves, scales, seed in (
-        (many, LENGTHSCALES, 11),
-        (many, _FINE, 12),
-        (_OWN_WAVES, LENGTHSCALES, 13),
-    ):
-        one = FourierRegression(1, dim, 1, waves, scales, seed=seed)
-        one.accumulate(_mixed(near)[None], _mixed(left[..., None])[None])
-        one.solve()
-        jets = [one.predict(place.flatten(0, 1)[None]) for place in places]
-        left, rest = (
-            part - value[0, :, 0].view_as(part)
-            for part, (value, _) in zip((left, rest), jets, strict=True)
-        )
-        slopes = [
-            part + slope[0, :, 0].view_as(part)
-            for part, (_, slope) in zip(slopes, jets, strict=True)
-        ]
-    left, rest = _off_elements(generators, places, slopes, left, rest)
-    own = FourierRegression(num, dim, 1, _OWN_WAVES, seed=13)
-    own.accumulate(near, left[..., None])
-    own.solve()
-    known = own.values(far)[..., 0]
+    stages = (Stage(many, LENGTHSCALES, 11), Stage(many, _FINE, 12), _OWN)
+    left = leave((near, far), (targets[0][..., None], wanted[..., None]), stages, slopes=True)
+    left = _off_elements(generators, places, left)
+    found = own((near, far), left, _OWN)
     variance = wanted.var(1).mean().expand_as(wanted)
-    # Where a task's own regression knows nothing, it says nothing.
-    shared = one.variance(far.flatten(0, 1)[None]).view_as(rest)
-    sure = own.noise.square() / (own.noise.square() + own.variance(far) + shared)
-    product = sure * rest * known
-    statement = measure(product.mT.flatten(), (sure * variance).mT.flatten(), REWARDS)
-    left_over = (sure * (rest - known).square()).mean() / sure.mean()
-    noise = float(left_over / variance.mean().clamp_min(1e-300))
+    total = (found.sure * variance).mT.flatten()
+    statement = measure(found.product.mT.flatten(), total, REWARDS)
+    noise = found.noise / float(variance.mean().clamp_min(1e-300))
     least = _MAP_MISFIT if name == "increasing" else REWARDS.small
     small = min(least + _OF_NOISE * noise, _MOST_SMALL)
     statement = statement._replace(tolerance=REWARDS._replace(small=small))
-    return OneReward(statement, name, float(known.abs().flatten().quantile(_SUP)), noise)
+    return OneReward(statement, name, float(found.known.abs().flatten().quantile(_SUP)), noise)
 
 
-def _off_elements(
-    generators: Tensor, places: list[Tensor], slopes: list[Tensor], left: Tensor, rest: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Residuals ``(N, B)`` less what small changes of the elements explain of training ones."""
-    if not len(generators):
-        return left, rest
+def _off_elements(generators: Tensor, places: list[Tensor], left: Left) -> Left:
+    """Residuals less what small changes of the elements explain of training ones."""
+    if not len(generators) or left.slopes is None:
+        return left
     near, far = (
-        (lie.field(generators, place) @ slope[..., None])[..., 0]
-        for place, slope in zip(places, slopes, strict=True)
+        (lie.field(generators, place) @ slope.mT)[..., 0]
+        for place, slope in zip(places, left.slopes, strict=True)
     )
-    move = torch.linalg.lstsq(near, left[..., None]).solution
-    return left - (near @ move)[..., 0], rest - (far @ move)[..., 0]
+    move = torch.linalg.lstsq(near, left.near).solution
+    return left._replace(near=left.near - near @ move, far=left.far - far @ move)
 
 
 def _calibrated(
@@ -159,7 +133,10 @@ def _calibrated(
     tables = [(part / 3)[..., None] ** powers for part in standard]
     dim = place.shape[-1]
     one = FourierRegression(1, dim, 1, _WAVES[min(max(dim - 2, 0), 2)], seed=17)
-    one.accumulate(_mixed(place)[None], _mixed(standard[0][..., None])[None])
+    # Tasks take turns: the first rows choose the length scale.
+    one.accumulate(
+        place.transpose(0, 1).flatten(0, 1)[None], standard[0].mT.flatten()[None, :, None]
+    )
     one.solve()
     waves = one.table(place.flatten(0, 1)[None])[0].unflatten(0, train.shape)
     gram = waves.flatten(0, 1).mT @ waves.flatten(0, 1)
@@ -181,8 +158,3 @@ def _calibrated(
         torch.cat((part[:1], centre[:1] + width[:1] * (table[1:] @ maps[..., None])[..., 0]))
         for part, table in zip(rewards, tables, strict=True)
     )
-
-
-def _mixed(values: Tensor) -> Tensor:
-    """Rows of all tasks, which take turns: the first ones choose the length scale."""
-    return values.transpose(0, 1).flatten(0, 1)
