@@ -307,8 +307,7 @@ class Discovery(LightningModule):
         if pool is not None and view.sight.source == "next_observation":
             reward = pool.reward_model().scaled(scale).to("cpu")
             n, columns = units.dim_state, view.columns
-            into = torch.zeros(n, len(columns)).to(units.frame)
-            into[columns, range(len(columns))] = 1 / units.state[columns]
+            into = units.into[columns].mT
             shift = units.frame[:n, n] if len(units.frame) > n else torch.zeros(n).to(into)
             reward = reward.seen_through(shift.cpu(), into.cpu())
             if pool.calibrated:

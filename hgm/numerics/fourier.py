@@ -155,6 +155,7 @@ class FourierRegression(nn.Module):
             every block. Infinite: the block enters linearly.
         blocks: Sizes of blocks of inputs that are whitened each for itself; None: one block.
         seed: Seed of the frequencies.
+        whiten: Whether inputs are whitened; else they are taken as they are.
     """
 
     frequencies: Tensor
@@ -169,8 +170,10 @@ class FourierRegression(nn.Module):
         lengthscales: Sequence[float] | Sequence[Sequence[float]] = LENGTHSCALES,
         blocks: Sequence[int] | None = None,
         seed: int = 0,
+        whiten: bool = True,
     ) -> None:
         super().__init__()
+        self.whiten = whiten
         self.blocks = [dim_input] if blocks is None else list(blocks)
         self.num_models, self.dim_input, self.dim_output = num_models, dim_input, dim_output
         generator = torch.Generator().manual_seed(seed)
@@ -304,6 +307,9 @@ class FourierRegression(nn.Module):
         self._chosen = self.frequencies[best]
 
     def _whitening(self, inputs: Tensor, ranks: Ranks) -> Whitening:
+        if not self.whiten:
+            zero = torch.zeros(self.dim_input).to(inputs)
+            return Whitening(zero, torch.eye(self.dim_input).to(inputs))
         own = [whitening(block, ranks) for block in inputs.split(self.blocks, -1)]
         root = torch.block_diag(*(block.root for block in own))
         return Whitening(torch.cat([block.mean for block in own]), root)

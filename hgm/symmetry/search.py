@@ -18,6 +18,7 @@ from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts
 from hgm.symmetry.completion import Completion, complete, shadow
+from hgm.symmetry.directions import seen_directions, turned_towards_axes
 from hgm.symmetry.findings import Dynamics, Findings, Problem, Refined, Span
 from hgm.symmetry.finite import refine, snap_periods
 from hgm.symmetry.heredity import (
@@ -40,7 +41,7 @@ from hgm.symmetry.phases import (
     Through,
 )
 from hgm.symmetry.refinement import Pool
-from hgm.symmetry.relevance import SOURCES, look
+from hgm.symmetry.relevance import SOURCES, Sight, look, points_of
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Scaled, Spanned
 from hgm.symmetry.snapshot import counter_clockwise
@@ -161,6 +162,8 @@ class Search:
         sight = yield from _run(
             Once("what rewards see", "relevance", lambda: look(scaled, self.sources))
         )
+        if self.group.resized(self.group.dim_space) is not None:
+            units, sight = yield from self._turn(units, scaled, sight)
         columns = list(range(self.group.dim_space))
         num = len(kept.reward)
         leading = torch.arange(0, num, max(1, -(-num // _LEADING)), device=kept.reward.device)
@@ -180,6 +183,21 @@ class Search:
             )
         view = View(units, sight, columns)
         return Problem(view, group.requires_grad_(False), estimator, leading, smaller is not None)
+
+    def _turn(self, units: Units, scaled: Samples, sight: Sight) -> Stage[tuple[Units, Sight]]:
+        """Coordinates of which rewards see fewer, if there are such."""
+        terms = sight.terms
+        reward = scaled.reward if terms is None else scaled.reward - terms(scaled.action)
+        points = points_of(scaled, sight.source)[..., sight.columns]
+        found = yield from _run(
+            Once("directions", "relevance", lambda: seen_directions(points, reward))
+        )
+        if found is None:
+            return units, sight
+        chart = torch.eye(units.dim_state).to(found)
+        among = torch.tensor(sight.columns, device=found.device)
+        chart[among[:, None], among], rows = turned_towards_axes(found)
+        return units.turned(chart), sight._replace(columns=[sight.columns[row] for row in rows])
 
     def _learn_dynamics(self, problem: Problem, kept: Samples) -> Stage[Dynamics]:
         units = problem.view.units

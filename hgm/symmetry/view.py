@@ -13,10 +13,11 @@ from hgm.symmetry.samples import Samples, Seen
 
 @dataclass(frozen=True)
 class Units:
-    r"""Scaled coordinates :math:`\tilde s = (s - \mu) / \sigma`, :math:`\tilde a = a / \alpha`.
+    r"""Scaled coordinates :math:`\tilde s = T (s - \mu) / \sigma`, :math:`\tilde a = a / \alpha`.
 
     A group that is linear keeps its origin, so :math:`\mu` is 0 unless the group is affine. Scaled
-    coordinates know no units: a search in them cannot depend on those of the data.
+    coordinates know no units: a search in them cannot depend on those of the data. The chart `T` is
+    the identity unless rewards see directions that are no coordinates.
 
     Attributes:
         frame: The map from scaled to raw states, ``(k, k)``.
@@ -29,15 +30,22 @@ class Units:
     dim_state: int
 
     @property
-    def state(self) -> Tensor:
-        """Standard deviations of the states, ``(n,)``."""
-        return self.frame.diagonal()[: self.dim_state]
+    def into(self) -> Tensor:
+        r"""The matrix :math:`T / \sigma` from raw to scaled states, ``(n, n)``."""
+        return torch.linalg.inv(self.frame[: self.dim_state, : self.dim_state])
+
+    def turned(self, chart: Tensor) -> Units:
+        """The same in coordinates `chart` ``(n, n)`` times these; it is orthogonal."""
+        frame, n = self.frame.clone(), self.dim_state
+        frame[:n, :n] = frame[:n, :n] @ chart.mT
+        return Units(frame, self.action, n)
 
     def scale(self, samples: Samples) -> Samples:
         """The same transitions in scaled coordinates."""
         n = self.dim_state
         shift = self.frame[:n, n] if len(self.frame) > n else 0.0
-        state, next_state = ((part - shift) / self.state for part in (samples[0], samples[3]))
+        into = self.into.mT
+        state, next_state = ((part - shift) @ into for part in (samples[0], samples[3]))
         return Samples(state, samples.action / self.action, samples.reward, next_state)
 
     def raw(self, generators: Tensor) -> Tensor:

@@ -1,0 +1,86 @@
+r"""Directions in which rewards change, where these are not coordinates.
+
+Rewards may be functions of :math:`y = B s` with fewer rows than there are coordinates that matter:
+of the middle of two bodies, say, or in coordinates that somebody mixed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
+from hgm.symmetry.samples import thin
+
+_WAVES, _ROWS, _TASKS = 192, 1500, 8
+_ROUNDS = 3
+_LEAST = 3  # coordinates: of two, nothing is won
+_GONE = 1e-3  # share of the gradients' square
+_AS_WELL, _ROUNDING = 1.2, 2e-6  # relative to what all directions leave; share of the variance
+
+
+def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
+    r"""The directions that rewards see, orthonormal ``(p, q)``; None if they see everything.
+
+    The matrix :math:`\sum_i E[\nabla r_i \nabla r_i^T]` of all tasks' regressions is the metric of
+    the next ones, in which directions that matter little matter less (Radhakrishnan et al.,
+    *Mechanism for feature learning in neural networks*, Science 383, 2024). Eigenvectors without a
+    share in it are dropped if the others explain rewards as well.
+
+    Args:
+        points: What rewards are functions of, ``(N, B, q)``, of about unit scale.
+        reward: Rewards, ``(N, B)``.
+    """
+    dim = points.shape[-1]
+    if dim < _LEAST:
+        return None
+    tasks = slice(None, None, max(1, len(points) // _TASKS))
+    points, reward = thin(points[tasks], _ROWS), thin(reward[tasks], _ROWS)
+    points = points - points.flatten(0, 1).mean(0)
+    reward = reward - reward.mean(1, keepdim=True)
+    reward = reward / reward.std(1, keepdim=True).clamp_min(1e-12)
+    root = torch.eye(dim).to(points)
+    for _ in range(_ROUNDS):
+        left, slope = _fitted(points @ root, reward)
+        slope = slope @ root.mT
+        values, vectors = torch.linalg.eigh((slope.mT @ slope).mean(0))
+        values, vectors = values.flip(0), vectors.flip(1)
+        root = vectors * (values / values[0].clamp_min(1e-300)).clamp_min(0.0).sqrt()
+    gone = values.flip(0).cumsum(0).flip(0) < _GONE * values.sum()
+    num = dim - int(gone.sum())
+    if num == dim:
+        return None
+    few, _ = _fitted(points @ root[:, :num], reward)
+    return vectors[:, :num].mT if few < _AS_WELL * left + _ROUNDING else None
+
+
+def _fitted(points: Tensor, reward: Tensor) -> tuple[float, Tensor]:
+    """What every task's own regression leaves, and its gradients, ``(N, B, p)``."""
+    dim = points.shape[-1]
+    # As they are: whitening would undo the metric.
+    model = FourierRegression(len(points), dim, 1, _WAVES, LENGTHSCALES, seed=19, whiten=False)
+    model.accumulate(points, reward[..., None])
+    model.solve()
+    return float(model.noise.square().mean()), model.predict(points)[1][:, :, 0]
+
+
+def turned_towards_axes(directions: Tensor) -> tuple[Tensor, list[int]]:
+    """An orthogonal chart ``(q, q)``, and which of its rows span given directions ``(p, q)``.
+
+    Rows are as near to coordinates as can be, so that a figure over coordinates shows about them.
+    """
+    num, dim = directions.shape
+    rows, rest = [], directions
+    for _ in range(num):  # pivots: the coordinate that is seen best, then the next
+        best = int(rest.square().sum(0).argmax())
+        rows.append(best)
+        axis = rest[:, best] / rest[:, best].norm()
+        rest = rest - axis[:, None] * (axis @ rest)
+    rows = sorted(rows)
+    others = [column for column in range(dim) if column not in rows]
+    across = torch.linalg.svd(directions).Vh[num:]
+    chart = torch.zeros(dim, dim).to(directions)
+    for own, columns in ((directions, rows), (across, others)):
+        left, _, right = torch.linalg.svd(own[:, columns])
+        chart[columns] = (left @ right).mT @ own
+    return chart, rows
