@@ -37,6 +37,7 @@ def refine(
     completion: Completion,
     coords: Tensor,
     size: int,
+    natural: bool = True,
 ) -> Tensor:
     r"""Entries ``(d, n k + m m)`` of whole generators, from values of the dynamics alone.
 
@@ -45,8 +46,9 @@ def refine(
 
     .. math:: T(L_g s, K_g a) = L_g T(s, a).
 
-    Entries that cannot be told from zero are zero: first those of the completion, then those that
-    finite elements leave near it. What is carried to where the twins disagree weighs little.
+    In natural coordinates entries that cannot be told from zero are zero: first those of the
+    completion, then those that finite elements leave near it; in others zeros are nothing special.
+    What is carried to where the twins disagree weighs little.
 
     Args:
         dynamics: Fitted model of the dynamics.
@@ -55,9 +57,14 @@ def refine(
         completion: Where to start, and how sure that is.
         coords: Coordinates of the training tasks, ``(N, d)``.
         size: Matrix size ``k``.
+        natural: Whether coordinates are those of the data, up to units.
     """
+
+    def not_zero(completion: Completion, sigmas: float) -> Tensor:
+        return completion.not_zero(sigmas) if natural else ~completion.given
+
     for sigmas in _SIGMAS:
-        free = completion.not_zero(sigmas)
+        free = not_zero(completion, sigmas)
         start = completion.entries * (completion.given | free)
         if not len(start) or not 0 < int(free.sum()) * len(start) <= _MOST:
             return start
@@ -74,7 +81,7 @@ def refine(
         doubt = completion.deviation.clone()
         doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
         completion = Completion(problem.whole(solver.unknowns), doubt, completion.given)
-    return completion.entries * (completion.given | completion.not_zero(_SIGMAS[-1]))
+    return completion.entries * (completion.given | not_zero(completion, _SIGMAS[-1]))
 
 
 def _near(before: Tensor, deviation: Tensor) -> Penalty:

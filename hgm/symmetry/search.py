@@ -412,9 +412,8 @@ class _Within:
         def whole() -> tuple[Completion, Tensor]:
             completion = complete(self.dynamics.form, seen, index)
             state, action = (part.flatten(0, 1) for part in (scaled.state, scaled.action))
-            entries = refine(
-                self.dynamics.model, state, action, completion, coords, len(units.frame)
-            )
+            size, natural = len(units.frame), units.natural
+            entries = refine(self.dynamics.model, state, action, completion, coords, size, natural)
             return completion, entries
 
         completion, entries = yield from _run(

@@ -34,6 +34,12 @@ class Units:
         r"""The matrix :math:`T / \sigma` from raw to scaled states, ``(n, n)``."""
         return torch.linalg.inv(self.frame[: self.dim_state, : self.dim_state])
 
+    @property
+    def natural(self) -> bool:
+        """Whether `T` is the identity."""
+        scale = self.frame[: self.dim_state, : self.dim_state]
+        return bool((scale == torch.diag(scale.diagonal())).all())
+
     def turned(self, chart: Tensor) -> Units:
         """The same in coordinates `chart` ``(n, n)`` times these; it is orthogonal."""
         frame, n = self.frame.clone(), self.dim_state
