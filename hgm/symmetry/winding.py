@@ -25,6 +25,7 @@ _BY_CHANCE = 0.01
 _COMMUTING = 0.1
 _CONDITION = 1e4
 _REAL = 1e-3
+_MIXES = 64
 
 
 class Line(NamedTuple):
@@ -50,8 +51,7 @@ def one_generator(elements: Tensor, generators: Tensor, deviation: Tensor) -> Li
     basis = lie.normalise(generators)
     if float(lie.bracket(basis[:, None], basis[None]).norm(dim=(-2, -1)).max()) > _COMMUTING:
         return None
-    mix = torch.cos(1.0 + torch.arange(len(basis), dtype=basis.dtype, device=basis.device))
-    values, vectors = torch.linalg.eig(lie.hat(mix, basis))
+    values, vectors = torch.linalg.eig(_generic(basis))
     planes = (values.imag > _REAL * values.abs().max()).nonzero()[:, 0]
     lines = (values.imag.abs() <= _REAL * values.abs().max()).nonzero()[:, 0]
     if not 0 < len(planes) <= _MOST_PLANES or float(torch.linalg.cond(vectors)) > _CONDITION:
@@ -75,6 +75,17 @@ def one_generator(elements: Tensor, generators: Tensor, deviation: Tensor) -> Li
         rates[partner] = rates[plane].conj()
     generator = torch.linalg.solve(vectors.mT, (vectors * rates).mT).mT.real
     return Line(generator, left[:, 0] * size[0])
+
+
+def _generic(basis: Tensor) -> Tensor:
+    """A combination of generators that commute, whose eigenvalues are well apart."""
+    engine = torch.quasirandom.SobolEngine(len(basis), scramble=True, seed=0)
+    mixes = 2 * engine.draw(_MIXES, dtype=torch.float64).to(basis) - 1
+    mixed = lie.hat(mixes, basis)
+    values = torch.linalg.eigvals(mixed)
+    eye = torch.eye(values.shape[-1]).to(basis)
+    apart = ((values[:, :, None] - values[:, None]).abs() + 1e300 * eye).amin((1, 2))
+    return mixed[(apart / mixes.norm(dim=1)).argmax()]
 
 
 def _unwound(places: Tensor, num_planes: int, near: Tensor) -> Tensor | None:
