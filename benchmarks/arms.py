@@ -32,7 +32,7 @@ from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.symmetry.alignment import element_derivative
 from hgm.symmetry.losses import Invariance, differential_invariance, functional_invariance
 
-BANDWIDTHS = ("evidence", 0.35, 0.6, 1.0, 1.8)
+BANDWIDTHS = ("evidence", 0.6, 1.0, 1.8)
 """Length scales of the reward models, in standard deviations of the points."""
 
 _GAIN = 1e-5

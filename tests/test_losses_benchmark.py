@@ -146,20 +146,20 @@ def test_truths_explain_their_rewards(family):
     assert float(torch.corrcoef(torch.stack(ranks))[0, 1]) > 0.98
 
 
-def arm(error, failures=(0.2, 0.1, 0.3, 0.4)):
+def arm(error, failures=(0.2, 0.1, 0.3)):
     table = torch.full((len(arms.BANDWIDTHS), len(losses.FLOORS)), 9.0)
-    table[2, 1] = error
+    table[1, 2] = error
     return {"errors": table.tolist(), "failures": list(failures)}
 
 
 def test_choices_are_the_best_over_tuning_seeds():
     entries = [{"arms": dict.fromkeys(arms.ARMS, arm(error))} for error in (1.0, 2.0)]
     other = arm(20.0)
-    other["errors"][4][3] = 0.5
+    other["errors"][3][3] = 0.5
     entries[1]["arms"] = entries[1]["arms"] | {"values": other}
     choices = losses.choose(entries)
-    assert choices["directions"] == (0.6, 0.03, 0.3)
-    assert choices["values"] == (1.8, 0.3, 0.3)  # 9 x 0.5 is less than 1 x 20
+    assert choices["directions"] == (0.6, 0.01, 0.3)
+    assert choices["values"] == (1.8, 0.03, 0.3)  # 9 x 0.5 is less than 1 x 20
 
 
 def test_intervals_are_those_of_t():
@@ -196,7 +196,7 @@ def test_transitions_are_interpolated():
 
 def test_plan_has_few_settings_of_other_families():
     every = losses.settings_of(losses.FAMILIES, losses.SIZES, losses.NOISES)
-    assert len(every) == 12 + 3 * 3
+    assert len(every) == 12 + 3 * 2
     assert len(losses.settings_of(["navigation"], losses.SIZES, losses.NOISES, full=True)) == 20
 
 
@@ -236,14 +236,14 @@ def test_plans_without_settings_are_refused(capsys):
 
 
 @pytest.mark.slow
-def test_one_run_finds_the_elements(monkeypatch):
+def test_one_run_finds_the_elements():
     setting = losses.Setting("navigation", 1000, 0.0)
     choices = dict.fromkeys(arms.ARMS, losses.Choice("evidence", 0.03, 0.3))
     found = losses.run(losses.Case(setting, 0, choices, ""))["arms"]
     for name in arms.ARMS:
         assert found[name]["error_deg"] < 3
         assert found[name]["error_from_starts_deg"] < 20
-        assert found[name]["failing_free"] < 0.6
+        assert found[name]["failing_free"] < 0.9
         assert found[name]["cosine"] > 0.98
         assert found[name]["condition"] > 1
     tuned = losses.tune(losses.Bench(losses.problem_of(setting, 0), 0))
