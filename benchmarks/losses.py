@@ -272,15 +272,18 @@ def choose(entries: Sequence[dict[str, Any]]) -> dict[str, Choice]:
     return choices
 
 
-def interval(values: Sequence[float], geometric: bool = False) -> dict[str, Any]:
-    """Mean and its 95% t-interval; geometric ones by logarithms."""
+def interval(
+    values: Sequence[float], geometric: bool = False, least: float = 0.0
+) -> dict[str, Any]:
+    """Mean and its 95% t-interval; geometric ones by logarithms, others inside [least, 1]."""
     table = torch.tensor(values, dtype=torch.float64)
     table = table.clamp_min(1e-12).log() if geometric else table
     mean, half = table.mean(), 0.0
     if len(table) > 1:
         half = float(student.ppf(0.975, len(table) - 1)) * table.std() / len(table) ** 0.5
     ends = torch.stack((mean, mean - half, mean + half))
-    mean, low, high = (_round(float(end)) for end in (ends.exp() if geometric else ends))
+    ends = ends.exp() if geometric else ends.clamp(least, 1)
+    mean, low, high = (_round(float(end)) for end in ends)
     return {"mean": mean, "interval": [low, high]}
 
 
@@ -305,14 +308,23 @@ def row_of(setting: Setting, choices: dict[str, Choice], entries: list[dict[str,
             **{key: interval(figures[key], key in GEOMETRIC) for key in figures},
             "lost": sum(lost) / len(lost),
         }
-    ratios = {}
-    for one, other in PAIRS:
-        pairs = [
-            entry["arms"][one]["error_deg"] / max(entry["arms"][other]["error_deg"], 1e-12)
-            for entry in entries
-        ]
-        ratios[f"{one} / {other}"] = interval(pairs, geometric=True)
-    return {**setting._asdict(), "seeds": len(entries), "arms": arms, "error_ratios": ratios}
+    pairs = {f"{one} / {other}": _compare(entries, one, other) for one, other in PAIRS}
+    return {**setting._asdict(), "seeds": len(entries), "arms": arms, "pairs": pairs}
+
+
+def _compare(entries: list[dict[str, Any]], one: str, other: str) -> dict[str, Any]:
+    """Ratios of errors and conditions and differences of shares, seed by seed."""
+
+    def pairs(key: str) -> list[tuple[float, float]]:
+        return [(entry["arms"][one][key], entry["arms"][other][key]) for entry in entries]
+
+    ratios, differences = ("error_deg", "condition"), ("failing_free", "failing_shared")
+    found = {
+        key: interval([a / max(b, 1e-12) for a, b in pairs(key)], geometric=True) for key in ratios
+    }
+    return found | {
+        key: interval([a - b for a, b in pairs(key)], least=-1.0) for key in differences
+    }
 
 
 def needed(rows: Sequence[dict[str, Any]], degrees: float) -> list[dict[str, Any]]:
@@ -356,19 +368,25 @@ def show(console: Console, rows: list[dict[str, Any]], transitions: list[dict[st
                 _text(arm["error_deg"]),
                 _text(arm["error_from_starts_deg"]),
                 f"{arm['lost']:.0%}",
-                _text(arm["cosine"], "{:.4f}"),
+                f"{arm['cosine']['mean']:.4f}",
                 _text(arm["failing_free"], "{:.0%}"),
                 _text(arm["failing_shared"], "{:.0%}"),
                 _text(arm["condition"]),
             )
         table.add_section()
     console.print(table)
-    table = Table(title="Errors at the truth, seed by seed: geometric mean ratios")
-    for name in ("family", "per task", "noise", *(f"{one} / {other}" for one, other in PAIRS)):
+    table = Table(title="Seed by seed: ratios of errors at the truth and of condition numbers")
+    for name in ("family", "per task", "noise", "arms", "errors", "conditions"):
         table.add_column(name)
+    for name in ("failing: free", "shared"):
+        table.add_column(f"{name}, difference")
     for row in rows:
-        ratios = (_text(ratio) for ratio in row["error_ratios"].values())
-        table.add_row(row["family"], str(row["num"]), f"{row['noise']:g}", *ratios)
+        for names, pair in row["pairs"].items():
+            shares = (_text(pair[key], "{:+.0%}") for key in ("failing_free", "failing_shared"))
+            ratios = (_text(pair[key]) for key in ("error_deg", "condition"))
+            where = (row["family"], str(row["num"]), f"{row['noise']:g}")
+            table.add_row(*where, names, *ratios, *shares)
+        table.add_section()
     console.print(table)
     if transitions:
         table = Table(title=f"Transitions per task to {transitions[0]['degrees']:g} deg")

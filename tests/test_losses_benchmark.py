@@ -165,12 +165,13 @@ def test_choices_are_the_best_over_tuning_seeds():
 def test_intervals_are_those_of_t():
     """Of 1, 2, 3: 2 -+ 4.3027 / sqrt 3."""
     half = 4.302653 / 3**0.5
-    known = losses.interval([1.0, 2.0, 3.0])
-    assert known["interval"] == pytest.approx([2 - half, 2 + half], rel=1e-4)
+    known = losses.interval([0.1, 0.2, 0.3])
+    assert known["interval"] == pytest.approx([0.0, 0.2 + half / 10], rel=1e-4)
+    assert losses.interval([1.0, 1.0, 0.9])["interval"][1] == 1.0
     known = losses.interval([math.exp(n) for n in (1, 2, 3)], geometric=True)
     assert known["mean"] == pytest.approx(math.exp(2), rel=1e-4)
     assert known["interval"][1] == pytest.approx(math.exp(2 + half), rel=1e-4)
-    assert losses.interval([math.inf, 1.0])["mean"] is None
+    assert losses.interval([math.inf, 1.0], geometric=True)["mean"] is None
 
 
 def figures(error):
@@ -190,8 +191,21 @@ def test_transitions_are_interpolated():
     assert found["num"]["values"] == pytest.approx(500, rel=1e-2)
     assert found["num"]["values, free"] is found["num"]["gradients"] is None
     assert rows[0]["arms"]["values"]["lost"] == 1.0
-    assert rows[0]["error_ratios"]["directions / values, free"]["mean"] == pytest.approx(1.0)
-    assert rows[0]["error_ratios"]["gradients / values"]["mean"] == pytest.approx(0.25)
+
+
+def test_arms_are_compared_seed_by_seed():
+    choices = dict.fromkeys(arms.ARMS, losses.Choice("evidence", 0.1, 0.1))
+    entries = []
+    for error, share in ((1.0, 0.0), (4.0, 0.5)):
+        found = dict.fromkeys(arms.ARMS, figures(error))
+        found["gradients"] = figures(error / 2) | {"failing_shared": share}
+        entries.append({"arms": found})
+    pairs = losses.row_of(losses.Setting("navigation", 250, 0.0), choices, entries)["pairs"]
+    ratio = pairs["gradients / values"]["error_deg"]
+    assert [ratio["mean"], *ratio["interval"]] == pytest.approx(3 * [0.5])
+    assert pairs["gradients / values"]["condition"]["mean"] == pytest.approx(1.0)
+    assert pairs["gradients / values"]["failing_shared"] == {"mean": -0.25, "interval": [-1.0, 1.0]}
+    assert pairs["directions / gradients"]["failing_shared"]["mean"] == pytest.approx(0.25)
 
 
 def test_plan_has_few_settings_of_other_families():
