@@ -497,13 +497,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         entries = runs("seeds", cases)
         rows = [row_of(one, choices[one], entries[one]) for one in settings]
+        for row in rows:
+            row["tuning_seeds"] = options.tuning_seeds
     transitions = needed(rows, options.degrees)
     show(console, rows, transitions)
     if options.out is not None:
         report = {
             "config": {
-                "seeds": options.seeds,
-                "tuning_seeds": list(tuning),
                 "bandwidths": BANDWIDTHS,
                 "floors": FLOORS,
                 "start_floors": START_FLOORS,
