@@ -65,7 +65,7 @@ _STRETCH, _LEAST_STRETCHES = 50, 4  # transitions of a stretch of time; stretche
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _AS_WELL = 1.1  # spread, relative to that of elements with more freedom
 _OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
-_INSIDE = 0.9  # norm of a unit vector's part that counts as inside
+_INSIDE = 0.9  # cosine of directions that counts as the same
 _SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
 
 T = TypeVar("T")
@@ -257,9 +257,10 @@ class _Within:
         if size > dim:
             linear = self.group.generators[:, :dim, :dim].flatten(1)
             shifts = torch.linalg.svd(linear.mT).Vh[torch.linalg.matrix_rank(linear) :]
-            inside = shifts @ self.kept.mT
-            if len(shifts) and bool((inside.norm(dim=1) > _INSIDE).all()):
-                groups.append((shifts, True))
+            mix, inside, _ = torch.linalg.svd(shifts @ self.kept.mT)
+            some = mix.mT[: len(inside)][inside > _INSIDE] @ shifts
+            if len(some):
+                groups.append((some, True))
         if len(self.kept):
             groups.append((self.kept, False))
         return groups
