@@ -16,6 +16,7 @@ from hgm.evidence.dynamics import (
     Equivariance,
     equivariant,
     homogeneous,
+    near,
     one_in_all_frames,
 )
 from hgm.evidence.rewards import one_reward
@@ -29,10 +30,10 @@ from hgm.symmetry.alignment import pair_residuals
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
-from hgm.symmetry.samples import Samples, Seen
+from hgm.symmetry.samples import Samples, Seen, thin
 from hgm.symmetry.search import halves
 
-_COVERED = 0.1
+_DATA, _POINTS = 1000, 60  # of a task, by which coverage is measured
 _MOST = 12  # tasks whose pairs are compared
 _ALIGNED = 3.0
 """Held-out robust loss, relative to that of residuals as large as predicted."""
@@ -46,12 +47,10 @@ class HeldOut(NamedTuple):
 
     Attributes:
         loss: Mean robust loss.
-        coverage: Fraction of points that are carried to where the other task's data tell.
         residual: Half the mean square of the residuals, weighted by their precision.
     """
 
     loss: float
-    coverage: float
     residual: float
 
 
@@ -72,7 +71,28 @@ def held_out(
     weight = 1 / spread
     loss = 2 * misfit(square, spread).mean()
     residual = (weight * square).sum() / 2 / weight.sum()
-    return HeldOut(float(loss), float((spread < _COVERED).double().mean()), float(residual))
+    return HeldOut(float(loss), float(residual))
+
+
+def covered(elements: Tensor, train: Tensor, held: Tensor) -> float:
+    """Share of held-out points ``(N, H, q)`` that are carried to where another task has data.
+
+    Args:
+        elements: Left actions on the points, ``(N, k, k)``.
+        train: Where the tasks have data, ``(N, B, q)``.
+        held: Points that are carried.
+    """
+    data, points = thin(train, _DATA), thin(held, _POINTS)
+    at_base = lie.act(torch.linalg.inv(elements), points)
+    carried = lie.act(elements[:, None], at_base[None])  # what task j saw, in task i
+    num = len(elements)
+    shares = [
+        near(carried[i, j], data[i]).double().mean()
+        for i in range(num)
+        for j in range(num)
+        if i != j
+    ]
+    return float(torch.stack(shares).mean())
 
 
 def examine(
@@ -106,6 +126,7 @@ def examine(
         held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST])
         for some in (elements, identity)
     )
+    coverage = covered(elements[:_MOST], train.points[:_MOST], test.points[:_MOST])
     rewards = one_reward(elements, findings.seen, train, test)
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
@@ -144,7 +165,7 @@ def examine(
             deviation_deg=float(deviation.max()),
             aligned=found.loss <= _ALIGNED * findings.expected_loss
             or statements["rewards"].holds is True,
-            coverage=found.coverage,
+            coverage=coverage,
             carried=symmetric.coverage,
             order=order,
             spare=spare_constraints(findings, train, num_distinct),
@@ -167,7 +188,7 @@ def examine(
         "holdout_residual": found.residual,
         "holdout_residual_identity": none.residual,
         "holdout_misalignment": found.loss / findings.expected_loss,
-        "coverage": min(found.coverage, symmetric.coverage),
+        "coverage": min(coverage, symmetric.coverage),
         "element_deviation_deg": deviation.tolist(),
         "pooled": findings.pool is not None,
         "num_tasks": len(kept.reward),

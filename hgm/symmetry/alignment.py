@@ -17,6 +17,8 @@ from hgm.symmetry.losses import Invariance
 SPREAD_OF_IGNORANCE = 1.0
 """Variance of a direction of which nothing is known; beyond it a point counts as not covered."""
 
+_FAR = 1.2  # standard deviations of the points
+
 
 def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Generator) -> Tensor:
     r"""Coordinates of starts spread over the group, ``(num, D)``, the identity among them.
@@ -25,7 +27,7 @@ def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
     looked for is compact, so it preserves some inner product, and that of the data is the best
     guess. They are :math:`\Sigma^{1/2} (\theta X + 0.1 Y) \Sigma^{-1/2}` with X skew of norm
     sqrt 2, Y random and angles :math:`\theta` spread evenly over :math:`(-\pi, \pi]`; the rest are
-    small random elements, for groups that are not compact.
+    small random elements, for groups that are not compact. Shifts are of the size of the data.
 
     Args:
         group: The group searched.
@@ -44,6 +46,7 @@ def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
     rotations = angles[:, None, None] * skew + 0.1 * noise[1]
     starts = torch.linalg.solve(white, rotations @ white)
     starts[::4] = 0.5 * noise[1][::4]
+    starts[:, :dim, dim:] = _FAR * noise[1][:, :dim, dim:]
     starts[0] = 0.0
     return group.vee(starts)
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.differentials import DifferentialEstimator
-from hgm.evidence.examination import _copies, _order, held_out
+from hgm.evidence.examination import _copies, _order, covered, held_out
 from hgm.numerics.fourier import Jet
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import FLOOR
@@ -42,8 +42,17 @@ def test_true_elements_leave_no_residual():
     found = held_out(TURNS, Linear(), differential_invariance, randn(3, 8, 2))
     assert_close(found.loss, 0.0, atol=1e-12, rtol=0)
     assert_close(found.residual, 0.0, atol=1e-12, rtol=0)
-    # Of six pairs of different tasks, two do without task 2.
-    assert found.coverage == pytest.approx(1 / 3)
+
+
+def test_points_are_covered_where_another_task_has_data():
+    """Of three tasks one has data elsewhere: of six ordered pairs, two meet."""
+    train, held = 0.1 * randn(3, 400, 2), 0.05 * randn(3, 50, 2)
+    train[2] += 5.0
+    held[2] += 5.0
+    assert covered(TURNS, train, held) == pytest.approx(1 / 3)
+    assert covered(TURNS, 0.1 * randn(3, 400, 2), 0.05 * randn(3, 50, 2)) == pytest.approx(
+        1, abs=0.05
+    )
 
 
 def test_false_elements_leave_the_misaligned_part_of_covered_pairs():
