@@ -13,13 +13,14 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
 from hgm.evidence.dynamics import DYNAMICS, Equivariance, equivariant, homogeneous
 from hgm.evidence.rewards import one_reward
-from hgm.evidence.statement import nothing
+from hgm.evidence.statement import Statement, nothing
 from hgm.evidence.verdict import Evidence, judge
 from hgm.numerics.gauss_newton import misfit
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.algebra import compactness
 from hgm.symmetry.alignment import pair_residuals
 from hgm.symmetry.findings import Findings
+from hgm.symmetry.heredity import base_dynamics, carried
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
 from hgm.symmetry.samples import Samples, Seen
@@ -115,9 +116,7 @@ def examine(
         "rewards": rewards.statement,
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
         "equivariance": symmetric.statement,
-        "action_set": keeps_actions(dynamics.model, *group, *scaled)
-        if moves
-        else nothing(ACTION_SET),
+        "action_set": _action_set(findings, half, *scaled) if moves else nothing(ACTION_SET),
         "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1]),
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
@@ -170,6 +169,17 @@ def examine(
         "dynamics": "inherited" if findings.inherited else "shared",
         "dynamics_model": type(dynamics.model).__name__,
     }
+
+
+def _action_set(findings: Findings, half: Tensor, train: Samples, held: Samples) -> Statement:
+    """Whether the group keeps the set of actions, by the dynamics that all tasks have."""
+    group = (findings.generators, findings.action_generators, findings.coords)
+    if not findings.inherited:
+        return keeps_actions(findings.dynamics.model, *group, train, held)
+    elements, turns = (lie.exp(lie.hat(findings.coords, basis)) for basis in group[:2])
+    model = base_dynamics(carried(train, elements, turns), half)
+    there = carried(held, elements, turns)._replace(action=held.action)
+    return keeps_actions(model, *group, train, there, inherited=True)
 
 
 UNDETERMINED = 0.3
