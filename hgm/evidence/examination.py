@@ -12,6 +12,7 @@ from hgm import lie
 from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
 from hgm.evidence.dynamics import DYNAMICS, Equivariance, equivariant, homogeneous
+from hgm.evidence.regret import regret_bound
 from hgm.evidence.rewards import one_reward
 from hgm.evidence.statement import Statement, nothing
 from hgm.evidence.verdict import Evidence, judge
@@ -19,7 +20,7 @@ from hgm.numerics.gauss_newton import misfit
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.algebra import compactness
 from hgm.symmetry.alignment import pair_residuals
-from hgm.symmetry.findings import Findings
+from hgm.symmetry.findings import Findings, Problem
 from hgm.symmetry.heredity import base_dynamics, carried
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
@@ -108,7 +109,7 @@ def examine(
     symmetric = (
         equivariant(dynamics.model, *group, *scaled)
         if moves and not findings.inherited
-        else Equivariance(nothing(DYNAMICS), 1.0, 0.0)
+        else Equivariance(nothing(DYNAMICS), 1.0)
     )
     turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
     half = halves(kept.reward.shape).to(kept.reward.device)
@@ -139,13 +140,16 @@ def examine(
             order=order,
         )
     )
+    slope = _slope(problem, kept)
+    price = regret_bound(statements, rewards.largest, slope, scaled[0], horizon)
     missing = findings.completion.deviation[:, ~findings.completion.given]
     return {
         "verdict": verdict,
         "reasons": reasons,
         "statements": {name: one.record() for name, one in statements.items()},
         "epsilon": max(0.0, *(one.effect for one in statements.values())),
-        "regret_bound": _regret_bound(rewards.largest, symmetric, problem, kept, horizon),
+        "regret_bound": _finite(price.seen),
+        "regret_undetected": _finite(price.unseen),
         "calibration": rewards.calibration,
         "reward_noise": rewards.noise,
         "undetermined": float((missing > UNDETERMINED).double().mean()) if missing.numel() else 0.0,
@@ -186,21 +190,15 @@ UNDETERMINED = 0.3
 """Standard deviation of an entry, in scaled coordinates, that counts as not determined."""
 
 
-def _regret_bound(
-    largest: float, symmetric: Equivariance, problem: Any, kept: Samples, horizon: int
-) -> float | None:
-    r"""Bound on the regret per step, :math:`2 (\sup|\delta_r| + H G \sup|\Delta|)`.
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
-    Two policies' returns differ by no more than twice what rewards, and values of slope at most
-    :math:`H G`, change; `G` is the slope of rewards in scaled states (simulation lemma). None where
-    no data tell.
-    """
+
+def _slope(problem: Problem, kept: Samples) -> float:
+    """Slope of rewards in scaled states, which 95% of the data do not exceed."""
     points = problem.view(kept).points[problem.leading][:, :: max(1, kept.reward.shape[1] // 200)]
     jet = problem.estimator.jet(points, torch.arange(len(points), device=points.device))
-    slope = float(jet.gradient.norm(dim=-1).flatten().quantile(0.95))
-    move = symmetric.largest if symmetric.statement.broken else 0.0
-    bound = 2 * (largest + (horizon * slope * move if move > 0 else 0.0))
-    return bound if math.isfinite(bound) else None
+    return float(jet.gradient.norm(dim=-1).flatten().quantile(0.95))
 
 
 def _gap(findings: Findings) -> float | None:

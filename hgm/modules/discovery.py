@@ -200,8 +200,8 @@ class Discovery(LightningModule):
         findings = self._findings
         metrics = examine(findings, self.invariance, findings.kept, held, self.horizon, ranks)
         scale = float(self.reward_scale)  # type: ignore[arg-type]
-        if metrics["regret_bound"] is not None:
-            metrics["regret_bound"] *= scale
+        for key in ("regret_bound", "regret_undetected"):
+            metrics[key] = None if metrics[key] is None else metrics[key] * scale
         self.candidate = replace(self.candidate, verdict=metrics["verdict"])
         trivial = metrics["verdict"] == "none"
         self.geometry = self.candidate.trivial() if trivial else self.candidate

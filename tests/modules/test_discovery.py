@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,7 @@ REQUIRED = {
     "statements",
     "epsilon",
     "regret_bound",
+    "regret_undetected",
     "generators",
     "action_generators",
     "undetermined",
@@ -127,7 +129,8 @@ def test_statements_hold_and_bound_the_regret(whole):
         low, high = one["interval"]
         assert low <= one["effect"] <= high
     assert whole.metrics["epsilon"] == max(0, *(one["effect"] for one in statements.values()))
-    assert 0 <= whole.metrics["regret_bound"] < 1
+    assert 0 <= whole.metrics["regret_bound"] < 0.1
+    assert 0 < whole.metrics["regret_undetected"] < math.inf
 
 
 def test_rewards_are_modelled_in_standard_deviations(whole):
