@@ -180,7 +180,7 @@ GEOMETRIES = {
 W = "net.0.weight"
 POLICIES = {
     "a list": ([1, 2], ["`sizes` and `weights`", "list"]),
-    "a geometry": (geometry(), ["`sizes` and `weights`", "coords"]),
+    "a geometry": (geometry(), ["`sizes` and `weights`", "action_generators"]),
     "sizes are a number": (policy(sizes=3), ["`sizes` to hold", "'width'", "got 3"]),
     "no width": (policy(sizes__width=None), ["`sizes` to hold", "lacks 'width'"]),
     "one more size": (policy(sizes__run="rm"), ["`sizes` to hold", "'width'", "also holds 'run'"]),

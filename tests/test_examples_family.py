@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
     ("name", "said"),
     [
         ("custom_family", "Torus keeps the contract"),
+        ("turned_motors", "TurnedMotors keeps the contract"),
         ("own_data", "held out: torch.Size([3, 20])"),
     ],
 )

@@ -35,9 +35,10 @@ class Candidates:
         spaced = (2 * unit.to(reach) - 1) * reach
         self.coords = torch.cat((torch.zeros_like(spaced[:1]), geometry.coords.to(reach), spaced))
         self.extent = (self.coords / reach).square().sum(-1)
-        self._inverse = lie.exp(-lie.hat(self.coords, geometry.generators.double()))
+        self._inverse = lie.exp(-lie.hat(self.coords, geometry.point_generators.double()))
         # Float32 is twice as fast, and tells which candidates are better.
-        self._model = Reward(model, torch.float32, NUM_ERRORS // 2)
+        terms = geometry.inherited_terms
+        self._model = Reward(model, torch.float32, NUM_ERRORS // 2, terms)
         # Points as in the training data of tasks all over the group.
         spread = torch.arange(NUM_LANDMARKS, device=reach.device) * len(self.coords)
         away = torch.linalg.inv(self._inverse[spread // NUM_LANDMARKS])

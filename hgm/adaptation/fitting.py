@@ -55,6 +55,7 @@ class Fitting:
 
     Attributes:
         model: The reward model, prepared.
+        generators: The algebra on points that rewards see, ``(d, k, k)``.
         symmetries: Orthonormal directions that no observation tells, ``(d, s)``.
         num_unknowns: Number ``u`` of unknowns: ``d``, and two more for a calibration.
     """
@@ -63,12 +64,12 @@ class Fitting:
         self, geometry: Geometry, model: RewardModel, calibrate: bool, num_steps: int
     ) -> None:
         self.calibrate, self.num_steps = calibrate, num_steps
-        self.model = Reward(model, torch.float64, NUM_ERRORS)
+        self.model = Reward(model, torch.float64, NUM_ERRORS, geometry.inherited_terms)
         self._d, self._reach = geometry.dim_algebra, geometry.reach.double()
-        self._generators = geometry.generators.double()
-        self._brackets = lie.structure_constants(self._generators)
+        self.generators = geometry.point_generators.double()
+        self._brackets = lie.structure_constants(self.generators)
         base, span = self.model.base, self.model.span
-        effect = along(self._generators, base, self.model(base)[3])
+        effect = along(self.generators, base, self.model(base)[3])
         values, vectors = torch.linalg.eigh(effect.mT @ effect)
         self.symmetries = vectors[:, values < _INSENSITIVE * values[-1]]
         # That of the uniform distribution; of a factor e^3 and of 10 spans for the calibration.
@@ -84,7 +85,7 @@ class Fitting:
 
     def inverse(self, coords: Tensor) -> Tensor:
         """Elements that carry back, ``(..., d) -> (..., k, k)``."""
-        return lie.exp(-lie.hat(coords, self._generators))
+        return lie.exp(-lie.hat(coords, self.generators))
 
     def moved(self, modes: Modes, step: Tensor) -> tuple[Tensor, Tensor]:
         r"""Coordinates of :math:`L \exp(\hat\delta)` to first order in the step, and calibrations.
@@ -114,7 +115,7 @@ class Fitting:
         value, error, variance, gradient = self.model(carried)
         scaled = extra[:, :1].exp() * rewards
         residual, variance = (scaled - extra[:, 1:] - value) * exists, variance + slack
-        jacobian = along(self._generators, carried, gradient)
+        jacobian = along(self.generators, carried, gradient)
         jacobian = jacobian - jacobian @ self.symmetries @ self.symmetries.mT
         if self.calibrate:
             columns = torch.stack((scaled, -torch.ones_like(scaled)), -1)

@@ -37,7 +37,8 @@ def adapt(
 
     Args:
         geometry: The group, with its reward model.
-        points: States reached, ``(T, K, n)``; `K` may be 0.
+        points: States reached, ``(T, K, n)``; `K` may be 0. Where rewards see something else, the
+            points that :meth:`hgm.geometry.Geometry.observed` makes of transitions; `rewards` too.
         rewards: Rewards, ``(T, K)``.
         mask: Which entries exist, ``(T, K)`` bool; all by default. The others' values are ignored.
         calibrate: See :class:`OnlineAdaptation`, as for the arguments that follow.
@@ -66,7 +67,7 @@ def adapt(
         tensor([[1.5708]], dtype=torch.float64)
     """
     if points.dim() != 3:
-        n = geometry.dim_state
+        n = geometry.dim_points
         raise ValueError(f"Expected `points` of shape (T, K, {n}), but got {tuple(points.shape)}.")
     online = OnlineAdaptation(
         geometry,
@@ -126,12 +127,17 @@ class OnlineAdaptation:
         check_int("num_steps", num_steps, 1)
         self.geometry, self.num_modes = geometry, check_int("num_modes", num_modes, 1)
         self.calibrate = geometry.calibration is not None if calibrate is None else calibrate
+        if self.calibrate and geometry.dim_points > geometry.dim_state:
+            raise ValueError(
+                "Expected `calibrate` to be false where tasks inherit what their rewards owe to "
+                "the action, but rewards are to be scaled and shifted, too."
+            )
         default = {1: 48, 2: 512}.get(geometry.dim_algebra, 1024)
         num = default if num_candidates is None else check_int("num_candidates", num_candidates, 2)
         self._candidates = Candidates(geometry, model, num, check_int("seed", seed, 0))
         self._fitting = Fitting(geometry, model, self.calibrate, num_steps)
         new = geometry.generators.double().new_zeros
-        points, rewards = new(num_tasks, 0, geometry.dim_state), new(num_tasks, 0)
+        points, rewards = new(num_tasks, 0, geometry.dim_points), new(num_tasks, 0)
         self._seen = Observations(points, rewards, new(num_tasks, 0, dtype=torch.bool))
         self._sums = new(7, num_tasks, len(self._candidates.coords))
         self._keep(self._starts())
@@ -141,7 +147,7 @@ class OnlineAdaptation:
         """Adds transitions: one per task, or `B` per task.
 
         Args:
-            points: States reached, ``(T, n)`` or ``(T, B, n)``.
+            points: States reached, ``(T, n)`` or ``(T, B, n)``; see :func:`adapt`.
             rewards: Rewards, ``(T,)`` or ``(T, B)``.
             mask: Which exist, bool of the same shape; all by default. Others' values are ignored.
 
@@ -245,7 +251,7 @@ class OnlineAdaptation:
         better, worse = table[:, pairs].flatten(0, 1).unbind(1)
         better, worse = better[worse >= 0], worse[worse >= 0]
         relative = fitting.inverse(coords[better]) @ fitting.inverse(-coords[worse])
-        step = difference(relative, self.geometry.generators.double(), fitting.symmetries)
+        step = difference(relative, fitting.generators, fitting.symmetries)
         normal = modes.normal[better][:, :d, :d]
         same = ((step[:, None] @ normal)[:, 0] * step).sum(-1) < _SAME
         kept = torch.ones_like(order, dtype=torch.bool)

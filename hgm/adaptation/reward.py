@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.geometry.action_reward import ActionReward
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import LINEAR_SCALE
 
@@ -21,6 +22,9 @@ _CHUNK = 1024  # rows whose features stay in the cache
 class Reward:
     """A reward model with its constants multiplied out.
 
+    Points are those of :meth:`hgm.geometry.Geometry.observed`, of dimension ``n`` here; their last
+    coordinates are actions where tasks inherit terms of the action.
+
     Attributes:
         base: Points like those that it was fitted to, ``(P, n)``.
         span: Standard deviation of its values there, ``()``.
@@ -28,7 +32,13 @@ class Reward:
         num_errors: Number ``S`` of columns whose squares sum to the variance of the model.
     """
 
-    def __init__(self, model: RewardModel, dtype: torch.dtype, most_errors: int) -> None:
+    def __init__(
+        self,
+        model: RewardModel,
+        dtype: torch.dtype,
+        most_errors: int,
+        terms: ActionReward | None = None,
+    ) -> None:
         generator = torch.Generator().manual_seed(0)
 
         def randn(*shape: int) -> Tensor:
@@ -43,7 +53,13 @@ class Reward:
         self.base = randn(NUM_LANDMARKS, root.shape[1]).to(root) @ torch.linalg.pinv(root)
         self.base = self.base + model.mean
         rewards = model(self.base).value
-        self.span, self._centre = rewards.std(), rewards.mean()
+        self._centre = rewards.mean()
+        self._terms = None if terms is None else terms.to(dtype)
+        if terms is not None:
+            actions = terms.scale.to(model.mean) * randn(NUM_LANDMARKS, len(terms.scale))
+            self.base = torch.cat((self.base, actions), -1)
+            rewards = rewards + terms.to(model.mean.dtype)(actions)
+        self.span = rewards.std()
         self.noise = model.noise.square() + (_FLOOR * self.span).square()
         self._mean, self._root = model.mean.to(dtype), root.to(dtype)
         self._omega, self._linear = omega.to(dtype), linear.to(dtype)
@@ -65,18 +81,25 @@ class Reward:
         )
 
     def _predict(self, points: Tensor, slope: bool) -> tuple[Tensor, ...]:
+        terms, n = self._terms, len(self._mean)
+        points, action = points[:, :n], points[:, n:]
         angle = torch.addmm(self._phases, points, self._omega)
         waves = angle.sin().mul_(-self._waves[:, 0]) if slope else None
         found = torch.addmm(self._constant, angle.cos_(), self._waves).addmm_(points, self._linear)
         radius = ((points - self._mean) @ self._root).norm(dim=-1)
         beyond = (radius - self._root.shape[1] ** 0.5 - _MARGIN).clamp_min(0.0)
         doubt = beyond * (self.span + (found[:, 0] - self._centre).abs())
-        error = found[:, 1:]
+        value, error = found[:, 0], found[:, 1:]
+        if terms is not None:
+            value = value + terms(action)
         variance = self.noise + doubt.square() + error.square().sum(-1)
-        known = (found[:, 0], error, variance)
+        known = (value, error, variance)
         if waves is None:
             return known
-        return (*known, torch.addmm(self._linear[:, 0], waves, self._omega.mT))
+        gradient = torch.addmm(self._linear[:, 0], waves, self._omega.mT)
+        if terms is not None:
+            gradient = torch.cat((gradient, terms.slope(action)), -1)
+        return (*known, gradient)
 
 
 def along(generators: Tensor, points: Tensor, gradient: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class HereditaryAgent(Agent):
     ) -> None:
         self.geometry, self.actor = geometry, actor
         self.calibrate, self.sample = calibrate, sample
-        self.obstacle = _obstacle(geometry)
+        self.obstacle = _obstacle(geometry, calibrate)
         if not self.adapts:
             self.geometry = geometry.trivial()
         self._generator = torch.Generator().manual_seed(seed)
@@ -70,7 +70,8 @@ class HereditaryAgent(Agent):
         if not self.adapts:
             return
         given = ~reward.isnan()
-        self._adaptation.observe(next_observation, reward.nan_to_num(), mask=given)
+        points, told = self.geometry.observed(state, action, reward.nan_to_num(), next_observation)
+        self._adaptation.observe(points, told, mask=given)
         posterior = self._adaptation.posterior
         self.coords = posterior.sample(self._generator) if self.sample else posterior.coords
 
@@ -92,9 +93,12 @@ class HereditaryAgent(Agent):
             return actor(TensorDict(observation=state, batch_size=state.shape[:-1]))["action"]
 
 
-def _obstacle(geometry: Geometry) -> str | None:
+def _obstacle(geometry: Geometry, calibrate: bool | None) -> str | None:
     if not geometry.usable:
         return f"the verdict of the discovery is {geometry.verdict}"
     if geometry.reward is None:
-        return "no one reward model of next states explains the training tasks"
+        return "no one reward model explains the training tasks"
+    calibrated = geometry.calibration is not None if calibrate is None else calibrate
+    if calibrated and geometry.dim_points > geometry.dim_state:
+        return "rewards are to be scaled, and owe something of their own to the action"
     return None

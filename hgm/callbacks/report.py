@@ -133,7 +133,8 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
         table.add_row(name.replace("_", " "), f"{held}: {effect} ({interval})")
     bound = metrics["regret_bound"]
     table.add_row("epsilon", f"{metrics['epsilon']:.2g}, the largest of these deviations")
-    table.add_row("regret per step", "not bounded" if bound is None else f"at most {bound:.2g}")
+    shown = "not bounded" if bound is None else f"at most {bound:.2g} by what is seen to deviate"
+    table.add_row("regret per step", shown)
     gap = metrics["spectral_gap"]
     table.add_row("spectral gap", "no further direction" if gap is None else f"{gap:.3g}")
     table.add_row("closure residual", f"{metrics['closure_residual']:.2g}")

@@ -47,7 +47,7 @@ class Truth:
 
 
 class TaskFamily(ABC):
-    """Tasks that share their dynamics and differ in the reward.
+    """Tasks that differ in the reward, and share their dynamics or inherit them as they do rewards.
 
     A subclass writes :attr:`dim_state`, :attr:`dim_action`, :meth:`sample_tasks` and
     :meth:`make_env`; :meth:`goal_policy`, :meth:`optimal_policy`, :meth:`truth` and :meth:`goals`

@@ -84,6 +84,8 @@ class PointEnv(EnvBase):
         dim_state: State and action dimension ``n``.
         reward: Pure function of next states ``(N, K, n)`` and rows ``(N, 1, k)`` to ``(N, K)``.
         done: Pure function of the same arguments to booleans ``(N, K)``; None: never terminated.
+        motors: Pure function of actions ``(N, K, n)`` and rows ``(N, 1, k)`` to the actions that
+            are carried out, for tasks with dynamics of their own; None: as commanded.
         bound: :func:`bound_disc` or :func:`bound_box`.
         max_action: Largest step in the chart.
         noise: Standard deviation of start and dynamics, in the chart.
@@ -103,6 +105,7 @@ class PointEnv(EnvBase):
         dim_state: int,
         reward: Callable[[Tensor, Tensor], Tensor],
         done: Callable[[Tensor, Tensor], Tensor] | None = None,
+        motors: Callable[[Tensor, Tensor], Tensor] | None = None,
         bound: Callable[[Tensor, float], Tensor] = bound_disc,
         max_action: float = 0.1,
         noise: float = 0.05,
@@ -119,6 +122,7 @@ class PointEnv(EnvBase):
         self._rows = table.to(device, dtype)[:, None]
         self._chart = None if chart is None else chart.to(device, dtype)
         self._reward, self._done, self._bound = reward, done, bound
+        self._motors = motors
         self._max_action, self._max_steps = max_action, max_steps
         self._noise, self._reward_noise = noise, reward_noise
         self._task = torch.arange(batch[0], device=device)[:, None, None].expand(*batch, 1)
@@ -157,10 +161,10 @@ class PointEnv(EnvBase):
         return TensorDict(entries, self.batch_size, device=self.device)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        state = tensordict["observation"]
+        state, action = tensordict["observation"], tensordict["action"]
         state = step(
             state,
-            tensordict["action"],
+            action if self._motors is None else self._motors(action, self._rows),
             self._noise * self._randn(*state.shape),
             bound=self._bound,
             max_action=self._max_action,

@@ -31,6 +31,7 @@ def keeps_actions(
     coords: Tensor,
     train: Samples,
     held: Samples,
+    inherited: bool = False,
 ) -> Statement:
     r"""Whether what an action does can be done by another one, after the group has acted.
 
@@ -41,13 +42,18 @@ def keeps_actions(
     action counts only if shorter ones of its direction were seen: otherwise no data say what is
     possible there. Where the actions' distribution has no edge, nothing bounds them.
 
+    Where tasks inherit dynamics of their own, task g does to :math:`K_g a` what the base task does
+    to :math:`a`. As :math:`g` goes all over the group, what the base task would do to
+    :math:`K_g a` must be what it does to an action that was seen; states stay where they are.
+
     Args:
-        model: The dynamics.
+        model: The dynamics; those of the base task where they are inherited.
         generators: Scaled state generators, ``(d, k, k)``.
         action_generators: Scaled action generators, ``(d, m, m)``.
         coords: Coordinates of the tasks, ``(N, d)``.
         train: Scaled training transitions.
-        held: Scaled held-out ones.
+        held: Scaled held-out ones; their states in the base task's frame where that is needed.
+        inherited: Whether tasks inherit dynamics of their own.
     """
     seen = train.action.flatten(0, 1)
     if float(action_generators.abs().max()) == 0 or not _has_edge(seen):
@@ -62,6 +68,8 @@ def keeps_actions(
     choices = seen[:: max(1, len(seen) // _CHOICES)]
     where = Spanned(generators, n).spread(_ELEMENTS + 1, coords / 2)
     element, turn = (lie.exp(lie.hat(where, basis)) for basis in (generators, action_generators))
+    if inherited:
+        element = torch.eye(element.shape[-1]).to(element).expand_as(element)
     moved, turned = lie.act(element, state), lie.act(turn, action)
     # Only the actions that the group moves are exchanged, and have a direction.
     turning = _moved_by(action_generators)
@@ -69,6 +77,9 @@ def keeps_actions(
     twins = model.values(torch.cat((state, action), -1))
     here = twins.mean(0)
     wanted = here @ element[:, :n, :n].mT  # (E, P, n); the first element is the identity
+    if inherited:
+        asked = torch.cat((moved, turned), -1)
+        wanted = model.values(asked.flatten(0, 1)).mean(0).view_as(wanted)
     options = torch.cat(
         (
             moved[:, :, None].expand(-1, -1, len(choices), -1),

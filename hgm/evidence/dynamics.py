@@ -116,12 +116,10 @@ class Equivariance(NamedTuple):
     Attributes:
         statement: The share of the motion that is not equivariant.
         coverage: Share of transitions that are carried to where there are data.
-        largest: Largest deviation of a displacement, in standard deviations of the states.
     """
 
     statement: Statement
     coverage: float
-    largest: float
 
 
 def equivariant(
@@ -161,16 +159,14 @@ def equivariant(
     seen = covered.sum(0)
     some = seen > 0
     if int(some.sum()) < 10:
-        return Equivariance(ignorance(DYNAMICS), float(covered.mean()), math.inf)
+        return Equivariance(ignorance(DYNAMICS), float(covered.mean()))
     product = (deviation.prod(0).sum(-1) * covered).sum(0)[some] / seen[some]
     motion = (here / model.scale).prod(0).sum(-1)[some]
-    size = (deviation.mean(0) * model.scale).norm(dim=-1)[covered.bool()]
     # The twins' own errors are smooth: all transitions share them, and few are independent.
     error = ((deviation[0] - deviation[1]).square().sum(-1) / 2 * covered).sum() / covered.sum()
     doubt = float(error / motion.mean().clamp_min(1e-300)) / _INDEPENDENT**0.5
     statement = measure(product, motion, DYNAMICS, doubt)
-    share = max(0.0, statement.effect) ** 0.5 * float((here.square().sum(-1).mean()).sqrt())
-    return Equivariance(statement, float(covered.mean()), min(float(size.max()), 3 * share))
+    return Equivariance(statement, float(covered.mean()))
 
 
 def near(points: Tensor, data: Tensor) -> Tensor:

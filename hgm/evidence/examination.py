@@ -19,15 +19,17 @@ from hgm.evidence.dynamics import (
     near,
     one_in_all_frames,
 )
+from hgm.evidence.regret import regret_bound
 from hgm.evidence.rewards import one_reward
 from hgm.evidence.stabiliser import spare_constraints
-from hgm.evidence.statement import nothing, stronger
+from hgm.evidence.statement import Statement, nothing, stronger
 from hgm.evidence.verdict import Evidence, judge
 from hgm.numerics.gauss_newton import misfit
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.algebra import compactness
 from hgm.symmetry.alignment import pair_residuals
-from hgm.symmetry.findings import Findings
+from hgm.symmetry.findings import Findings, Problem
+from hgm.symmetry.heredity import base_dynamics, carried
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
 from hgm.symmetry.samples import Samples, Seen, thin
@@ -127,12 +129,13 @@ def examine(
         for some in (elements, identity)
     )
     coverage = covered(elements[:_MOST], train.points[:_MOST], test.points[:_MOST])
-    rewards = one_reward(elements, findings.seen, train, test)
+    doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
+    rewards = one_reward(elements, findings.seen, doubt, train, test)
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     group = (findings.generators, findings.action_generators, findings.coords)
     half = halves(kept.reward.shape).to(kept.reward.device)
-    symmetric = Equivariance(nothing(DYNAMICS), 1.0, 0.0)
+    symmetric = Equivariance(nothing(DYNAMICS), 1.0)
     if moves and not findings.inherited:
         symmetric = equivariant(dynamics.model, *group, *scaled)
         sharper = one_in_all_frames(findings, *scaled)
@@ -144,9 +147,7 @@ def examine(
         "rewards": rewards.statement,
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
         "equivariance": symmetric.statement,
-        "action_set": keeps_actions(dynamics.model, *group, *scaled)
-        if moves
-        else nothing(ACTION_SET),
+        "action_set": _action_set(findings, half, *scaled) if moves else nothing(ACTION_SET),
         "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1]),
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
@@ -171,13 +172,16 @@ def examine(
             spare=spare_constraints(findings, train, num_distinct),
         )
     )
+    slope = _slope(problem, kept)
+    price = regret_bound(statements, rewards.largest, slope, scaled[0], horizon)
     missing = findings.completion.deviation[:, ~findings.completion.given]
     return {
         "verdict": verdict,
         "reasons": reasons,
         "statements": {name: one.record() for name, one in statements.items()},
         "epsilon": max(0.0, *(one.effect for one in statements.values())),
-        "regret_bound": _regret_bound(rewards.largest, symmetric, problem, kept, horizon),
+        "regret_bound": _finite(price.seen),
+        "regret_undetected": _finite(price.unseen),
         "calibration": rewards.calibration,
         "reward_noise": rewards.noise,
         "undetermined": float((missing > UNDETERMINED).double().mean()) if missing.numel() else 0.0,
@@ -203,25 +207,30 @@ def examine(
     }
 
 
+def _action_set(findings: Findings, half: Tensor, train: Samples, held: Samples) -> Statement:
+    """Whether the group keeps the set of actions, by the dynamics that all tasks have."""
+    group = (findings.generators, findings.action_generators, findings.coords)
+    if not findings.inherited:
+        return keeps_actions(findings.dynamics.model, *group, train, held)
+    elements, turns = (lie.exp(lie.hat(findings.coords, basis)) for basis in group[:2])
+    model = base_dynamics(carried(train, elements, turns), half)
+    there = carried(held, elements, turns)._replace(action=held.action)
+    return keeps_actions(model, *group, train, there, inherited=True)
+
+
 UNDETERMINED = 0.3
 """Standard deviation of an entry, in scaled coordinates, that counts as not determined."""
 
 
-def _regret_bound(
-    largest: float, symmetric: Equivariance, problem: Any, kept: Samples, horizon: int
-) -> float | None:
-    r"""Bound on the regret per step, :math:`2 (\sup|\delta_r| + H G \sup|\Delta|)`.
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
-    Two policies' returns differ by no more than twice what rewards, and values of slope at most
-    :math:`H G`, change; `G` is the slope of rewards in scaled states (simulation lemma). None where
-    no data tell.
-    """
+
+def _slope(problem: Problem, kept: Samples) -> float:
+    """Slope of rewards in scaled states, which 95% of the data do not exceed."""
     points = problem.view(kept).points[problem.leading][:, :: max(1, kept.reward.shape[1] // 200)]
     jet = problem.estimator.jet(points, torch.arange(len(points), device=points.device))
-    slope = float(jet.gradient.norm(dim=-1).flatten().quantile(0.95))
-    move = symmetric.largest if symmetric.statement.broken else 0.0
-    bound = 2 * (largest + (horizon * slope * move if move > 0 else 0.0))
-    return bound if math.isfinite(bound) else None
+    return float(jet.gradient.norm(dim=-1).flatten().quantile(0.95))
 
 
 def _gap(findings: Findings) -> float | None:

@@ -28,6 +28,7 @@ _DEGREE = 7  # of increasing maps of rewards
 _MAP_MISFIT = 1e-4  # share of the variance that such a map may miss
 _BETTER = 0.25  # effect that a calibration may leave, relative to that without
 _INCREASING = 0.98  # share of the rewards at which a map has a positive slope
+_DOUBTS, _ROUNDING = 4.0, 1e-4  # predicted deviations, and radians, that an element may be off
 _SUP = 0.995  # quantile that stands for the largest deviation
 
 
@@ -47,13 +48,15 @@ class OneReward(NamedTuple):
     noise: float
 
 
-def one_reward(elements: Tensor, generators: Tensor, train: Seen, held: Seen) -> OneReward:
+def one_reward(
+    elements: Tensor, generators: Tensor, doubt: Tensor, train: Seen, held: Seen
+) -> OneReward:
     r"""Fits :math:`\psi_i(r_i(p)) = R(L_i^{-1} p)` to all tasks, and what each would add to it.
 
-    `R` is a regression on training transitions, refitted to what it leaves; what a small change of
-    its element would explain is taken off every task's residuals, as elements are known to some
-    error; then every task's own regression `h_i` learns what is left of its training rewards. On
-    held-out rewards, with :math:`e_i` what `R` leaves of them, the effect is
+    `R` is a regression on training transitions, refitted to what it leaves. What a small change of
+    its element would explain is taken off every task's residuals, up to four times the error that
+    is predicted for it. Then every task's own regression `h_i` learns what is left of its training
+    rewards. On held-out rewards, with :math:`e_i` what `R` leaves of them, the effect is
     :math:`\langle e_i h_i \rangle` as a share of the variance: 0 unless a task knows something
     that the others do not.
 
@@ -64,19 +67,20 @@ def one_reward(elements: Tensor, generators: Tensor, train: Seen, held: Seen) ->
     Args:
         elements: Left actions on the points, ``(N, k, k)``.
         generators: Of the group, ``(d, k, k)``.
+        doubt: Predicted standard deviations of the elements, in radians, ``(N,)``.
         train: Points ``(N, B, q)`` and rewards that are learned from.
         held: Points and rewards that are judged by.
     """
     inverse = torch.linalg.inv(elements)
     places = [lie.act(inverse, seen.points) for seen in (train, held)]
-    best = plain = _compare(places, (train.reward, held.reward), generators, "same")
+    best = plain = _compare(places, (train.reward, held.reward), generators, doubt, "same")
     for calibration, degree in (("affine", 1), ("increasing", _DEGREE)):
         if not best.statement.broken:
             break
         targets = _calibrated(places[0], (train.reward, held.reward), degree)
         if targets is None:
             continue
-        found = _compare(places, targets, generators, calibration)
+        found = _compare(places, targets, generators, doubt, calibration)
         effects = (found.statement.effect, best.statement.effect)
         if effects[0] < _BETTER * plain.statement.effect and effects[0] < effects[1]:
             best = found
@@ -84,7 +88,11 @@ def one_reward(elements: Tensor, generators: Tensor, train: Seen, held: Seen) ->
 
 
 def _compare(
-    places: list[Tensor], targets: tuple[Tensor, Tensor], generators: Tensor, name: str
+    places: list[Tensor],
+    targets: tuple[Tensor, Tensor],
+    generators: Tensor,
+    doubt: Tensor,
+    name: str,
 ) -> OneReward:
     near, far = places
     wanted = targets[1]
@@ -92,7 +100,7 @@ def _compare(
     many = _WAVES[min(max(dim - 2, 0), 2)]
     stages = (Stage(many, LENGTHSCALES, 11), Stage(many, _FINE, 12), _OWN)
     left = leave((near, far), (targets[0][..., None], wanted[..., None]), stages, slopes=True)
-    left = _off_elements(generators, places, left)
+    left = _off_elements(generators, doubt, places, left)
     found = own((near, far), left, _OWN)
     variance = wanted.var(1).mean().expand_as(wanted)
     total = (found.sure * variance).mT.flatten()
@@ -104,7 +112,7 @@ def _compare(
     return OneReward(statement, name, float(found.known.abs().flatten().quantile(_SUP)), noise)
 
 
-def _off_elements(generators: Tensor, places: list[Tensor], left: Left) -> Left:
+def _off_elements(generators: Tensor, doubt: Tensor, places: list[Tensor], left: Left) -> Left:
     """Residuals less what small changes of the elements explain of training ones."""
     if not len(generators) or left.slopes is None:
         return left
@@ -113,6 +121,8 @@ def _off_elements(generators: Tensor, places: list[Tensor], left: Left) -> Left:
         for place, slope in zip(places, left.slopes, strict=True)
     )
     move = torch.linalg.lstsq(near, left.near).solution
+    most = (_DOUBTS * doubt + _ROUNDING)[:, None, None]
+    move = move * (most / move.norm(dim=1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
     return left._replace(near=left.near - near @ move, far=left.far - far @ move)
 
 

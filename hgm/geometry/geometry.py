@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hgm import lie
 from hgm.checks import check_path
 from hgm.files import read_tensors, write_tensors
+from hgm.geometry.action_reward import ActionReward
 from hgm.geometry.reward_model import RewardModel
+from hgm.geometry.sight import seen_point
 from hgm.geometry.state import WrongState, check_state
 
 _SHOWN = 2  # generators that a repr prints
@@ -33,8 +36,10 @@ class Geometry:
         algebra_type: Name of the algebra.
         calibration: Factor and shift of every training task's rewards,
             :math:`r_i(L_i p) = a_i R(p) + b_i`, ``(N, 2)``; None where rewards are comparable.
-        reward: The base task's reward ``R``; None if no one model explains the tasks, or rewards
-            are no functions of the next state.
+        reward: The base task's reward ``R``; None if no one model explains the tasks.
+        reward_of: What it is a function of: ``"next_observation"``, ``"observation"`` or
+            ``"change"``, the next state less the state.
+        action_reward: What rewards owe to the action besides; None where nothing.
     """
 
     generators: Tensor
@@ -45,6 +50,8 @@ class Geometry:
     algebra_type: str
     calibration: Tensor | None = None
     reward: RewardModel | None = None
+    reward_of: str = "next_observation"
+    action_reward: ActionReward | None = None
 
     @property
     def usable(self) -> bool:
@@ -110,6 +117,53 @@ class Geometry:
         )
         return moved, turned
 
+    @property
+    def inherited_terms(self) -> ActionReward | None:
+        """What rewards owe to the action, where that differs between tasks."""
+        terms = self.action_reward
+        return terms if terms is not None and terms.inherited else None
+
+    @property
+    def dim_points(self) -> int:
+        """Dimension of the points that tell a task's place, see :meth:`observed`."""
+        return self.dim_state + (0 if self.inherited_terms is None else self.dim_action)
+
+    @property
+    def point_generators(self) -> Tensor:
+        """The algebra on these points, ``(d, k', k')``."""
+        if self.inherited_terms is None:
+            return self.generators
+        n, m, (d, k, _) = self.dim_state, self.dim_action, self.generators.shape
+        both = self.generators.new_zeros(d, k + m, k + m)
+        both[:, :n, :n], both[:, :n, n + m :] = self.generators[:, :n].split((n, k - n), -1)
+        both[:, n : n + m, n : n + m] = self.action_generators
+        return both
+
+    def observed(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""What tells a task's place: points and rewards, :math:`r = R(L_g^{-1} p)`.
+
+        A term of the action that all tasks share is taken off the rewards. Where tasks inherit
+        terms of their own, the points are :math:`(p, a)`, and the reward is
+        :math:`R(L_g^{-1} p) + g(K_g^{-1} a)`.
+
+        Args:
+            state: States, ``(..., n)``.
+            action: Actions, ``(..., m)``.
+            reward: Rewards, ``(...)``.
+            next_state: Next states, ``(..., n)``.
+
+        Returns:
+            Points ``(..., dim_points)`` and rewards ``(...)``.
+        """
+        points = seen_point(state, next_state, self.reward_of)
+        if self.inherited_terms is not None:
+            return torch.cat((points, action), -1), reward
+        if self.action_reward is not None:
+            reward = reward - self.action_reward(action).to(reward)
+        return points, reward
+
     def __repr__(self) -> str:
         """What it is on ten lines at most; the first two generators, rounded."""
         lines = [
@@ -145,8 +199,11 @@ class Geometry:
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and strings in nested dictionaries; :meth:`of_state` reads it back."""
-        reward = None if self.reward is None else dict(vars(self.reward))
-        return {**vars(self), "reward": reward}
+        parts = {"reward": self.reward, "action_reward": self.action_reward}
+        return {
+            **vars(self),
+            **{name: None if part is None else dict(vars(part)) for name, part in parts.items()},
+        }
 
     @staticmethod
     def of_state(state: dict[str, Any]) -> Geometry:
@@ -157,8 +214,9 @@ class Geometry:
                 finite, naming the entry.
         """
         check_state(state)
-        reward = state["reward"]
-        return Geometry(**{**state, "reward": None if reward is None else RewardModel(**reward)})
+        kinds = {"reward": RewardModel, "action_reward": ActionReward}
+        given = {name: kind(**state[name]) for name, kind in kinds.items() if state[name]}
+        return Geometry(**{**state, **given})
 
 
 def _rounded(matrix: Tensor) -> str:

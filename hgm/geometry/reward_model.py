@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class RewardModel:
-    r"""Reward of the base task at the state reached, :math:`R(s') = \phi(s')^T w`.
+    r"""Reward of the base task at what its rewards see, :math:`R(p) = \phi(p)^T w`.
 
     Ridge regression on Fourier features, see :mod:`hgm.numerics.fourier`. It was fitted to the
     transitions of all training tasks, carried into the base task by their left actions.
@@ -48,7 +48,7 @@ class RewardModel:
     noise: Tensor
 
     def __call__(self, points: Tensor) -> Prediction:
-        """Predicts at states ``(..., n)``, in the dtype of the model."""
+        """Predicts at points ``(..., n)``, in the dtype of the model."""
         white = Whitening(self.mean, self.root)(points.to(self.mean))
         gradient = slope(white, self.frequencies, self.phases, self.weights) @ self.root.mT
         value, variance = self.value(points)

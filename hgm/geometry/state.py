@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from hgm.files.disk import brief
+from hgm.geometry.sight import SOURCES
 
 VERDICTS = ("found", "approximate", "partial", "none")
 
 _ENTRIES = (
     *("generators", "action_generators", "coords", "dim_state", "verdict", "algebra_type"),
-    *("calibration", "reward"),
+    *("calibration", "reward", "reward_of", "action_reward"),
 )
 _REWARD = ("mean", "root", "frequencies", "phases", "weights", "spread", "noise")
+_ACTION_REWARD = ("scale", "frequencies", "phases", "weights", "inherited")
 
 
 class WrongState(ValueError):
@@ -43,7 +45,7 @@ def check_state(state: Any) -> None:
         raise WrongState(
             f"Expected `generators` of {n} or {n + 1} columns for `dim_state` {n}, got {k}."
         )
-    _check("action_generators", state["action_generators"], (d, "m", "m"))
+    _, m, _ = _check("action_generators", state["action_generators"], (d, "m", "m"))
     num_tasks, _ = _check("coords", state["coords"], ("N", d))
     if num_tasks < 1:
         raise WrongState(f"Expected `coords` of 1 task or more, got {num_tasks}.")
@@ -51,6 +53,11 @@ def check_state(state: Any) -> None:
         _check("calibration", state["calibration"], (num_tasks, 2))
     if state["reward"] is not None:
         _check_reward(state["reward"], n)
+    source = state["reward_of"]
+    if not isinstance(source, str) or source not in SOURCES:
+        raise WrongState(f"Expected `reward_of` to be one of {list(SOURCES)}, got {brief(source)}.")
+    if state["action_reward"] is not None:
+        _check_action_reward(state["action_reward"], m)
 
 
 def _check_reward(reward: Any, n: int) -> None:
@@ -67,10 +74,27 @@ def _check_reward(reward: Any, n: int) -> None:
     }
     for name, shape in shapes.items():
         _check(f"reward.{name}", reward[name], shape)
-        if reward[name].dtype != reward["phases"].dtype:
+    _check_dtypes("reward", reward, list(shapes), "phases")
+
+
+def _check_action_reward(terms: Any, m: int) -> None:
+    _check_keys("`action_reward`", terms, _ACTION_REWARD)
+    (num,) = _check("action_reward.phases", terms["phases"], ("S",))
+    _check("action_reward.scale", terms["scale"], (m,))
+    _check("action_reward.frequencies", terms["frequencies"], (num, m))
+    _check("action_reward.weights", terms["weights"], (m + m * (m + 1) // 2 + num,))
+    _check_dtypes("action_reward", terms, list(_ACTION_REWARD[1:4]), "scale")
+    if type(terms["inherited"]) is not bool:
+        got = brief(terms["inherited"])
+        raise WrongState(f"Expected `action_reward.inherited` to be true or false, got {got}.")
+
+
+def _check_dtypes(what: str, tensors: dict[str, Any], names: list[str], like: str) -> None:
+    for name in names:
+        if tensors[name].dtype != tensors[like].dtype:
             raise WrongState(
-                f"Expected `reward.{name}` to be {reward['phases'].dtype} like `reward.phases`, "
-                f"got {reward[name].dtype}."
+                f"Expected `{what}.{name}` to be {tensors[like].dtype} like `{what}.{like}`, "
+                f"got {tensors[name].dtype}."
             )
 
 

@@ -19,7 +19,8 @@ from hgm.differentials import DifferentialEstimator, FourierEstimator
 from hgm.dynamics import DynamicsModel, FourierDynamics, NetworkDynamics
 from hgm.evidence import examine
 from hgm.evidence.examination import UNDETERMINED
-from hgm.geometry import Geometry
+from hgm.geometry import ActionReward, Geometry
+from hgm.geometry.sight import SOURCES
 from hgm.groups import GL, LieGroup
 from hgm.numerics.ranks import across_processes
 from hgm.sizes import Sizes
@@ -27,10 +28,11 @@ from hgm.symmetry.algebra import name
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.phases import Phase
-from hgm.symmetry.relevance import SOURCES, points_of
+from hgm.symmetry.relevance import ActionTerms, points_of
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.search import Search, SearchSteps
 from hgm.symmetry.snapshot import Snapshot
+from hgm.symmetry.view import Units
 
 
 class Discovery(LightningModule):
@@ -198,8 +200,8 @@ class Discovery(LightningModule):
         findings = self._findings
         metrics = examine(findings, self.invariance, findings.kept, held, self.horizon, ranks)
         scale = float(self.reward_scale)  # type: ignore[arg-type]
-        if metrics["regret_bound"] is not None:
-            metrics["regret_bound"] *= scale
+        for key in ("regret_bound", "regret_undetected"):
+            metrics[key] = None if metrics[key] is None else metrics[key] * scale
         self.candidate = replace(self.candidate, verdict=metrics["verdict"])
         trivial = metrics["verdict"] == "none"
         self.geometry = self.candidate.trivial() if trivial else self.candidate
@@ -302,13 +304,14 @@ class Discovery(LightningModule):
         assert scale is not None, "the first batch sets it"
         view = findings.problem.view
         units = view.units
-        calibration, reward = None, None
-        # Agents evaluate the reward model at next states.
-        if pool is not None and view.sight.source == "next_observation":
+        calibration, reward, terms = None, None, view.sight.terms
+        n, affine = units.dim_state, len(units.frame) > units.dim_state
+        change = view.sight.source == "change"
+        # An affine group does not move changes of state as it moves states.
+        if pool is not None and not (affine and change):
             reward = pool.reward_model().scaled(scale).to("cpu")
-            n, columns = units.dim_state, view.columns
-            into = units.into[columns].mT
-            shift = units.frame[:n, n] if len(units.frame) > n else torch.zeros(n).to(into)
+            into = units.into[view.columns].mT
+            shift = units.frame[:n, n] if affine else torch.zeros(n).to(into)
             reward = reward.seen_through(shift.cpu(), into.cpu())
             if pool.calibrated:
                 factor, offset = pool.calibration
@@ -324,7 +327,20 @@ class Discovery(LightningModule):
             name(findings.seen),
             calibration,
             reward,
+            view.sight.source,
+            None if terms is None else _action_reward(terms, units, scale),
         )
+
+
+def _action_reward(terms: ActionTerms, units: Units, scale: Tensor) -> ActionReward:
+    """The base task's terms of the action, in the units of the data."""
+    return ActionReward(
+        scale=terms.scale * units.action,
+        frequencies=terms.frequencies,
+        phases=terms.phases,
+        weights=terms.weights[0] * scale,
+        inherited=not terms.shared,
+    ).to("cpu")
 
 
 def _models(sizes: Sizes, num_features: int) -> list[DynamicsModel]:

@@ -20,12 +20,13 @@ from hgm.dynamics import DynamicsModel, FourierDynamics
 from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
+from hgm.symmetry.finite import snap_periods
 from hgm.symmetry.samples import Samples, thin
 
 _OWN_WAVES = 32
 _OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
 _ROUNDS = 4
-_FEW = 500  # transitions of a task that a step is made on
+_FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
 _MISFIT = 0.1  # of a typical displacement
 _RIDGE = 1e-6
 _RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
@@ -117,7 +118,8 @@ def inherited_action_generators(
 
     Starts from given ones and from linear regressions ``f = A s + B a + c`` of every task, in which
     heredity means :math:`B_i K_i = L_i B_0`; then Gauss-Newton, with the base task's dynamics
-    fitted anew in every round, and the better end.
+    fitted anew in every round. Of the better end and those near it that keep the covariance of
+    actions, and whose turns are a simple ratio to the states', Schwarz's criterion chooses.
 
     Args:
         samples: Scaled transitions of all tasks.
@@ -129,7 +131,7 @@ def inherited_action_generators(
     few = Samples(*(thin(field, _FEW) for field in samples))
     few_half = thin(half, _FEW)
     elements = lie.exp(lie.hat(coords, generators))
-    found = []
+    found: list[tuple[float, Tensor]] = []
     for guess in (_from_slopes(few, elements, coords), start):
         action_generators = guess
         for _ in range(_ROUNDS):
@@ -137,7 +139,36 @@ def inherited_action_generators(
             model = base_dynamics(carried(few, elements, turns), few_half)
             action_generators = _step(few, elements, coords, action_generators, model)
         found.append((model.surprise, action_generators))
-    return min(found, key=lambda one: one[0])[1]
+    best = min(found, key=lambda one: one[0])[1]
+    many = Samples(*(thin(field, _MANY) for field in samples))
+    return _simplest(many, thin(half, _MANY), elements, coords, _simpler(best, generators))
+
+
+def _simpler(action_generators: Tensor, generators: Tensor) -> list[tuple[int, Tensor]]:
+    """Action generators and simpler ones nearby, with their numbers of parameters."""
+    d, m, _ = action_generators.shape
+    # In scaled coordinates the covariance of actions is about the identity.
+    turning = (action_generators - action_generators.mT) / 2
+    found = [(d * m * m, action_generators), (d * m * (m - 1) // 2, turning)]
+    unit = float(torch.linalg.eigvals(generators[0]).imag.max()) if d == 1 else 0.0
+    if unit > 0:
+        found.append((0, snap_periods(turning[0], unit)[None]))
+    return found
+
+
+def _simplest(
+    samples: Samples,
+    half: Tensor,
+    elements: Tensor,
+    coords: Tensor,
+    guesses: list[tuple[int, Tensor]],
+) -> Tensor:
+    num, costs = samples.reward.numel(), []
+    for free, guess in guesses:
+        turns = lie.exp(lie.hat(coords, guess))
+        surprise = base_dynamics(carried(samples, elements, turns), half).surprise
+        costs.append(num * surprise + free / 2 * math.log(num))
+    return guesses[min(range(len(costs)), key=costs.__getitem__)][1]
 
 
 def _from_slopes(samples: Samples, elements: Tensor, coords: Tensor) -> Tensor:

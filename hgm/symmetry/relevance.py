@@ -9,11 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hgm.numerics.fourier import LINEAR_SCALE, draw_frequencies, features, fit, moments
+from hgm.geometry.sight import SOURCES, action_table, seen_point
+from hgm.numerics.fourier import draw_frequencies, features, fit, moments
 from hgm.symmetry.samples import Samples, thin
-
-SOURCES = ("next_observation", "observation", "change")
-"""What a reward may be a function of: s', s, or s' - s."""
 
 _SCALES = (0.6, 1.0, 1.8, 3.2)
 _WAVES, _ROWS, _TASKS = 96, 800, 8  # of the fits that choose
@@ -56,7 +54,7 @@ class Sight(NamedTuple):
     """What rewards depend on.
 
     Attributes:
-        source: One of :data:`SOURCES`.
+        source: One of :data:`hgm.geometry.sight.SOURCES`.
         columns: The coordinates that matter, ascending.
         terms: Terms of the action; None where there are none.
         noise: What is left of each task's rewards, in their standard deviations, ``(N,)``.
@@ -70,20 +68,7 @@ class Sight(NamedTuple):
 
 def points_of(samples: Samples, source: str) -> Tensor:
     """What a reward may be a function of, ``(N, B, n)``."""
-    if source == "change":
-        return samples.next_state - samples.state
-    return samples.next_state if source == "next_observation" else samples.state
-
-
-def action_table(action: Tensor, frequencies: Tensor, phases: Tensor) -> Tensor:
-    """Scaled actions, their squares and products, and waves, ``(..., m) -> (..., k)``."""
-    rows, columns = torch.triu_indices(action.shape[-1], action.shape[-1], device=action.device)
-    products = (action[..., :, None] * action[..., None, :])[..., rows, columns]
-    parts = [LINEAR_SCALE * action, LINEAR_SCALE * products]
-    if len(phases):
-        # Without its constant and its linear part, which are there already.
-        parts.append(features(action, frequencies, phases)[..., : len(phases)])
-    return torch.cat(parts, -1)
+    return seen_point(samples.state, samples.next_state, source)
 
 
 def look(samples: Samples, sources: Sequence[str] = SOURCES, seed: int = 0) -> Sight:
@@ -94,7 +79,7 @@ def look(samples: Samples, sources: Sequence[str] = SOURCES, seed: int = 0) -> S
 
     Args:
         samples: Transitions.
-        sources: Which of :data:`SOURCES` to choose from.
+        sources: Which of :data:`hgm.geometry.sight.SOURCES` to choose from.
         seed: Seed of the waves.
     """
     tasks = slice(None, None, max(1, len(samples.reward) // _TASKS))

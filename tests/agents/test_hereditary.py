@@ -1,6 +1,7 @@
 """One policy for every task: equivariance, inference, and what happens without a symmetry."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from tensordict.nn import TensorDictModule
 from torch.testing import assert_close
 
 from hgm import lie
+from hgm.adaptation import OnlineAdaptation
 from hgm.agents import HereditaryAgent
 from hgm.envs import Navigation
-from hgm.geometry import Geometry
+from hgm.geometry import ActionReward, Geometry
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments, whitening
 from hgm.policies.symmetric import HereditaryActor
@@ -140,6 +142,53 @@ def test_the_agent_finds_its_tasks_and_acts_there():
     assert_close(agent.act(state), expected)
 
 
+def quadratic(inherited, weights=(0.0, 0.0, 0.6, -0.2, 0.1)):
+    nothing = torch.zeros(0, 2).double(), torch.zeros(0).double()
+    return ActionReward(torch.ones(2).double(), *nothing, torch.tensor(weights).double(), inherited)
+
+
+@pytest.mark.parametrize("source", ["observation", "next_observation", "change"])
+@pytest.mark.parametrize("terms", [None, False, True], ids=["none", "shared", "inherited"])
+def test_it_finds_tasks_by_what_rewards_see(source, terms):
+    terms = None if terms is None else quadratic(terms)
+    geometry = replace(circle(reward_model()), reward_of=source, action_reward=terms)
+    truth = torch.linspace(-2.5, 2.5, 5).double()[:, None]
+    agent = HereditaryAgent(geometry, ACTOR)
+    agent.begin(5)
+    for step in range(8):
+        state, action, after = (0.6 * randn(5, 2, seed=3 * step + part) for part in range(3))
+        seen = {"observation": state, "next_observation": after, "change": after - state}[source]
+        home, turned = geometry.act(-truth, seen, action)
+        reward = -(home - GOAL).norm(dim=-1)
+        if terms is not None:
+            reward = reward + terms(turned if terms.inherited else action)
+        agent.observe(state, action, reward, after)
+    assert_close(agent.coords, truth, atol=0.03, rtol=0)
+
+
+def test_actions_alone_tell_a_task_where_they_are_all_that_differs():
+    geometry = replace(circle(reward_model()), action_reward=quadratic(True, (2.0, 1.0, 0, 0, 0)))
+    truth, middle = torch.tensor([[-2.0], [0.5]]).double(), torch.zeros(2, 2).double()
+    agent = HereditaryAgent(geometry, ACTOR)
+    agent.begin(2)
+    for step in range(6):
+        action = randn(2, 2, seed=step)
+        home = geometry.act(-truth, middle, action)[1]
+        agent.observe(middle, action, geometry.action_reward(home) - 1, middle)
+    assert_close(agent.coords, truth, atol=0.03, rtol=0)
+
+
+def test_terms_of_the_action_that_are_to_be_scaled_are_an_obstacle():
+    geometry = replace(circle(reward_model()), action_reward=quadratic(True))
+    for one, asked in ((geometry, True), (replace(geometry, calibration=torch.ones(1, 2)), None)):
+        agent = HereditaryAgent(one, ACTOR, calibrate=asked)
+        expected = "rewards are to be scaled, and owe something of their own to the action"
+        assert agent.obstacle == expected
+        with pytest.raises(ValueError, match="`calibrate` to be false"):
+            OnlineAdaptation(one, 1, asked)
+    assert HereditaryAgent(replace(geometry, action_reward=quadratic(False)), ACTOR, True).adapts
+
+
 def test_transitions_that_are_none_teach_nothing():
     geometry = circle(reward_model())
     agents = [HereditaryAgent(geometry, ACTOR) for _ in range(2)]
@@ -174,7 +223,7 @@ def test_begin_forgets():
         (circle(reward_model(), "none").trivial(), "the verdict of the discovery is none"),
         (circle(reward_model(), "none"), "the verdict of the discovery is none"),
         (circle(reward_model(), "partial"), "the verdict of the discovery is partial"),
-        (circle(None, "found"), "no one reward model of next states explains the training tasks"),
+        (circle(None, "found"), "no one reward model explains the training tasks"),
     ],
     ids=["trivial", "none", "partial", "no reward model"],
 )

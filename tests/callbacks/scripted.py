@@ -84,6 +84,7 @@ class Scripted(LightningModule):
             "statements": STATEMENTS,
             "epsilon": 0.02,
             "regret_bound": 0.3,
+            "regret_undetected": 0.25,
             "undetermined": 0.25,
             "reward_source": "next_observation",
             "reward_columns": [0, 1],

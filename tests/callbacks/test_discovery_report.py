@@ -150,7 +150,7 @@ def test_the_table_tells_what_was_found_on_80_columns():
         "equivariance broken: 0.02 (0.015 to 0.025)",
         "action set cannot tell: 0 (not bounded)",
         "epsilon 0.02, the largest of these deviations",
-        "regret per step at most 0.3",
+        "regret per step at most 0.3 by what is seen to deviate",
         "element errors 0.100, 0.200, 0.300 deg",
     ):
         assert line in rows

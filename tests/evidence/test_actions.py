@@ -107,6 +107,21 @@ def test_a_box_whose_corners_do_nothing_is_kept():
     assert not moved(box, cut).broken
 
 
+@pytest.mark.parametrize(("draw", "kept"), [(box, False), (disc, True)])
+def test_inherited_dynamics_need_actions_that_are_kept(draw, kept):
+    """A task does to ``K a`` what the base task does to ``a``: it must be able to do ``K a``."""
+
+    def some(seed):
+        action = draw(seed)
+        return Samples(action, action, action[..., 0], action)
+
+    model = Known(2, lambda state, action: 0.1 * action)
+    found = keeps_actions(model, TURN, -TURN, COORDS, some(0), some(1), inherited=True)
+    assert found.holds is kept
+    if not kept:
+        assert found.effect == pytest.approx(moved(box).effect, rel=0.3)
+
+
 # What rewards owe to actions.
 
 

@@ -1,6 +1,5 @@
 """Whether tasks share their dynamics, and these the group, on systems known exactly."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +32,6 @@ def test_exact_symmetries_leave_nothing():
     found = carried_over(pushed)
     assert abs(found.statement.effect) < 1e-14
     assert found.statement.holds is True
-    assert found.largest < 1e-6
     assert found.coverage > 0.9
 
 
@@ -44,7 +42,6 @@ def test_a_wind_is_the_share_that_it_is():
     expected = 2 * float(WIND.square().sum() / moved)
     assert found.statement.effect == pytest.approx(expected, rel=0.15)
     assert found.statement.broken
-    assert 0.8 * 2 * float(WIND.norm()) < found.largest <= 2 * float(WIND.norm()) + 1e-9
 
 
 def test_what_only_one_twin_thinks_is_noise():
@@ -66,7 +63,6 @@ def test_where_there_are_no_data_nothing_is_known():
     found = carried_over(pushed, shift, torch.zeros(1, 2, 2).double(), far)
     assert found.coverage < 0.1
     assert found.statement.holds is None
-    assert found.largest == math.inf
 
 
 def test_near_is_where_the_data_are():

@@ -70,10 +70,12 @@ def test_noise_raises_what_a_deviation_may_be_up_to_an_amplitude_of_3_percent():
 def test_what_is_a_task_s_own_is_measured(own):
     found = judged(noise=0.02, own=own)
     assert found.statement.broken
-    shares = (own * torch.cos(randn(4000, 2).sum(-1))).var() * torch.tensor([0.0, 1.0, 1.0])
+    # Shifts are a task's own, too.
+    square = (own * torch.cos(randn(4000, 2).sum(-1))).square().mean()
+    shares = square * torch.tensor([0.0, 1.0, 1.0])
     variance = seen(2000, own=own).reward.var(1).mean()
     # Of three tasks with 0, own and -own, the mean takes none away.
-    assert found.statement.effect == pytest.approx(float(shares.mean() / variance), rel=0.4)
+    assert found.statement.effect == pytest.approx(float(shares.mean() / variance), rel=0.2)
     assert found.largest > own / 2
     assert found.largest < 2 * own
 
@@ -95,11 +97,11 @@ def test_errors_that_elements_are_expected_to_have_are_no_deviation():
     sure, doubted = turned_too_far(0.02, 0.0), turned_too_far(0.02, 0.02)
     assert sure.broken
     assert not doubted.broken
-    assert doubted.effect == pytest.approx(sure.effect)
+    assert doubted.effect < sure.effect / 20
 
 
-def test_no_doubt_excuses_a_deviation_above_3_percent():
-    assert turned_too_far(0.05, 10.0).broken
+def test_errors_beyond_four_predicted_deviations_are_deviations():
+    assert turned_too_far(0.05, 0.005).broken
 
 
 SCALED = (as_it_is, lambda r: 3 * r - 1, lambda r: 0.4 * r + 2)

@@ -136,7 +136,7 @@ def test_partial_lists_every_reason():
     verdict, reasons = judge(replace(evidence, **{**changes, "num_tasks": 2}))
     assert verdict == "partial"
     # All about the number of tasks are one.
-    assert len(reasons) == len(PARTIAL) - 2 + len(ABOUT) + 1
+    assert len(reasons) == len(PARTIAL) - 3 + len(ABOUT) + 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.geometry import Geometry, RewardModel, load_geometry
+from hgm.geometry import ActionReward, Geometry, RewardModel, load_geometry
 
 
 def randn(*shape, seed=0):
@@ -51,6 +51,79 @@ def test_load_gives_back_what_was_saved(geometry, tmp_path):
     geometry.save(tmp_path / "geometry.pt")
     assert_equal(load_geometry(tmp_path), geometry)
     assert_equal(load_geometry(str(tmp_path / "geometry.pt")), geometry)
+
+
+def effort(m, inherited):
+    nothing = torch.zeros(0, m).double(), torch.zeros(0).double()
+    return ActionReward(torch.ones(m).double(), *nothing, randn(m + m * (m + 1) // 2), inherited)
+
+
+@pytest.mark.parametrize("inherited", [False, True])
+def test_what_rewards_see_is_saved_too(inherited, tmp_path):
+    told = replace(plane(3), reward_of="change", action_reward=effort(3, inherited))
+    told.save(tmp_path / "geometry.pt")
+    again = load_geometry(tmp_path)
+    assert again.reward_of == "change"
+    assert again.action_reward.inherited is inherited
+    action = randn(4, 3)
+    assert torch.equal(again.action_reward(action), told.action_reward(action))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("reward_of", "action", r"`reward_of` to be one of .*next_observation.*got 'action'"),
+        ("action_reward", {"scale": 1}, "`action_reward` to hold"),
+        ("inherited", 1, r"`action_reward.inherited` to be true or false, got 1"),
+        ("weights", torch.zeros(4), r"`action_reward.weights` of shape \(5,\), got \(4,\)"),
+        ("scale", torch.ones(2), "`action_reward.frequencies` to be torch.float32"),
+    ],
+)
+def test_what_rewards_see_is_checked(entry, value, message):
+    state = replace(plane(), action_reward=effort(2, True)).state()
+    (state if entry in state else state["action_reward"])[entry] = value
+    with pytest.raises(ValueError, match=message):
+        Geometry.of_state(state)
+
+
+def transitions():
+    return randn(4, 5, 2), randn(4, 5, 2, seed=1), randn(4, 5, seed=2), randn(4, 5, 2, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("source", "of"),
+    [
+        ("next_observation", lambda s, n: n),
+        ("observation", lambda s, n: s),
+        ("change", lambda s, n: n - s),
+    ],
+)
+def test_points_are_what_rewards_see(source, of):
+    state, action, reward, following = transitions()
+    told = replace(plane(), reward_of=source)
+    points, same = told.observed(state, action, reward, following)
+    assert torch.equal(points, of(state, following))
+    assert torch.equal(same, reward)
+    shared = replace(told, action_reward=effort(2, False))
+    points, less = shared.observed(state, action, reward, following)
+    assert torch.equal(points, of(state, following))
+    assert_close(less, reward - shared.action_reward(action))
+    assert told.dim_points == shared.dim_points == 2
+    assert torch.equal(shared.point_generators, told.generators)
+
+
+@pytest.mark.parametrize("geometry", [plane(3), affine()], ids=["linear", "affine"])
+def test_inherited_terms_join_actions_to_the_points(geometry):
+    m = geometry.dim_action
+    told = replace(geometry, action_reward=effort(m, True))
+    state, action = randn(5, 2), randn(5, m, seed=1)
+    points, reward = told.observed(state, action, randn(5, seed=2), state)
+    assert torch.equal(reward, randn(5, seed=2))
+    assert told.dim_points == points.shape[-1] == 2 + m
+    coords = randn(geometry.dim_algebra, seed=4)
+    element = lie.exp(lie.hat(coords, told.point_generators))
+    expected = torch.cat(geometry.act(coords, state, action), -1)
+    assert_close(lie.act(element, points), expected)
 
 
 def test_trivial_geometry_is_saved_too(tmp_path):

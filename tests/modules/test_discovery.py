@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from hgm import lie
+from hgm.adaptation import adapt
 from hgm.datamodules import StoredTransitions, Transitions
 from hgm.differentials import FourierEstimator
 from hgm.envs import Navigation, Scattered
@@ -36,6 +38,7 @@ REQUIRED = {
     "statements",
     "epsilon",
     "regret_bound",
+    "regret_undetected",
     "generators",
     "action_generators",
     "undetermined",
@@ -126,7 +129,8 @@ def test_statements_hold_and_bound_the_regret(whole):
         low, high = one["interval"]
         assert low <= one["effect"] <= high
     assert whole.metrics["epsilon"] == max(0, *(one["effect"] for one in statements.values()))
-    assert 0 <= whole.metrics["regret_bound"] < 1
+    assert 0 <= whole.metrics["regret_bound"] < 0.1
+    assert 0 < whole.metrics["regret_undetected"] < math.inf
 
 
 def test_rewards_are_modelled_in_standard_deviations(whole):
@@ -406,12 +410,18 @@ def test_several_batches_a_pass_give_the_reward_models_of_one(whole):
         assert difference[inside].abs().max() < 0.02
 
 
-def test_rewards_of_the_state_are_found_out_and_leave_agents_no_model():
+@pytest.mark.parametrize("terms", ["none", "shared", "per task"])
+def test_rewards_of_the_state_and_of_actions_are_found_out_and_tell_new_tasks(terms):
     data = navigation()
     goals = data.tasks[:, None, :2]
 
+    def rewarded(state, action, goals):
+        pull = goals if terms == "per task" else 0.0
+        cost = 0.0 if terms == "none" else 10 * (action - 0.05 * pull).square().sum(-1)
+        return -(state - goals).norm(dim=-1) - cost
+
     def of_state(batch):
-        reward = -(batch["observation"] - goals).norm(dim=-1, keepdim=True)
+        reward = rewarded(batch["observation"], batch["action"], goals)[..., None]
         return batch.clone().set(("next", "reward"), reward)
 
     model = Discovery(data.sizes, estimator=FourierEstimator(4, 2, 128), steps=FEW)
@@ -421,8 +431,18 @@ def test_rewards_of_the_state_are_found_out_and_leave_agents_no_model():
     trainer.fit(model, train)
     trainer.test(model, test, verbose=False)
     assert model.metrics["reward_source"] == "observation"
-    assert model.metrics["pooled"]
-    assert model.candidate.reward is None
+    assert model.metrics["action_in_reward"] == terms
+    assert model.metrics["verdict"] == "found"
+    geometry = model.geometry
+    truth = torch.tensor([[-2.0], [1.0], [3.0]]).double()
+    others = geometry.act(truth, goals[:1, 0].double().expand(3, 2), torch.zeros(3, 2).double())[0]
+    state, action = (torch.randn(2, 3, 25, 2, generator=torch.Generator().manual_seed(0))).double()
+    state, action = 0.5 * state, 0.1 * action
+    reward = rewarded(state, action, others[:, None])
+    found = adapt(geometry, *geometry.observed(state, action, reward, 9 * state)).coords
+    assert_close(found, truth, atol=0.03, rtol=0)
+    if terms != "none":
+        return
     points = next(iter(train))["observation"][0].double()
     value, variance = model.rewards_at(points, 0)
     known = variance.sqrt() < 0.02

@@ -115,7 +115,23 @@ def test_how_actions_turn_is_found_in_dynamics_that_are_inherited(rate):
     data = family((1 - rate) * COORDS)
     start = torch.zeros(1, 2, 2).double()
     found = inherited_action_generators(data, halves_of(data), TURN, COORDS, start)
-    assert_close(found, rate * TURN, atol=0.05, rtol=0)
+    assert_close(found, rate * TURN, atol=1e-9, rtol=0)
+
+
+@torch.no_grad()
+def test_turns_that_are_no_rotations_stay_what_they_are():
+    """Motors are seen through a lens, by which actions turn on ellipses."""
+    lens = torch.tensor([[1.5, 0.9], [0.0, 0.6]]).double()
+    data = family(SAME, noise=0.0)
+    element = lie.exp(2 * COORDS[..., None] * TURN)
+    change = lie.act(element, pushed(data.state, lie.act(lens, data.action)))
+    data = data._replace(next_state=data.state + change)
+    expected = torch.linalg.inv(lens) @ -TURN @ lens
+    found = inherited_action_generators(
+        data, halves_of(data), TURN, COORDS, torch.zeros(1, 2, 2).double()
+    )
+    assert (expected + expected.mT).norm() > 1
+    assert_close(found, expected, atol=0.3, rtol=0)
 
 
 @torch.no_grad()
