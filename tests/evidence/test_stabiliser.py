@@ -1,0 +1,57 @@
+"""Elements that a stabiliser leaves open, and whether they overdetermine their group."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from systems import randn
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.evidence import stabiliser as room
+from hgm.evidence.stabiliser import spare_constraints, stabiliser
+from hgm.symmetry.samples import Seen
+
+GOAL = torch.tensor([0.0, 0.0, 1.0]).double()
+ROTATIONS = torch.zeros(3, 3, 3).double()
+for axis, (row, column) in enumerate(((2, 1), (0, 2), (1, 0))):
+    ROTATIONS[axis, row, column], ROTATIONS[axis, column, row] = 1.0, -1.0
+SEEN = Seen(randn(4, 600, 3), randn(4, 600))
+
+
+class Cone:
+    """The gradient of ``-|p - g|``."""
+
+    def jet(self, points, tasks):
+        off = points - GOAL
+        return SimpleNamespace(gradient=-off / off.norm(dim=-1, keepdim=True))
+
+
+def findings(seen):
+    problem = SimpleNamespace(estimator=Cone())
+    return SimpleNamespace(problem=problem, seen=seen)
+
+
+def test_turns_about_a_goal_leave_its_cone_alone():
+    still = stabiliser(findings(ROTATIONS), lie.orthonormalise(ROTATIONS), SEEN)
+    assert still.shape == (1, 3, 3)
+    assert_close(still[0].abs(), ROTATIONS[2].abs() / 2**0.5, atol=1e-9, rtol=0)
+
+
+def test_without_anything_to_choose_from_there_is_none():
+    assert not len(stabiliser(findings(ROTATIONS), ROTATIONS[:0], SEEN))
+
+
+@pytest.mark.parametrize(
+    ("seen", "num_tasks", "spare"),
+    [
+        (ROTATIONS[:1], 3, 0),  # a circle through any three points: 4 numbers, 2 + 2 unknowns
+        (ROTATIONS[:1], 4, 1),
+        (ROTATIONS[:1], 6, 3),
+        (ROTATIONS, 3, None),  # the whole group leaves nothing open
+        (ROTATIONS[2:], 3, None),  # the stabiliser itself
+    ],
+)
+def test_numbers_are_counted_against_unknowns(monkeypatch, seen, num_tasks, spare):
+    monkeypatch.setattr(room, "kept_by_dynamics", lambda _: lie.orthonormalise(ROTATIONS))
+    assert spare_constraints(findings(seen), SEEN, num_tasks) == spare

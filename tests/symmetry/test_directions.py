@@ -1,0 +1,55 @@
+"""Directions that rewards see, where these are not coordinates."""
+
+import pytest
+import torch
+from systems import randn
+from torch.testing import assert_close
+
+from hgm.symmetry.directions import seen_directions, turned_towards_axes
+
+MIX = torch.linalg.qr(randn(4, 4, seed=3)).Q
+GOALS = torch.tensor([[1.0, 0.2], [-0.4, 0.9], [0.3, -1.1]]).double()
+
+
+def rewards(points, columns=slice(0, 2), noise=0.0):
+    seen = (points @ MIX.mT)[..., columns]
+    far = (seen[..., :2] - GOALS[:, None]).square().sum(-1)
+    far = far + seen[..., 2:].square().sum(-1)
+    return -torch.log1p(far) + noise * randn(*far.shape, seed=9)
+
+
+@pytest.mark.parametrize(("noise", "tolerance"), [(0.0, 1e-3), (0.05, 0.05)])
+def test_mixed_coordinates_are_told_from_what_rewards_see(noise, tolerance):
+    points = randn(3, 1500, 4)
+    found = seen_directions(points, rewards(points, noise=noise))
+    assert found is not None
+    assert found.shape == (2, 4)
+    assert_close(found @ found.mT, torch.eye(2).double(), atol=1e-12, rtol=0)
+    outside = found - found @ MIX[:2].mT @ MIX[:2]
+    assert float(outside.norm()) < tolerance  # 1e-3: smooth misfit; 0.05: noise of 5%
+
+
+def test_rewards_that_see_everything_see_no_fewer_directions():
+    points = randn(3, 1500, 4)
+    assert seen_directions(points, rewards(points, slice(None))) is None
+
+
+def test_tasks_that_see_different_directions_see_them_all():
+    points = randn(2, 1500, 4)
+    each = torch.stack((points[0, :, :2].sin().sum(-1), points[1, :, 2:].sin().sum(-1)))
+    assert seen_directions(points, each) is None
+
+
+def test_of_two_coordinates_nothing_is_won():
+    points = randn(3, 100, 2)
+    assert seen_directions(points, points[..., 0]) is None
+
+
+def test_a_chart_is_orthogonal_and_near_the_coordinates():
+    directions = torch.linalg.qr(torch.eye(5).double()[:, [1, 4]] + 0.1 * randn(5, 2)).Q.mT
+    chart, rows = turned_towards_axes(directions)
+    assert rows == [1, 4]
+    assert_close(chart @ chart.mT, torch.eye(5).double(), atol=1e-12, rtol=0)
+    assert float((chart - torch.eye(5).double()).norm()) < 0.5
+    span = chart[rows].mT @ chart[rows]
+    assert_close(span, directions.mT @ directions, atol=1e-12, rtol=0)
