@@ -1,4 +1,4 @@
-"""Negative, held out: rewards that no element carries into one another, or too few of them.
+"""Negative: more rewards that no element carries into one another, or too few of them.
 
 The dynamics have the rotations, and the disc of actions leaves no other linear maps of the plane.
 """
@@ -15,7 +15,7 @@ from hgm.envs.bank.base import NEVER_FOUND, Table
 from hgm.envs.bank.blocks import angles, distance, goal, inertia, shared, spread, table, turn, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_plane import HEAVY, POINT, dragged, valley
+from hgm.envs.bank.more_plane import HEAVY, POINT, dragged, valley
 
 UNLIKE = replace(POINT, cause="reward", verdicts=NEVER_FOUND, num_tasks=5)
 
@@ -74,7 +74,7 @@ def _stranger(num: int, generator: torch.Generator) -> Tensor:
     return tasks
 
 
-HELD_OUT_REWARDS = (
+MORE_REWARDS = (
     # Another number of hills and pits: no invertible map gives one the other's.
     replace(
         UNLIKE,
