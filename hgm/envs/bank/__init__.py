@@ -12,13 +12,19 @@ from hgm.envs.bank.borderline import BORDERLINE
 from hgm.envs.bank.broken_dynamics import BROKEN_DYNAMICS
 from hgm.envs.bank.broken_rewards import BROKEN_REWARDS
 from hgm.envs.bank.goals import GOALS
+from hgm.envs.bank.held_out_faint import HELD_OUT_FAINT
+from hgm.envs.bank.held_out_fields import HELD_OUT_FIELDS
+from hgm.envs.bank.held_out_machines import HELD_OUT_MACHINES
+from hgm.envs.bank.held_out_units import HELD_OUT_UNITS
+from hgm.envs.bank.held_out_wishes import HELD_OUT_WISHES
+from hgm.envs.bank.held_out_worlds import HELD_OUT_WORLDS
+from hgm.envs.bank.heredity import HEREDITY
+from hgm.envs.bank.inertia import INERTIA
 from hgm.envs.bank.more_borderline import MORE_BORDERLINE
 from hgm.envs.bank.more_dynamics import MORE_DYNAMICS
 from hgm.envs.bank.more_plane import MORE_PLANE
 from hgm.envs.bank.more_rewards import MORE_REWARDS
 from hgm.envs.bank.more_spaces import MORE_SPACES
-from hgm.envs.bank.heredity import HEREDITY
-from hgm.envs.bank.inertia import INERTIA
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
 
@@ -38,6 +44,12 @@ _ALL = (
     *MORE_DYNAMICS,
     *MORE_REWARDS,
     *MORE_BORDERLINE,
+    *HELD_OUT_MACHINES,
+    *HELD_OUT_FIELDS,
+    *HELD_OUT_UNITS,
+    *HELD_OUT_WORLDS,
+    *HELD_OUT_WISHES,
+    *HELD_OUT_FAINT,
 )
 
 BANK: dict[str, Specimen] = {specimen.name: specimen for specimen in _ALL}

@@ -20,7 +20,7 @@ from hgm.envs.bank.more_plane import HEAVY, POINT, dragged, valley
 UNLIKE = replace(POINT, cause="reward", verdicts=NEVER_FOUND, num_tasks=5)
 
 
-def _marks(*values: float) -> Table:
+def marks(*values: float) -> Table:
     """A column of given numbers, from the first on again."""
     return lambda num, generator: torch.tensor(values * num, dtype=torch.float64)[:num, None]
 
@@ -79,11 +79,11 @@ MORE_REWARDS = (
     replace(
         UNLIKE,
         name="pit_in_one",
-        tasks=table(CIRCLE, _marks(0.0, 0.0, 1.0, 0.0, 0.0)),
+        tasks=table(CIRCLE, marks(0.0, 0.0, 1.0, 0.0, 0.0)),
         reward=blocks.plus(blocks.cone, _pit),
     ),
     replace(
-        UNLIKE, name="odd_one", tasks=table(CIRCLE, _marks(0.0, 1.0, 0.0, 0.0, 0.0)), reward=_odd
+        UNLIKE, name="odd_one", tasks=table(CIRCLE, marks(0.0, 1.0, 0.0, 0.0, 0.0)), reward=_odd
     ),
     # Rings of other sizes about goals that are as far away: a scale would move the goals, too.
     replace(UNLIKE, name="own_rings", tasks=table(CIRCLE, spread(0.1, 0.9)), reward=_own_rings),
@@ -92,7 +92,7 @@ MORE_REWARDS = (
         UNLIKE,
         name="chase_and_flee",
         num_tasks=6,
-        tasks=table(CIRCLE, _marks(1.0, -1.0)),
+        tasks=table(CIRCLE, marks(1.0, -1.0)),
         reward=lambda state, action, following, task: -task[..., 2] * distance(following, task),
     ),
     # The swirl has no reflection, and the bumps need one.
@@ -100,7 +100,7 @@ MORE_REWARDS = (
         UNLIKE,
         name="mirrored",
         num_tasks=6,
-        tasks=table(CIRCLE, _marks(1.0, -1.0)),
+        tasks=table(CIRCLE, marks(1.0, -1.0)),
         step=walk(motion=_swirl),
         reward=_scalene,
     ),
