@@ -4,6 +4,9 @@
     python benchmarks/verdict.py --half reported --seeds 10 --out benchmarks/results/verdict.json
     python benchmarks/verdict.py --half held_out --seeds 10 --out runs/held_out.json
 
+The halves ``tuned`` and ``reported`` have been looked at when thresholds were set; ``held_out`` has
+not.
+
 Every run is that of ``hgm model=discovery data=stored data.path=RECORDING group=GROUP seed=SEED``,
 in this process. A negative that is called "found" is falsely found; a positive whose verdict is not
 acceptable is missed; a specimen whose group is stated, and which is called "found" with another

@@ -23,9 +23,19 @@ SLIGHT = {
     "breeze",
     "nearly_even_motors",
     "slope",
+    "stray_field",
+    "nearly_equal_springs",
+    "nearly_equal_gains",
 }
-FAINT = ("snowfall", "three_hundred", "five_hundred", "neighbours")
-HELD_OUT = [name for name, one in BANK.items() if one.half == "held_out"]
+FAINT = (
+    "snowfall",
+    "three_hundred",
+    "five_hundred",
+    "neighbours",
+    "landau_of_300",
+    "hazy_tracker",
+    "stars",
+)
 BROKEN = [
     name
     for name, one in BANK.items()
@@ -96,8 +106,8 @@ def test_the_group_that_a_negative_specimen_seems_to_have_fails(name, seed):
     assert max(defects(BANK[name], seed, between)) > 0.05
 
 
-@pytest.mark.parametrize("name", [name for name in HELD_OUT if name in BROKEN])
-def test_held_out_specimens_break_their_group_materially(name):
+@pytest.mark.parametrize("name", [name for name in BROKEN if name != "box_within"])
+def test_negative_specimens_break_their_group_materially(name):
     """By a hundredth of the squared motion, or of the order of rewards, in the worst task."""
     specimen = BANK[name]
     tasks, state, action, following = points(specimen, 0, 2000)
@@ -113,6 +123,38 @@ def test_held_out_specimens_break_their_group_materially(name):
     ranks = torch.cat((base, rewards)).argsort(-1).argsort(-1).double()
     unlike = 1 - torch.corrcoef(ranks)[0, 1:]
     assert max(share.max(), unlike.max()) > 0.01
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conveyor_belt",
+        "ramp",
+        "door",
+        "teleporter",
+        "bungee",
+        "own_gears",
+        "own_delays",
+        "own_pace",
+    ],
+)
+def test_neither_turns_nor_reflections_keep_worlds_that_have_a_place(name):
+    """By a hundredth of the squared motion in the worst task, by whichever is better there."""
+    specimen = BANK[name]
+    tasks, state, action, _ = points(specimen, 0, 2000)
+    rows, still = tasks[:, None], torch.zeros_like(state)
+    following = specimen.step(state[None], action[None], rows[:1], still[None])[0]
+    shares = []
+    for mirror in (1.0, -1.0):
+        middle = torch.diag(torch.tensor([1.0, mirror], dtype=torch.float64))
+        frames = lie.exp(tasks[:, :1, None] * blocks.spin(2, 0))
+        plane = frames @ middle @ frames[0].mT
+        left = torch.stack([torch.block_diag(*[one] * (state.shape[-1] // 2)) for one in plane])
+        before, last = lie.act(left, state), lie.act(left, following)
+        first = specimen.step(before, lie.act(plane, action), rows, still.expand_as(before))
+        miss, motion = ((last - one).square().sum((1, 2)) for one in (first, before))
+        shares.append(miss / motion)
+    assert torch.minimum(*shares).max() > 0.01
 
 
 @pytest.mark.parametrize("name", ["far_pit", "far_mud"])
@@ -152,8 +194,8 @@ def test_mirrored_bumps_need_a_reflection_which_the_swirl_has_not():
     assert (first - last).norm() > 0.3 * (last - moved[0]).norm()
 
 
-@pytest.mark.parametrize("name", HELD_OUT)
-def test_states_of_held_out_specimens_stay_bounded(name):
+@pytest.mark.parametrize("name", [name for name, one in BANK.items() if one.cause != "units"])
+def test_states_stay_bounded(name):
     for seed in range(3):
         data = record(BANK[name], 2000, seed)
         assert all(np.isfinite(values).all() for values in data.values())
@@ -238,16 +280,16 @@ def test_the_bank_is_balanced():
     kinds = Counter(one.kind for one in BANK.values())
     assert kinds["positive"] >= 22
     assert kinds["negative"] >= 16
-    held_out = Counter(BANK[name].kind for name in HELD_OUT)
-    assert held_out["positive"] >= 20
+    held_out = Counter(one.kind for one in BANK.values() if one.half == "held_out")
+    assert held_out["positive"] >= 24
     assert held_out["negative"] >= 16
     assert held_out["borderline"] >= 4
     halves = Counter((one.kind, one.cause, one.half) for one in BANK.values())
     for kind, cause, half in halves:
         assert half in ("tuned", "reported", "held_out")
         if kind != "borderline":
-            difference = halves[kind, cause, "tuned"] - halves[kind, cause, "reported"]
-            assert abs(difference) <= 1, (kind, cause)
+            missing = halves[kind, cause, "tuned"] - halves[kind, cause, "reported"]
+            assert missing <= 1, (kind, cause)
 
 
 @pytest.mark.parametrize("name", BANK)

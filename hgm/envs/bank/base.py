@@ -44,8 +44,8 @@ class Specimen:
         name: Its key in the bank.
         cause: What it tests, in one word.
         verdicts: Acceptable verdicts, the right one first.
-        half: ``"tuned"``, ``"reported"`` or ``"held_out"``: thresholds are set on the first, rates
-            are of the others; nothing is set by the last.
+        half: ``"tuned"``, ``"reported"`` or ``"held_out"``: the first two have been looked at when
+            thresholds were set, the last has not.
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
         tasks: Draws the parameters of ``N`` tasks, ``(N, k)``; row 0 is the base task.

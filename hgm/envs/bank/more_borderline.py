@@ -1,4 +1,4 @@
-"""Borderline, held out: a true group on little evidence, or one that fails rarely or slightly."""
+"""Borderline, more of it: a true group on little evidence, or one that fails rarely or slightly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hgm.envs.bank.base import APPROXIMATE, FOUND, PARTIAL
 from hgm.envs.bank.blocks import distance, inertia, of_distance, shared, spread, table, unit, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_plane import HEAVY, POINT, dragged, hat, valley
+from hgm.envs.bank.more_plane import HEAVY, POINT, dragged, hat, valley
 
 FAINT = (FOUND, APPROXIMATE, PARTIAL)
 """Verdicts on a group that is there, and hard to see."""
@@ -38,7 +38,7 @@ def _slope(x: Tensor, v: Tensor, action: Tensor, task: Tensor) -> Tensor:
     return dragged(x, v, action, task) + 0.03 * unit(task[..., 2:3])
 
 
-HELD_OUT_BORDERLINE = (
+MORE_BORDERLINE = (
     replace(
         POINT,
         name="snowfall",

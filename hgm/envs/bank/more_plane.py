@@ -1,4 +1,4 @@
-"""Positive, held out: bodies in the plane, by other mechanisms than the first two parts have."""
+"""Positive: more bodies in the plane, by other mechanisms."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hgm.envs.bank.goals import CIRCLE, CONE
 from hgm.envs.bank.inertia import SLIDER
 from hgm.envs.point import bound_disc
 
-POINT = replace(CONE, half="held_out")
-HEAVY = replace(SLIDER, half="held_out")
+POINT = replace(CONE, half="reported")
+HEAVY = replace(SLIDER, half="reported")
 
 
 def length(vectors: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ _MIXING = torch.tensor(
     [[1.0, 0.3, -0.8, 0.2], [0.5, -1.0, 0.4, 0.9], [-0.6, 0.7, 1.0, 0.4], [0.3, 0.8, -0.2, 1.0]]
 )
 
-HELD_OUT_PLANE = (
+MORE_PLANE = (
     replace(POINT, name="valley", num_tasks=3, reward=valley),
     replace(
         POINT,

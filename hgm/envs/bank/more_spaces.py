@@ -1,4 +1,4 @@
-"""Positive, held out: other groups than the rotations of the plane."""
+"""Positive: more groups that are not the rotations of the plane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hgm.envs.bank import blocks
 from hgm.envs.bank.base import Reward
 from hgm.envs.bank.blocks import angles, inertia, spread, turn, walk
 from hgm.envs.bank.goals import CONE
-from hgm.envs.bank.held_out_plane import HEAVY, POINT, dragged
+from hgm.envs.bank.more_plane import HEAVY, POINT, dragged
 from hgm.envs.bank.spaces import LINEAR, ROTATIONS, directions, shortest_turn
 
 
@@ -108,7 +108,7 @@ _TURNED_TWICE = torch.stack([torch.block_diag(one, one) for one in ROTATIONS])
 SQUEEZE = replace(
     LINEAR,
     name="one_scale",
-    half="held_out",
+    half="reported",
     tasks=spread(-0.8, 0.8),
     step=walk(0.0, _one_scale),
     reward=carried(_FIRST, well([0.8, 0.4], [1.0, 1.0])),
@@ -121,7 +121,7 @@ CART = replace(
     CONE,
     name="cart",
     cause="affine",
-    half="held_out",
+    half="reported",
     group="affine",
     num_tasks=5,
     dim_action=1,
@@ -156,7 +156,7 @@ DRONE = replace(
 )
 """Position and velocity in space, and goals all over a sphere."""
 
-HELD_OUT_SPACES = (
+MORE_SPACES = (
     replace(
         POINT,
         name="tilted_axis",
@@ -190,7 +190,7 @@ HELD_OUT_SPACES = (
     replace(
         LINEAR,
         name="lorentz",
-        half="held_out",
+        half="reported",
         dim_state=3,
         dim_action=3,
         tasks=spread(-0.8, 0.8),
@@ -204,7 +204,7 @@ HELD_OUT_SPACES = (
     replace(
         LINEAR,
         name="jordan",
-        half="held_out",
+        half="reported",
         dim_state=3,
         dim_action=3,
         num_tasks=6,

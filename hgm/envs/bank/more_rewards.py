@@ -1,4 +1,4 @@
-"""Negative, held out: rewards that no element carries into one another, or too few of them.
+"""Negative: more rewards that no element carries into one another, or too few of them.
 
 The dynamics have the rotations, and the disc of actions leaves no other linear maps of the plane.
 """
@@ -15,12 +15,12 @@ from hgm.envs.bank.base import NEVER_FOUND, Table
 from hgm.envs.bank.blocks import angles, distance, goal, inertia, shared, spread, table, turn, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_plane import HEAVY, POINT, dragged, valley
+from hgm.envs.bank.more_plane import HEAVY, POINT, dragged, valley
 
 UNLIKE = replace(POINT, cause="reward", verdicts=NEVER_FOUND, num_tasks=5)
 
 
-def _marks(*values: float) -> Table:
+def marks(*values: float) -> Table:
     """A column of given numbers, from the first on again."""
     return lambda num, generator: torch.tensor(values * num, dtype=torch.float64)[:num, None]
 
@@ -74,16 +74,16 @@ def _stranger(num: int, generator: torch.Generator) -> Tensor:
     return tasks
 
 
-HELD_OUT_REWARDS = (
+MORE_REWARDS = (
     # Another number of hills and pits: no invertible map gives one the other's.
     replace(
         UNLIKE,
         name="pit_in_one",
-        tasks=table(CIRCLE, _marks(0.0, 0.0, 1.0, 0.0, 0.0)),
+        tasks=table(CIRCLE, marks(0.0, 0.0, 1.0, 0.0, 0.0)),
         reward=blocks.plus(blocks.cone, _pit),
     ),
     replace(
-        UNLIKE, name="odd_one", tasks=table(CIRCLE, _marks(0.0, 1.0, 0.0, 0.0, 0.0)), reward=_odd
+        UNLIKE, name="odd_one", tasks=table(CIRCLE, marks(0.0, 1.0, 0.0, 0.0, 0.0)), reward=_odd
     ),
     # Rings of other sizes about goals that are as far away: a scale would move the goals, too.
     replace(UNLIKE, name="own_rings", tasks=table(CIRCLE, spread(0.1, 0.9)), reward=_own_rings),
@@ -92,7 +92,7 @@ HELD_OUT_REWARDS = (
         UNLIKE,
         name="chase_and_flee",
         num_tasks=6,
-        tasks=table(CIRCLE, _marks(1.0, -1.0)),
+        tasks=table(CIRCLE, marks(1.0, -1.0)),
         reward=lambda state, action, following, task: -task[..., 2] * distance(following, task),
     ),
     # The swirl has no reflection, and the bumps need one.
@@ -100,7 +100,7 @@ HELD_OUT_REWARDS = (
         UNLIKE,
         name="mirrored",
         num_tasks=6,
-        tasks=table(CIRCLE, _marks(1.0, -1.0)),
+        tasks=table(CIRCLE, marks(1.0, -1.0)),
         step=walk(motion=_swirl),
         reward=_scalene,
     ),

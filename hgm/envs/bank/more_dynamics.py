@@ -1,4 +1,4 @@
-"""Negative, held out: dynamics that break the group that the rewards have.
+"""Negative: more dynamics that break the group that the rewards have.
 
 Rewards fix the elements on positions, up to reflections in a goal: most are functions of a
 distance, and only rotations, of that angle, carry one into another. Each comment says why no choice
@@ -18,8 +18,8 @@ from hgm.envs.bank.base import NEVER_FOUND
 from hgm.envs.bank.blocks import angles, inertia, shared, spread, stretch, table, turn, unit, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_plane import HEAVY, POINT, length
-from hgm.envs.bank.held_out_spaces import CART, DRONE, SQUEEZE
+from hgm.envs.bank.more_plane import HEAVY, POINT, length
+from hgm.envs.bank.more_spaces import CART, DRONE, SQUEEZE
 from hgm.envs.point import bound_disc
 
 UNEVEN = replace(
@@ -97,7 +97,7 @@ def _own_swirl(state: Tensor, action: Tensor, task: Tensor) -> Tensor:
     return blocks.disc(action) + turn(state, task[..., 2:3]) - state
 
 
-HELD_OUT_DYNAMICS = (
+MORE_DYNAMICS = (
     # Fields of forces, or obstacles, that have a place: no rotation about the origin keeps it.
     replace(UNEVEN, name="pillar", step=_pillar),
     replace(UNEVEN, name="whirlpool", step=walk(motion=_whirlpool)),
