@@ -14,7 +14,7 @@ from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.heredity import base_dynamics, carried, own_dynamics, pairs
-from hgm.symmetry.samples import Samples
+from hgm.symmetry.samples import Samples, thin
 from hgm.symmetry.scaled import Spanned
 
 DYNAMICS = Tolerance(small=2e-4, large=6e-2, approximate=1e-2)
@@ -25,6 +25,7 @@ _INDEPENDENT = 8  # errors of a regression of the dynamics, about
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
 _FRAMES = 5  # of the group, in which the same transitions are compared
+_ROWS, _LEAST_ROWS = 65536, 256  # over all parts, and of each
 _FEW = 16  # parts that have many waves of their own
 _OWN_WAVES_OF_MANY = 64
 _WAVES = 384
@@ -91,6 +92,8 @@ def _compared(model: DynamicsModel, train: Samples, held: Samples) -> tuple[Tens
 
     That is where they leave more unexplained than the model does.
     """
+    rows = max(_LEAST_ROWS, _ROWS // len(train.state))
+    train, held = (Samples(*(thin(field, rows) for field in some)) for some in (train, held))
     (near, change), (far, moved) = pairs(train), pairs(held)
     blocks = (held.state.shape[-1], held.action.shape[-1])
     last = _OWN if len(near) <= _FEW else _OWN._replace(waves=_OWN_WAVES_OF_MANY)
