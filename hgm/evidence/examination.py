@@ -12,7 +12,7 @@ from hgm import lie
 from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
 from hgm.evidence.dynamics import DYNAMICS, Equivariance, equivariant, homogeneous
-from hgm.evidence.rewards import one_reward
+from hgm.evidence.orbits import orbits_of, rewards_of_orbits
 from hgm.evidence.statement import nothing
 from hgm.evidence.verdict import Evidence, judge
 from hgm.numerics.gauss_newton import misfit
@@ -53,13 +53,18 @@ def held_out(
     estimator: DifferentialEstimator,
     invariance: Invariance,
     points: Tensor,
+    bases: Tensor,
 ) -> HeldOut:
-    """Invariance of left actions ``(N, k, k)`` at held-out points ``(N, H, n)``."""
+    """Invariance of left actions ``(N, k, k)`` at held-out points ``(N, H, n)``.
+
+    Over pairs of one orbit: tasks of one base task, ``bases (N,)``.
+    """
     residuals = pair_residuals(lambda _: elements, estimator, invariance, points)
     terms = residuals(elements.new_zeros(0), False)
     spread, square = terms.variance + FLOOR**2, terms.residual.square().sum(-1)
     # An element paired with itself is the identity, and says nothing.
     others = ~torch.eye(len(elements), dtype=torch.bool, device=square.device)
+    others &= (bases[:, None] == bases).to(others.device)
     different = others[..., None].expand(-1, -1, points.shape[1]).flatten()
     spread, square = spread[different], square[different]
     weight = 1 / spread
@@ -94,13 +99,14 @@ def examine(
     view, leading = problem.view, problem.leading
     train, test = (Seen(*(field[leading] for field in view(samples))) for samples in (kept, held))
     elements = lie.exp(lie.hat(findings.coords[leading], findings.seen))
+    bases = findings.bases[leading.cpu()]
     identity = torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
     found, none = (
-        held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST])
+        held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST], bases[:_MOST])
         for some in (elements, identity)
     )
     doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
-    rewards = one_reward(elements, findings.seen, doubt, train, test)
+    rewards = rewards_of_orbits(elements, findings.seen, doubt, train, test, bases)
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     group = (findings.generators, findings.action_generators, findings.coords)
@@ -118,17 +124,24 @@ def examine(
         "action_set": keeps_actions(dynamics.model, *group, *scaled)
         if moves
         else nothing(ACTION_SET),
-        "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1]),
+        "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1], findings.bases),
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
     deviation = torch.rad2deg(findings.deviation)
-    copies = _copies(elements, findings.deviation)
+    copies = _copies(elements, findings.deviation, bases)
+    orbits = orbits_of(findings)
+    largest = max(orbits, key=len)
+    # What names the group is the largest orbit: more of them are no more evidence.
+    among = torch.isin(leading.cpu(), torch.tensor(largest))
+    repeated = int(copies[among.to(copies.device)].sum())
     order = _order(findings, copies)
     verdict, reasons = judge(
         Evidence(
             statements=statements,
-            num_tasks=len(kept.reward) - int(copies.sum()),
-            num_copies=int(copies.sum()),
+            num_tasks=len(largest) - repeated,
+            num_copies=repeated,
+            num_alone=sum(len(orbit) == 1 for orbit in orbits),
+            num_all=len(kept.reward),
             dim=len(findings.seen),
             dim_seen=len(view.columns),
             closure=closure,
@@ -161,6 +174,7 @@ def examine(
         "element_deviation_deg": deviation.tolist(),
         "pooled": findings.pool is not None,
         "num_tasks": len(kept.reward),
+        "orbits": [[task] for task in range(len(kept.reward))] if verdict == "none" else orbits,
         "num_distinct_tasks": len(kept.reward) - int(copies.sum()),
         "reward_source": view.sight.source,
         "reward_columns": view.sight.columns,
@@ -206,14 +220,15 @@ def _gap(findings: Findings) -> float | None:
     )
 
 
-def _copies(elements: Tensor, deviation: Tensor) -> Tensor:
-    """Which tasks repeat an earlier one, ``(M,)``."""
+def _copies(elements: Tensor, deviation: Tensor, bases: Tensor) -> Tensor:
+    """Which tasks repeat an earlier one of their orbit, ``(M,)``."""
     relative = torch.linalg.solve(elements[:, None], elements[None])
     eye = torch.eye(elements.shape[-1]).to(elements)
     apart = torch.rad2deg((relative - eye).norm(dim=(-2, -1)) / 2**0.5)
     own = torch.cat((deviation.new_zeros(1), deviation))
     sure = _SAME_SIGMA * torch.rad2deg((own[:, None].square() + own.square()).sqrt())
     same = apart < torch.maximum(sure, torch.full_like(sure, _SAME_DEG))
+    same &= (bases[:, None] == bases).to(same.device)
     return torch.tril(same, -1).any(1)
 
 

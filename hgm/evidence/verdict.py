@@ -19,8 +19,10 @@ class Evidence:
 
     Attributes:
         statements: The five statements by name.
-        num_tasks: Tasks that are distinct.
-        num_copies: Tasks that are copies of others.
+        num_tasks: Tasks that are distinct, on the largest orbit.
+        num_copies: Tasks of it that are copies of others.
+        num_alone: Tasks that are alone on their orbits.
+        num_all: All tasks.
         dim: Dimension of their closure under the bracket.
         dim_seen: Coordinates that rewards see, ``q``.
         closure: Closure residual.
@@ -34,6 +36,8 @@ class Evidence:
     statements: Mapping[str, Statement]
     num_tasks: int
     num_copies: int
+    num_alone: int
+    num_all: int
     dim: int
     dim_seen: int
     closure: float
@@ -97,6 +101,11 @@ def _too_few(evidence: Evidence) -> list[str]:
         reasons.append(
             f"{evidence.num_tasks} tasks{copies} give {evidence.num_tasks - 1} element(s), which "
             f"cannot evidence an algebra of dimension {evidence.dim}: more tasks are needed"
+        )
+    if 2 * evidence.num_alone > evidence.num_all:
+        reasons.append(
+            f"{evidence.num_alone} of {evidence.num_all} tasks are alone on their orbits: no "
+            "element carries them into another one, or another one into them"
         )
     if evidence.dim >= evidence.dim_seen**2 and evidence.dim_seen > 1:
         reasons.append(

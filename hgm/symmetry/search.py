@@ -1,8 +1,12 @@
 """The order of the phases: from transitions to the algebra that carries tasks into tasks."""
 
+from __future__ import annotations
+
+import copy
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +33,7 @@ from hgm.symmetry.heredity import (
 from hgm.symmetry.invariance import equivariance_form
 from hgm.symmetry.location import located
 from hgm.symmetry.losses import Invariance, functional_invariance
+from hgm.symmetry.orbits import Orbit, Parted, Some, join, part
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -145,10 +150,14 @@ class Search:
         kept = yield from _run(Gather())
         problem = yield from self._pose(kept)
         dynamics = yield from self._learn_dynamics(problem, kept)
-        within = _Within(self, problem, dynamics)
+        within = Within(self, problem, dynamics)
         root = yield from within.run(FitRewards(problem.estimator))
         span = yield from within.find(root)
         refined = yield from within.refine(span)
+        if refined.pool is None or not within.kept_by_dynamics:
+            parted = yield from part(within, root)
+            if parted is not None:
+                return (yield from within.conclude_orbits(parted, kept))
         return (yield from within.conclude(span, refined, kept))
 
     def _pose(self, kept: Samples) -> Stage[Problem]:
@@ -197,10 +206,16 @@ class Search:
         return (yield from _run(Once("dynamics and their symmetries", "dynamics", learn)))
 
 
-class _Within:
-    """The search once it is posed: elements of the group on what rewards see."""
+class Within:
+    """The search once it is posed: elements of the group on what rewards see.
+
+    Attributes:
+        kept_by_dynamics: Whether elements were found among those that the dynamics keep, where
+            these are not all.
+    """
 
     def __init__(self, search: Search, problem: Problem, dynamics: Dynamics) -> None:
+        self.kept_by_dynamics = True
         self.problem, self.dynamics = problem, dynamics
         self.group, self.estimator = problem.group, problem.estimator
         self.invariance, self.steps, self.seed = search.invariance, search.steps, search.seed
@@ -215,15 +230,31 @@ class _Within:
         """Runs a phase on what rewards see of the leading tasks."""
         return (yield from _run(Through(self.problem.view, phase, self.problem.leading)))
 
+    def some(self, tasks: Sequence[int]) -> Within:
+        """The same search on some of the leading tasks, the first of them as the base."""
+        other = copy.copy(self)
+        other.estimator, leading = Some(self.estimator, tasks), self.problem.leading[list(tasks)]
+        other.problem = self.problem._replace(estimator=other.estimator, leading=leading)
+        return other
+
+    def directions(self) -> list[Tensor]:
+        """Directions ``(p, D)`` to look into: those that the dynamics keep."""
+        if self._raw_parameters:
+            return []
+        if len(self.kept) == self.group.dim_algebra:
+            return [torch.eye(self.group.dim_algebra).to(self.kept)]
+        return [directions for directions, _ in self._narrower()]
+
     def find(self, root: Tensor) -> Stage[Span]:
         """Directions that all elements share: those that the dynamics keep, or any others."""
         for directions, exact in self._narrower():
             group = Spanned(self.group.hat(directions), self.group.dim_space)
-            span = yield from self._find_in(group, self._prior_in(directions), root)
+            span = yield from self._find_in(group, self.prior_in(directions), root)
             if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
                 if exact:
                     return span
                 return (yield from self._widen(span, directions))
+        self.kept_by_dynamics = len(self.kept) == self.group.dim_algebra
         self.group.warm_start(root)
         return (yield from self._find_in(self.group, self.prior, root))
 
@@ -244,11 +275,11 @@ class _Within:
         return groups
 
     def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Span]:
-        starts = yield from self._align_each(group, prior, root)
+        starts = yield from self.align_each(group, prior, root)
         every = Subgroup(
             group, LeftActions(torch.eye(group.dim_algebra).to(starts), starts), fixed=True
         )
-        free = yield from self._align("left actions, jointly", "alignment", every, prior)
+        free = yield from self.align("left actions, jointly", "alignment", every, prior)
         return (yield from self._find_span(free, prior))
 
     def _widen(self, span: Span, directions: Tensor) -> Stage[Span]:
@@ -259,11 +290,11 @@ class _Within:
         whole = LeftActions(shared @ directions, coords)
         if span.num_directions < len(coords):
             subgroup = Subgroup(self.group, whole)
-            fit = yield from self._align("algebra in the whole group", "algebra", subgroup)
+            fit = yield from self.align("algebra in the whole group", "algebra", subgroup)
         else:
             every = LeftActions(torch.eye(self.group.dim_algebra).to(coords), coords @ whole[0])
             subgroup = Subgroup(self.group, every, fixed=True)
-            fit = yield from self._align("left actions, freely", "spectrum", subgroup)
+            fit = yield from self.align("left actions, freely", "spectrum", subgroup)
         free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
         return Span(fit, free, span.num_directions)
 
@@ -271,14 +302,15 @@ class _Within:
         """Whether elements are few enough directions to be evidence of a group."""
         return span.num_directions < len(span.fit.coords) or len(span.fit.coords) == 1
 
-    def _prior_in(self, directions: Tensor) -> Tensor:
+    def prior_in(self, directions: Tensor) -> Tensor:
+        """What the dynamics say of coordinates on directions ``(p, D)``, ``(p, p)``."""
         return directions @ self.prior @ directions.mT
 
     @property
     def _raw_parameters(self) -> bool:
         return any(True for _ in self.group.parameters())
 
-    def _align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
+    def align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
         generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
@@ -301,11 +333,12 @@ class _Within:
         """All elements jointly, each in any direction of the group."""
         every = torch.eye(self.group.dim_algebra).to(coords)
         subgroup = Subgroup(self.group, LeftActions(every, coords), fixed=True)
-        return (yield from self._align(name, tag, subgroup))
+        return (yield from self.align(name, tag, subgroup))
 
-    def _align(
+    def align(
         self, name: str, tag: str, subgroup: Subgroup, prior: Tensor | None = None
     ) -> Stage[Fit]:
+        """All elements jointly, over all pairs of tasks."""
         prior = self.prior if prior is None else prior
         steps = self.steps.pair_steps
         phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps, prior)
@@ -322,12 +355,12 @@ class _Within:
             own = slice(-free.coords.numel(), None)
             start = low_rank(free.coords, free.information[own, own], num)
             name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
-            span = yield from self._align(name, "algebra", subgroup, prior)
+            span = yield from self.align(name, "algebra", subgroup, prior)
             if (yield from self._enough(span, free)):
                 # Freely again, from where the span led: a start may have been in a wrong basin.
                 every = torch.eye(group.dim_algebra).to(span.coords)
                 again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
-                free = yield from self._align("spectrum", "spectrum", again, prior)
+                free = yield from self.align("spectrum", "spectrum", again, prior)
                 return Span(span, free, num)
         return Span(free, free, num_elements)
 
@@ -344,11 +377,17 @@ class _Within:
 
     def refine(self, span: Span) -> Stage[Refined]:
         """One reward model for all tasks; without calibration where rewards are comparable."""
-        num_elements, subgroup = self.estimator.num_tasks - 1, span.fit.subgroup
-        deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
-        best = Refined(span.fit.unknowns, deviation, None)
-        if span.num_directions == num_elements > 1:
-            return best
+        if span.num_directions == self.estimator.num_tasks - 1 > 1:
+            subgroup = span.fit.subgroup
+            deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
+            return Refined(span.fit.unknowns, deviation, None)
+        return (yield from self.refine_fit(span.fit))
+
+    def refine_fit(self, fit: Fit) -> Stage[Refined]:
+        """The same of elements that are few enough directions, or in a group that is known."""
+        subgroup = fit.subgroup
+        deviation = deviations(subgroup, fit.unknowns, fit.covariance)
+        best = Refined(fit.unknowns, deviation, None)
         for calibrated in (False, True):
             pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, calibrated)
             model = yield from self.run(pool)
@@ -362,8 +401,26 @@ class _Within:
 
     def conclude(self, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
         """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
-        seen, coords = self._closed(span.fit.subgroup, refined.unknowns)
+        seen, coords = self.closed(span.fit.subgroup, refined.unknowns)
         coords = yield from self._locate_others(seen, coords, refined, kept)
+        return (yield from self._complete(span, refined, seen, coords, kept))
+
+    def conclude_orbits(self, parted: Parted, kept: Samples) -> Stage[Findings]:
+        """The same where tasks are on several orbits."""
+        coords, orbits = yield from self._locate_in_orbits(parted, kept)
+        refined = Refined(coords.flatten(), parted.deviation[1:], orbits[0].pool)
+        return (yield from self._complete(parted.span, refined, parted.seen, coords, kept, orbits))
+
+    def _complete(
+        self,
+        span: Span,
+        refined: Refined,
+        seen: Tensor,
+        coords: Tensor,
+        kept: Samples,
+        orbits: Sequence[Orbit] = (),
+    ) -> Stage[Findings]:
+        """What a group on what rewards see does to everything."""
         units, index = self.problem.view.units, self.problem.view.index
         scaled = units.scale(kept)
 
@@ -382,6 +439,8 @@ class _Within:
         generators, action_generators = split_entries(entries, len(units.frame), units, turn)
 
         def inherit() -> tuple[Tensor, bool]:
+            if orbits:  # no element tells what the dynamics of another orbit should be
+                return action_generators, False
             return inherited_or_shared(
                 self.dynamics.model, scaled, generators, action_generators, coords
             )
@@ -406,9 +465,10 @@ class _Within:
             expected_loss=self.expected,
             deviation=refined.deviation,
             pool=refined.pool,
+            orbits=tuple(orbits),
         )
 
-    def _closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
+    def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
 
         They are an orthogonal basis of norm sqrt 2, see :func:`hgm.symmetry.algebra.standard`.
@@ -441,6 +501,21 @@ class _Within:
 
         everyone[others] = yield from _run(Once("the other tasks", "location", locate))
         return everyone
+
+    def _locate_in_orbits(
+        self, parted: Parted, kept: Samples
+    ) -> Stage[tuple[Tensor, list[Orbit]]]:
+        """Coordinates of all tasks, ``(N, d)``, and orbits by their indices among all."""
+        leading, num = self.problem.leading.tolist(), len(kept.reward)
+        coords = parted.coords.new_zeros(num, len(parted.seen))
+        coords[leading] = parted.coords
+        orbits = [Orbit([leading[i] for i in one.tasks], one.pool) for one in parted.orbits]
+        others = sorted(set(range(num)) - set(leading))
+        if others:
+            group = Spanned(parted.seen, self.group.dim_space)
+            find = partial(join, group, orbits, self.problem.view(kept), others, coords)
+            coords, orbits = yield from _run(Once("the other tasks", "location", find))
+        return coords, orbits
 
 
 def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> tuple[Tensor, Tensor]:

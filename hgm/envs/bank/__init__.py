@@ -12,6 +12,7 @@ from hgm.envs.bank.broken_rewards import BROKEN_REWARDS
 from hgm.envs.bank.goals import GOALS
 from hgm.envs.bank.heredity import HEREDITY
 from hgm.envs.bank.inertia import INERTIA
+from hgm.envs.bank.orbits import ORBITS
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
 
@@ -26,6 +27,7 @@ _ALL = (
     *BROKEN_DYNAMICS,
     *SCARCE,
     *BORDERLINE,
+    *ORBITS,
 )
 
 BANK: dict[str, Specimen] = {specimen.name: specimen for specimen in _ALL}

@@ -1,0 +1,293 @@
+r"""Several orbits: tasks that one group carries into each other, cluster by cluster.
+
+Goals at two distances from the origin are no one orbit of the rotations: no element carries a task
+of the one circle into one of the other. Tasks are on one orbit if some element aligns their
+rewards' gradients, :math:`L^T \nabla r_i(L p) \parallel \nabla r_b(p)`, with the first task `b` of
+the orbit as its base. The largest orbit that the dynamics' own directions show names the group;
+within it all tasks are told apart again, and every orbit has a reward model of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hgm.differentials.base import DifferentialEstimator
+from hgm.groups import LieGroup
+from hgm.numerics.fourier import Jet
+from hgm.numerics.ranks import Ranks
+from hgm.symmetry.alignment import base_residuals
+from hgm.symmetry.location import located, misfits
+from hgm.symmetry.losses import Invariance
+from hgm.symmetry.phases import FLOOR, AlignStarts, Phase
+from hgm.symmetry.pooling import PooledModel
+from hgm.symmetry.samples import Seen, thin
+from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.subgroup import LeftActions, Subgroup
+
+if TYPE_CHECKING:
+    from hgm.symmetry.findings import Span
+    from hgm.symmetry.search import Stage, Within
+
+LEAST = 3
+"""Tasks of an orbit that may name a group: two elements and more."""
+
+_ROUGHLY, _ALIGNED = 5.0, 3.0
+"""Robust loss, relative to that of residuals as large as predicted: in the directions that the
+dynamics tell to some degrees, and in those that were found."""
+_COVERED = 0.1  # variance of a direction, up to which a point can tell
+_LEAST_COVERED = 0.2  # share of such points, without which nothing is known
+_SPREAD = 24  # starts per dimension of the group that was found
+_POINTS = 150
+_USUAL = 0.2  # misfit per reward of Gaussian errors, or less
+_LOST = 3.0  # the same relative to that of tasks to which a model was fitted
+
+
+class Orbit(NamedTuple):
+    """Tasks that the group carries into each other.
+
+    Attributes:
+        tasks: Their indices, the base task first: that with which the search met the orbit.
+        pool: The one reward model that explains them, if any.
+    """
+
+    tasks: list[int]
+    pool: PooledModel | None
+
+
+class Parted(NamedTuple):
+    """Orbits of the leading tasks, which are counted by their place among these.
+
+    Attributes:
+        span: Directions of the group, as the largest orbit tells them.
+        seen: Generators of the closed group, ``(d, k, k)``.
+        orbits: The orbits, ordered by their first tasks.
+        coords: Coordinates of all leading tasks, 0 for base tasks, ``(M, d)``.
+        deviation: Their predicted standard deviations, in radians, ``(M,)``.
+    """
+
+    span: Span
+    seen: Tensor
+    orbits: list[Orbit]
+    coords: Tensor
+    deviation: Tensor
+
+
+class Some(DifferentialEstimator):
+    """A fitted estimator's answers for some of its tasks, in an order of their own.
+
+    Args:
+        estimator: The fitted one.
+        tasks: Which, the base task first.
+    """
+
+    def __init__(self, estimator: DifferentialEstimator, tasks: Sequence[int]) -> None:
+        super().__init__(len(tasks), estimator.dim_state)
+        self._whole = [estimator]  # no module of this one: it is not fitted here
+        self._tasks = torch.tensor(tasks)
+
+    def update(self, points: Tensor, rewards: Tensor, ranks: Ranks | None = None) -> Tensor:
+        """Refuses: the whole estimator is fitted."""
+        raise ValueError("Expected a fitted estimator of all tasks; some of them are not refitted.")
+
+    @property
+    def noise(self) -> Tensor:
+        """Standard deviation of the tasks' rewards about their models."""
+        whole = self._whole[0].noise
+        return whole[self._tasks.to(whole.device)]
+
+    def jet(self, points: Tensor, tasks: Tensor) -> Jet:
+        """That of the whole estimator."""
+        return self._whole[0].jet(points, self._tasks.to(tasks.device)[tasks])
+
+    def rough_jet(self, points: Tensor, tasks: Tensor) -> Jet:
+        """That of the whole estimator."""
+        return self._whole[0].rough_jet(points, self._tasks.to(tasks.device)[tasks])
+
+
+class Reach(Phase):
+    """How well elements align tasks with the base task: whether they reach them.
+
+    Args:
+        group: The group.
+        estimator: Of the base task and of the others.
+        invariance: One of :mod:`hgm.symmetry.losses`.
+        coords: Coordinates of the elements of tasks 1 .. N-1, ``(N - 1, D)``.
+    """
+
+    name, tag, num_steps = "which tasks are reached", "orbits", 1
+
+    def __init__(
+        self,
+        group: LieGroup,
+        estimator: DifferentialEstimator,
+        invariance: Invariance,
+        coords: Tensor,
+    ) -> None:
+        self.group, self.estimator, self.invariance = group, estimator, invariance
+        self.coords = coords
+
+    def step(self, samples: Seen, ranks: Ranks) -> Tensor:
+        """Mean robust losses over points that are carried to where data tell."""
+        self.taken += 1
+        few = thin(samples.points, _POINTS)
+        residuals = base_residuals(self.group, self.estimator, self.invariance, few)
+        terms = residuals(self.coords[:, None], False)
+        spread, square = terms.variance[:, 0], terms.residual[:, 0].square().sum(-1)
+        told = (spread < _COVERED).to(spread)
+        loss = torch.log1p(square / (spread + FLOOR**2))
+        parts = torch.stack(((told * loss).sum(-1), told.sum(-1), torch.ones_like(told).sum(-1)))
+        total, count, every = ranks.sum(parts)
+        known = count >= _LEAST_COVERED * every
+        self._loss = torch.where(known, total / count.clamp_min(1.0), torch.inf)
+        return total.sum() / count.sum().clamp_min(1.0)
+
+    @property
+    def result(self) -> Tensor:
+        """The losses; infinite where no data tell, ``(N - 1,)``."""
+        return self._loss
+
+
+def part(within: Within, root: Tensor) -> Stage[Parted | None]:
+    """Orbits of the leading tasks; None where there are no two, or none of three tasks names a group.
+
+    Args:
+        within: The search, with fitted reward models.
+        root: Inverse square root of the points' covariance, ``(q, q)``.
+    """
+    if within.estimator.num_tasks <= LEAST:
+        return None
+    for directions in within.directions():
+        group = Spanned(within.group.hat(directions), within.group.dim_space)
+        largest = yield from _largest(within, group, within.prior_in(directions), root)
+        if not LEAST <= len(largest) < within.estimator.num_tasks:
+            continue
+        some = within.some(largest)
+        span = yield from some.find(root)
+        refined = yield from some.refine(span)
+        if refined.pool is None:
+            continue
+        seen, coords = some.closed(span.fit.subgroup, refined.unknowns)
+        if len(largest) - 1 > len(seen):
+            return (yield from _tell_apart(within, span, seen, coords))
+    return None
+
+
+def _largest(
+    within: Within, group: LieGroup, prior: Tensor, root: Tensor
+) -> Stage[list[int]]:
+    """The first of the largest clusters of tasks that are reached from one of them."""
+    left, best = list(range(within.estimator.num_tasks)), list[int]()
+    while len(left) > max(len(best), LEAST - 1):
+        some = within.some(left)
+        coords = yield from some.align_each(group, prior, root)
+        reached = yield from _reached(some, group, coords, _ROUGHLY)
+        cluster = [task for task, near in zip(left, [True, *reached], strict=True) if near]
+        best = cluster if len(cluster) > len(best) else best
+        left = [task for task in left if task not in cluster]
+    return best
+
+
+def _reached(some: Within, group: LieGroup, coords: Tensor, most: float) -> Stage[list[bool]]:
+    if not len(coords):
+        return []
+    loss = yield from some.run(Reach(group, some.estimator, some.invariance, coords))
+    return (loss < most * some.expected).tolist()
+
+
+def _tell_apart(within: Within, span: Span, seen: Tensor, coords: Tensor) -> Stage[Parted]:
+    """All orbits within a group that is known, with a reward model each."""
+    group, dim = Spanned(seen, within.group.dim_space), len(seen)
+    starts = group.spread(_SPREAD * dim, coords)
+    num = within.estimator.num_tasks
+    everyone, deviation = coords.new_zeros(num, dim), coords.new_zeros(num)
+    left, orbits = list(range(num)), list[Orbit]()
+    while left:
+        some = within.some(left)
+        best = coords.new_zeros(0, dim)
+        if len(left) > 1:
+            steps = within.steps
+            best = yield from some.run(
+                AlignStarts(
+                    group,
+                    some.estimator,
+                    some.invariance,
+                    starts,
+                    steps.start_steps,
+                    steps.num_points,
+                )
+            )
+        reached = yield from _reached(some, group, best, _ALIGNED)
+        tasks = [left[0], *(task for task, near in zip(left[1:], reached, strict=True) if near)]
+        # A task that is alone counts as a copy of itself: its model is fitted like the others'.
+        mine = within.some(tasks if len(tasks) > 1 else 2 * tasks)
+        places = best[torch.tensor(reached, dtype=torch.bool)] if len(tasks) > 1 else starts[:1]
+        pool, places, doubt = yield from _fitted(mine, group, places)
+        orbits.append(Orbit(tasks, pool))
+        if len(tasks) > 1:
+            everyone[tasks[1:]], deviation[tasks[1:]] = places, doubt
+        left = [task for task in left if task not in tasks]
+    return Parted(span, seen, orbits, everyone, deviation)
+
+
+def _fitted(
+    some: Within, group: Spanned, coords: Tensor
+) -> Stage[tuple[PooledModel | None, Tensor, Tensor]]:
+    """The one reward model of an orbit, coordinates ``(N - 1, d)`` and their deviations."""
+    subgroup = Subgroup(group, LeftActions(torch.eye(coords.shape[1]).to(coords), coords), True)
+    free = coords.new_zeros(coords.shape[1], coords.shape[1])
+    fit = yield from some.align("left actions of an orbit", "orbits", subgroup, free)
+    refined = yield from some.refine_fit(fit)
+    return refined.pool, refined.unknowns.view_as(coords), refined.deviation
+
+
+def join(
+    group: Spanned, orbits: list[Orbit], seen: Seen, others: list[int], coords: Tensor
+) -> tuple[Tensor, list[Orbit]]:
+    """Tasks that did not lead the search join the orbits whose rewards explain theirs best.
+
+    A task that none explains is alone on an orbit, of which there is no reward model.
+
+    Args:
+        group: The group that was found.
+        orbits: The orbits of the tasks that led.
+        seen: Points and rewards of all tasks.
+        others: The tasks that did not lead, ascending.
+        coords: Coordinates of all tasks, those of the others still 0, ``(N, d)``.
+
+    Returns:
+        Coordinates of all tasks, and orbits with all tasks.
+    """
+    starts = group.spread(_SPREAD * coords.shape[1], coords)
+    places, costs, known = [], [], [orbit for orbit in orbits if orbit.pool is not None]
+    for orbit in known:
+        own, new = ([part[tasks] for part in seen] for tasks in (orbit.tasks, others))
+        place = located(group, orbit.pool, *new, starts)
+        usual = misfits(group, orbit.pool, *own, coords[orbit.tasks]).max()
+        places.append(place)
+        costs.append(misfits(group, orbit.pool, *new, place) / usual.clamp_min(_USUAL))
+    cost, best = torch.stack(costs).min(0)
+    coords, tasks = coords.clone(), [list(orbit.tasks) for orbit in orbits]
+    for index, task in enumerate(others):
+        if not cost[index] < _LOST:
+            tasks.append([task])
+            continue
+        which = int(best[index])
+        coords[task] = places[which][index]
+        tasks[next(i for i, one in enumerate(orbits) if one is known[which])].append(task)
+    pools = [orbit.pool for orbit in orbits] + [None] * (len(tasks) - len(orbits))
+    joined = [
+        Orbit([some[0], *sorted(some[1:])], pool) for some, pool in zip(tasks, pools, strict=True)
+    ]
+    return coords, sorted(joined, key=lambda orbit: orbit.tasks[0])
+
+
+def bases(orbits: Sequence[Any], num: int) -> Tensor:
+    """The base task of every task, ``(N,)``; tasks of no orbit are their own."""
+    found = torch.arange(num)
+    for orbit in orbits:
+        found[orbit.tasks] = orbit.tasks[0]
+    return found
