@@ -1,6 +1,7 @@
 """What discovery leaves behind: the group, and the one reward of all tasks."""
 
 from hgm.geometry.geometry import Geometry, load_geometry
+from hgm.geometry.orbit import Orbit
 from hgm.geometry.reward_model import RewardModel
 
-__all__ = ["Geometry", "RewardModel", "load_geometry"]
+__all__ = ["Geometry", "Orbit", "RewardModel", "load_geometry"]
