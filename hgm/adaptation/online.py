@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ _CONVERGED = 1e-4  # square of a step in standard deviations
 _STALE = 0.01  # the same, from which sums are taken anew
 _FAR = 9.0  # the same, from which modes are fitted roughly first
 _SAME = 4.0  # square of a distance in standard deviations, below which two modes are one
+_OFF = 4.0  # square of a residual in deviations, from which it is off
 _HOPELESS = 10.0  # log-likelihood below the best
 
 
@@ -79,6 +82,20 @@ def adapt(
     )
     online.observe(points, rewards, mask)
     return online.posterior
+
+
+class Explained(NamedTuple):
+    """How well a geometry explains the observations of ``T`` tasks.
+
+    Attributes:
+        evidence: Logarithm of the observations' probability, up to a constant, ``(T,)``.
+        off: How many observations are two deviations or more off in the likeliest place, ``(T,)``.
+        count: Of how many, ``(T,)``.
+    """
+
+    evidence: Tensor
+    off: Tensor
+    count: Tensor
 
 
 class OnlineAdaptation:
@@ -196,6 +213,20 @@ class OnlineAdaptation:
             torch.stack((factor, factor * shift), -1),
             self._fitting.symmetries,
         )
+
+    @property
+    @torch.no_grad()
+    def explained(self) -> Explained:
+        """How well the elements explain what was observed."""
+        fitting, modes, seen = self._fitting, self._modes, self._seen
+        newton = fitting.solve(modes, seen.num_seen)
+        table, _ = tabulate(modes.row, len(seen.mask), self.num_modes)
+        evidence = (-newton.loss[table]).where(table >= 0, -torch.inf).logsumexp(1)
+        coords, extra = fitting.moved(modes, newton.step)
+        best = table[:, 0]
+        _, residual, variance = fitting.sums(modes.row[best], coords[best], extra[best], seen)
+        off = (residual.square() > _OFF * variance) & seen.mask
+        return Explained(evidence, off.sum(1), seen.num_seen)
 
     def _starts(self, known: Modes | None = None) -> Modes:
         """Likely candidates next to which there is neither a better one nor a known mode."""

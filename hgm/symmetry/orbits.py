@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 LEAST = 3
 """Tasks of an orbit that may name a group: two elements and more."""
 
-_ROUGHLY, _ALIGNED = 5.0, 3.0
-"""Robust loss, relative to that of residuals as large as predicted: in the directions that the
-dynamics tell to some degrees, and in those that were found."""
+_ROUGHLY, _NEARLY, _ALIGNED = 5.0, 3.0, 2.0
+"""Robust loss, relative to that of residuals as large as predicted: more than the first is no
+alignment, in directions that the dynamics tell to some degrees; up to the second it is one in those
+that were found, unless there is a gap above the third."""
+_WIDE = 0.6  # logarithm of a ratio of neighbouring losses: a factor of 1.8
 _COVERED = 0.1  # variance of a direction, up to which a point can tell
 _LEAST_COVERED = 0.2  # share of such points, without which nothing is known
 _SPREAD = 24  # starts per dimension of the group that was found
 _POINTS = 150
-_USUAL = 0.2  # misfit per reward of Gaussian errors, or less
-_LOST = 3.0  # the same relative to that of tasks to which a model was fitted
+_USUAL = 0.25  # misfit per reward of Gaussian errors, or less
+_LOST = 1.5  # the same relative to that of tasks to which a model was fitted
 
 
 class Orbit(NamedTuple):
@@ -172,7 +174,9 @@ def part(within: Within, root: Tensor) -> Stage[Parted | None]:
             continue
         seen, coords = some.closed(span.fit.subgroup, refined.unknowns)
         if len(largest) - 1 > len(seen):
-            return (yield from _tell_apart(within, span, seen, coords))
+            parted = yield from _tell_apart(within, span, seen, coords)
+            # One orbit after all: then the search of all tasks at once has the better answer.
+            return parted if len(parted.orbits) > 1 else None
     return None
 
 
@@ -184,18 +188,32 @@ def _largest(
     while len(left) > max(len(best), LEAST - 1):
         some = within.some(left)
         coords = yield from some.align_each(group, prior, root)
-        reached = yield from _reached(some, group, coords, _ROUGHLY)
-        cluster = [task for task, near in zip(left, [True, *reached], strict=True) if near]
+        loss = yield from _losses(some, group, coords)
+        for most in (_gap(loss, some.expected) or 0.0, _ROUGHLY * some.expected):
+            reached = [True, *(loss < min(most, _ROUGHLY * some.expected)).tolist()]
+            cluster = [task for task, near in zip(left, reached, strict=True) if near]
+            if len(cluster) >= LEAST:
+                break
         best = cluster if len(cluster) > len(best) else best
         left = [task for task in left if task not in cluster]
     return best
 
 
-def _reached(some: Within, group: LieGroup, coords: Tensor, most: float) -> Stage[list[bool]]:
+def _gap(loss: Tensor, least: float) -> float | None:
+    """The middle of the widest gap between losses above `least`; None where none is wide."""
+    ordered = loss[loss.isfinite()].clamp_min(least).log().sort().values
+    if len(ordered) < 2:
+        return None
+    steps = ordered.diff()
+    where = int(steps.argmax())
+    middle = float((ordered[where] + ordered[where + 1]).div(2).exp())
+    return middle if float(steps[where]) > _WIDE else None
+
+
+def _losses(some: Within, group: LieGroup, coords: Tensor) -> Stage[Tensor]:
     if not len(coords):
-        return []
-    loss = yield from some.run(Reach(group, some.estimator, some.invariance, coords))
-    return (loss < most * some.expected).tolist()
+        return coords.new_zeros(0)
+    return (yield from some.run(Reach(group, some.estimator, some.invariance, coords)))
 
 
 def _tell_apart(within: Within, span: Span, seen: Tensor, coords: Tensor) -> Stage[Parted]:
@@ -220,7 +238,9 @@ def _tell_apart(within: Within, span: Span, seen: Tensor, coords: Tensor) -> Sta
                     steps.num_points,
                 )
             )
-        reached = yield from _reached(some, group, best, _ALIGNED)
+        loss = yield from _losses(some, group, best)
+        most = _gap(loss, _ALIGNED * some.expected) or _NEARLY * some.expected
+        reached = (loss < min(most, _ROUGHLY * some.expected)).tolist()
         tasks = [left[0], *(task for task, near in zip(left[1:], reached, strict=True) if near)]
         # A task that is alone counts as a copy of itself: its model is fitted like the others'.
         mine = within.some(tasks if len(tasks) > 1 else 2 * tasks)

@@ -154,7 +154,8 @@ class Search:
         root = yield from within.run(FitRewards(problem.estimator))
         span = yield from within.find(root)
         refined = yield from within.refine(span)
-        if refined.pool is None or not within.kept_by_dynamics:
+        pool = refined.pool
+        if pool is None or pool.spread >= CONVINCING or not within.kept_by_dynamics:
             parted = yield from part(within, root)
             if parted is not None:
                 return (yield from within.conclude_orbits(parted, kept))
