@@ -20,7 +20,8 @@ _CONVERGED = 1e-4  # square of a step in standard deviations
 _STALE = 0.01  # the same, from which sums are taken anew
 _FAR = 9.0  # the same, from which modes are fitted roughly first
 _SAME = 4.0  # square of a distance in standard deviations, below which two modes are one
-_OFF = 4.0  # square of a residual in deviations, from which it is off
+_TOLERATED = 0.05  # of the rewards' deviation: twice that is what an approximate symmetry may be off
+_FARTHEST = 9.0  # square of a residual in deviations: kinks may be farther off than that
 _HOPELESS = 10.0  # log-likelihood below the best
 
 
@@ -89,13 +90,14 @@ class Explained(NamedTuple):
 
     Attributes:
         evidence: Logarithm of the observations' probability, up to a constant, ``(T,)``.
-        off: How many observations are two deviations or more off in the likeliest place, ``(T,)``.
-        count: Of how many, ``(T,)``.
+        misfit: Sum over observations of squared residuals in the likeliest place, in standard
+            deviations to which 5% of the rewards' are added, 9 at most each, ``(T,)``.
+        num: Number of the observations, ``(T,)``.
     """
 
     evidence: Tensor
-    off: Tensor
-    count: Tensor
+    misfit: Tensor
+    num: Tensor
 
 
 class OnlineAdaptation:
@@ -225,8 +227,9 @@ class OnlineAdaptation:
         coords, extra = fitting.moved(modes, newton.step)
         best = table[:, 0]
         _, residual, variance = fitting.sums(modes.row[best], coords[best], extra[best], seen)
-        off = (residual.square() > _OFF * variance) & seen.mask
-        return Explained(evidence, off.sum(1), seen.num_seen)
+        wide = variance + (_TOLERATED * fitting.model.span).square()
+        square = (residual.square() / wide).clamp_max(_FARTHEST) * seen.mask
+        return Explained(evidence, square.sum(1), seen.num_seen)
 
     def _starts(self, known: Modes | None = None) -> Modes:
         """Likely candidates next to which there is neither a better one nor a known mode."""

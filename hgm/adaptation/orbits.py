@@ -2,14 +2,15 @@ r"""Places of tasks on several orbits: which orbit, which element, or none of th
 
 Every orbit `o` explains the observations by its own reward model. Its evidence is the sum over the
 modes of what :mod:`hgm.adaptation` weighs them by, Laplace's :math:`\log p(r \mid o)`, and orbits
-are a priori equally likely. A task is outside every orbit if even the likeliest one does not
-explain it under any element: if more rewards are two deviations and more off than a smooth model's
-misfit and noise leave room for,
+are a priori equally likely. A task is outside every orbit if even the likeliest one does not explain it under any
+element, by a chi-squared test on residuals :math:`e_k` with deviations :math:`v_k`,
 
-.. math:: P(B \ge k) < 10^{-3}, \qquad B \sim \mathrm{Bin}(K, 0.2),
+.. math:: P\Bigl(\chi^2_K \ge \tfrac{1}{1.3} \sum_k \min(9, e_k^2 / v_k)\Bigr) < 10^{-3}.
 
-where 0.046 is what Gaussian noise alone would give and the rest is for kinks, at which models err
-by many deviations. Four observations and fewer can never say so.
+Deviations count 5% of the rewards' own beside noise and what the model does not know: two of them
+are what an approximate symmetry may be off, at which a transfer is still worth its price. Single
+residuals count 9 at most and 1.3 is allowed for, as smooth models miss kinks. One or two
+observations can hardly ever say so.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from hgm.adaptation.online import OnlineAdaptation
 from hgm.adaptation.posterior import Posterior
 from hgm.geometry import Geometry
 
-OFF = 0.2
-"""Share of the observations that may be two deviations off."""
+SLACK = 1.3
+"""Mean square of residuals in deviations that is allowed for."""
 LEVEL = 1e-3
 """Probability by which a task of an orbit is said to be outside, at most."""
 
@@ -78,14 +78,14 @@ class OrbitAdaptation:
         parts = [online.explained for online in self._online]
         evidence = torch.stack([part.evidence for part in parts], -1)
         best = evidence.argmax(-1)
-        off, count = (
+        misfit, num = (
             torch.stack([getattr(part, name) for part in parts], -1).gather(-1, best[:, None])[:, 0]
-            for name in ("off", "count")
+            for name in ("misfit", "num")
         )
         weights = evidence.new_zeros(len(best), self._num_orbits)
         weights[:, self._known] = torch.softmax(evidence, -1)
         known = torch.tensor(self._known, device=best.device)
-        return Places(known[best], weights, binomial_tail(off, count, OFF) < LEVEL)
+        return Places(known[best], weights, chi_squared_tail(misfit / SLACK, num) < LEVEL)
 
     def coords(self, orbit: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Coordinates in given orbits ``(T,)``, or a sample of them, ``(T, d)``."""
@@ -96,7 +96,7 @@ class OrbitAdaptation:
         return torch.stack(found)[where, torch.arange(len(where))]
 
 
-def binomial_tail(least: Tensor, count: Tensor, share: float) -> Tensor:
-    """The probability that `count` draws hit `least` times or more, each with so much chance."""
-    tail = binom.sf(least.cpu().numpy() - 1, count.cpu().numpy(), share)
-    return torch.as_tensor(tail).to(least.device, torch.float64)
+def chi_squared_tail(value: Tensor, num: Tensor) -> Tensor:
+    """The probability of larger sums of so many squares of standard normal numbers."""
+    # An upper incomplete gamma function, which is 1 for no numbers at all.
+    return torch.special.gammaincc(num.double().clamp_min(1e-9) / 2, value / 2)

@@ -94,7 +94,7 @@ class HereditaryAgent(Agent):
 
     @property
     def stays(self) -> Tensor:
-        """Where the base policy acts as it is: tasks outside, or without a policy, ``(T,)`` bool."""
+        """Where the base policy acts as it is: outside, or without a policy, ``(T,)`` bool."""
         return self.outside | (self.orbit >= len(self.actors))
 
     def act(self, state: Tensor) -> Tensor:

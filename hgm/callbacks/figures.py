@@ -140,7 +140,9 @@ def _of_orbit(geometry: Any, task: int) -> str:
     for number, orbit in enumerate(geometry.orbits, 1):
         if task in orbit.tasks:
             what = "base task" if task == orbit.tasks[0] else "task"
-            return f"task {task}, alone" if len(orbit.tasks) == 1 else f"{what} {task}, orbit {number}"
+            return (
+                f"task {task}, alone" if len(orbit.tasks) == 1 else f"{what} {task}, orbit {number}"
+            )
     return "base task" if task == 0 else f"task {task}"
 
 

@@ -59,7 +59,8 @@ class Circles(Navigation):
             max_steps=max_steps,
         )
         self.radii = _check_radii("radii", radii)
-        self.test_radii = self.radii if test_radii is None else _check_radii("test_radii", test_radii)
+        test_radii = self.radii if test_radii is None else test_radii
+        self.test_radii = _check_radii("test_radii", test_radii)
         self.width = check_real("width", width, 0.0, strict=True)
 
     def sample_tasks(self, num: int, generator: torch.Generator) -> Tensor:

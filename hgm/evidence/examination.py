@@ -53,18 +53,19 @@ def held_out(
     estimator: DifferentialEstimator,
     invariance: Invariance,
     points: Tensor,
-    bases: Tensor,
+    bases: Tensor | None = None,
 ) -> HeldOut:
     """Invariance of left actions ``(N, k, k)`` at held-out points ``(N, H, n)``.
 
-    Over pairs of one orbit: tasks of one base task, ``bases (N,)``.
+    Over pairs of one orbit: of one base task, ``bases (N,)``.
     """
     residuals = pair_residuals(lambda _: elements, estimator, invariance, points)
     terms = residuals(elements.new_zeros(0), False)
     spread, square = terms.variance + FLOOR**2, terms.residual.square().sum(-1)
     # An element paired with itself is the identity, and says nothing.
     others = ~torch.eye(len(elements), dtype=torch.bool, device=square.device)
-    others &= (bases[:, None] == bases).to(others.device)
+    if bases is not None:
+        others &= (bases[:, None] == bases).to(others.device)
     different = others[..., None].expand(-1, -1, points.shape[1]).flatten()
     spread, square = spread[different], square[different]
     weight = 1 / spread
@@ -220,7 +221,7 @@ def _gap(findings: Findings) -> float | None:
     )
 
 
-def _copies(elements: Tensor, deviation: Tensor, bases: Tensor) -> Tensor:
+def _copies(elements: Tensor, deviation: Tensor, bases: Tensor | None = None) -> Tensor:
     """Which tasks repeat an earlier one of their orbit, ``(M,)``."""
     relative = torch.linalg.solve(elements[:, None], elements[None])
     eye = torch.eye(elements.shape[-1]).to(elements)
@@ -228,7 +229,8 @@ def _copies(elements: Tensor, deviation: Tensor, bases: Tensor) -> Tensor:
     own = torch.cat((deviation.new_zeros(1), deviation))
     sure = _SAME_SIGMA * torch.rad2deg((own[:, None].square() + own.square()).sqrt())
     same = apart < torch.maximum(sure, torch.full_like(sure, _SAME_DEG))
-    same &= (bases[:, None] == bases).to(same.device)
+    if bases is not None:
+        same &= (bases[:, None] == bases).to(same.device)
     return torch.tril(same, -1).any(1)
 
 

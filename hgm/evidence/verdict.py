@@ -21,8 +21,6 @@ class Evidence:
         statements: The five statements by name.
         num_tasks: Tasks that are distinct, on the largest orbit.
         num_copies: Tasks of it that are copies of others.
-        num_alone: Tasks that are alone on their orbits.
-        num_all: All tasks.
         dim: Dimension of their closure under the bracket.
         dim_seen: Coordinates that rewards see, ``q``.
         closure: Closure residual.
@@ -31,13 +29,13 @@ class Evidence:
         coverage: Fraction of held-out points that are carried to where the other task's data tell.
         carried: Fraction of held-out transitions that the group carries to where there are data.
         order: Order of the finite group that the elements are in; None if there is none.
+        num_alone: Tasks that are alone on their orbits.
+        num_all: All tasks.
     """
 
     statements: Mapping[str, Statement]
     num_tasks: int
     num_copies: int
-    num_alone: int
-    num_all: int
     dim: int
     dim_seen: int
     closure: float
@@ -46,6 +44,8 @@ class Evidence:
     coverage: float
     carried: float
     order: int | None
+    num_alone: int = 0
+    num_all: int = 0
 
 
 def judge(evidence: Evidence) -> tuple[str, list[str]]:

@@ -59,7 +59,7 @@ def check_state(state: Any) -> None:
 def _check_orbits(orbits: Any, num_tasks: int, n: int) -> None:
     """Orbits that part the tasks: every task is on one of them, two or more."""
     if not isinstance(orbits, list) or len(orbits) < 2:
-        raise WrongState(f"Expected `orbits` to be a list of 2 orbits or more, got {brief(orbits)}.")
+        raise WrongState(f"Expected `orbits` to be a list of 2 or more, got {brief(orbits)}.")
     every = []
     for index, orbit in enumerate(orbits):
         _check_keys(f"`orbits[{index}]`", orbit, ("tasks", "reward"))

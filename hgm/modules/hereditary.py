@@ -47,8 +47,9 @@ class Hereditary(LightningModule):
         found = load_geometry(geometry)
         actors = [load_policy(path) for path in ([policy] if isinstance(policy, str) else policy)]
         expected = (sizes.dim_state, sizes.dim_action)
-        for name, part in (("geometry", found), *(("policy", actor) for actor in actors)):
-            dims = (part.dim_state, part.dim_action)
+        parts = [("geometry", (found.dim_state, found.dim_action))]
+        parts += [("policy", (actor.dim_state, actor.dim_action)) for actor in actors]
+        for name, dims in parts:
             if dims != expected:
                 raise ValueError(
                     f"Expected `{name}` for states and actions of dimensions {expected}, but it "

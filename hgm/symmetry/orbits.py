@@ -154,7 +154,7 @@ class Reach(Phase):
 
 
 def part(within: Within, root: Tensor) -> Stage[Parted | None]:
-    """Orbits of the leading tasks; None where there are no two, or none of three tasks names a group.
+    """Orbits of the leading tasks; None where there are no two, or none names a group.
 
     Args:
         within: The search, with fitted reward models.
@@ -180,9 +180,7 @@ def part(within: Within, root: Tensor) -> Stage[Parted | None]:
     return None
 
 
-def _largest(
-    within: Within, group: LieGroup, prior: Tensor, root: Tensor
-) -> Stage[list[int]]:
+def _largest(within: Within, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[list[int]]:
     """The first of the largest clusters of tasks that are reached from one of them."""
     left, best = list(range(within.estimator.num_tasks)), list[int]()
     while len(left) > max(len(best), LEAST - 1):
@@ -283,12 +281,15 @@ def join(
     """
     starts = group.spread(_SPREAD * coords.shape[1], coords)
     places, costs, known = [], [], [orbit for orbit in orbits if orbit.pool is not None]
+    points, rewards = seen
     for orbit in known:
-        own, new = ([part[tasks] for part in seen] for tasks in (orbit.tasks, others))
-        place = located(group, orbit.pool, *new, starts)
-        usual = misfits(group, orbit.pool, *own, coords[orbit.tasks]).max()
+        pool, own = orbit.pool, orbit.tasks
+        assert pool is not None, "the others are left out"
+        place = located(group, pool, points[others], rewards[others], starts)
+        usual = misfits(group, pool, points[own], rewards[own], coords[own]).max()
+        misfit = misfits(group, pool, points[others], rewards[others], place)
         places.append(place)
-        costs.append(misfits(group, orbit.pool, *new, place) / usual.clamp_min(_USUAL))
+        costs.append(misfit / usual.clamp_min(_USUAL))
     cost, best = torch.stack(costs).min(0)
     coords, tasks = coords.clone(), [list(orbit.tasks) for orbit in orbits]
     for index, task in enumerate(others):

@@ -503,9 +503,7 @@ class Within:
         everyone[others] = yield from _run(Once("the other tasks", "location", locate))
         return everyone
 
-    def _locate_in_orbits(
-        self, parted: Parted, kept: Samples
-    ) -> Stage[tuple[Tensor, list[Orbit]]]:
+    def _locate_in_orbits(self, parted: Parted, kept: Samples) -> Stage[tuple[Tensor, list[Orbit]]]:
         """Coordinates of all tasks, ``(N, d)``, and orbits by their indices among all."""
         leading, num = self.problem.leading.tolist(), len(kept.reward)
         coords = parted.coords.new_zeros(num, len(parted.seen))

@@ -79,7 +79,7 @@ WELLS = replace(
 )
 """Goals on two circles, four each: no rotation carries the one into the other."""
 
-_NEGATIVE = replace(WELLS, verdicts=NEVER_FOUND)
+_NEGATIVE = replace(WELLS, verdicts=NEVER_FOUND, coordinates=blocks.relative(0))
 _ANY = shared(0.0, 2 * math.pi)
 
 ORBITS = (
@@ -98,7 +98,9 @@ ORBITS = (
         num_tasks=6,
         tasks=table(angles, _lone),
     ),
-    replace(_NEGATIVE, name="two_circles_of_ovals", tasks=table(angles, _radii, _ANY), reward=_ovals),
+    replace(
+        _NEGATIVE, name="two_circles_of_ovals", tasks=table(angles, _radii, _ANY), reward=_ovals
+    ),
     replace(
         _NEGATIVE,
         name="eight_ovals",
