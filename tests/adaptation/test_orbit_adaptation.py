@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.adaptation import OnlineAdaptation, OrbitAdaptation
-from hgm.adaptation.orbits import LEVEL, binomial_tail
+from hgm.adaptation.orbits import chi_squared_tail
 from hgm.geometry import Geometry, Orbit, RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments, whitening
 
@@ -77,7 +77,7 @@ def test_before_the_first_observation_nothing_is_known():
 
 
 @pytest.mark.parametrize("radius", [0.2, 1.5, 3.0])
-def test_tasks_between_the_orbits_are_outside(radius):
+def test_tasks_beside_the_orbits_are_outside(radius):
     points, rewards, _ = met([radius], 25)
     assert adapted(points, rewards).places.outside.double().mean() > 0.9
 
@@ -88,9 +88,8 @@ def test_tasks_of_an_orbit_are_hardly_ever_said_to_be_outside(num):
     assert int(adapted(points, rewards).places.outside.sum()) <= 2
 
 
-@pytest.mark.parametrize("num", [1, 4])
-def test_few_observations_never_say_that_a_task_is_outside(num):
-    points, rewards, _ = met([3.0], num)
+def test_one_observation_never_says_that_a_task_is_outside():
+    points, rewards, _ = met([3.0], 1)
     assert not adapted(points, rewards + 5.0).places.outside.any()
 
 
@@ -112,8 +111,32 @@ def test_an_orbit_without_a_reward_model_is_not_inferred():
     assert not outside[1::2].any()
 
 
-def test_tails_of_the_binomial_distribution():
-    least, num = torch.tensor([0, 5, 4, 1]), torch.tensor([7, 5, 4, 0])
-    expected = torch.tensor([1.0, 0.2**5, 0.2**4, 0.0]).double()
-    assert_close(binomial_tail(least, num, 0.2), expected)
-    assert 0.2**5 < LEVEL < 0.2**4
+def test_tails_of_the_chi_squared_distribution():
+    value, num = torch.tensor([0.0, 3.841, 18.307, 5.0]).double(), torch.tensor([3, 1, 10, 0])
+    expected = torch.tensor([1.0, 0.05, 0.05, 0.0]).double()
+    assert_close(chi_squared_tail(value, num), expected, atol=1e-4, rtol=0)
+
+
+def test_what_is_hopeless_is_left_alone_and_what_is_outside_too():
+    points, rewards, _ = met([1.0, 2.0, 6.0], 40, num_tasks=12)
+    online = OrbitAdaptation(two_circles(), 12)
+    for part in range(4):
+        some = slice(10 * part, 10 * part + 10)
+        online.observe(points[:, some], rewards[:, some])
+        places = online.places
+    parts = online._online
+    seen = torch.stack([one._seen.num_seen for one in parts], 1)
+    assert (seen[torch.arange(12), places.orbit][~places.outside] == 40).all()
+    assert (seen[0::3, 1] < 40).all()
+    assert (seen[1::3, 0] < 40).all()
+    assert torch.equal(places.orbit[0::3], torch.zeros(4, dtype=torch.int64))
+    assert torch.equal(places.orbit[1::3], torch.ones(4, dtype=torch.int64))
+
+
+def test_masked_observations_do_not_count():
+    points, rewards, _ = met([3.0], 25, num_tasks=4)
+    online = OrbitAdaptation(two_circles(), 4)
+    mask = torch.zeros(4, 25, dtype=torch.bool)
+    mask[:2] = True
+    online.observe(points, rewards, mask)
+    assert online.places.outside[2:].tolist() == [False, False]
