@@ -8,10 +8,9 @@ explain it under any element, by a chi-squared test on residuals :math:`e_k` of 
 
 .. math:: P\Bigl(\chi^2_K \ge \tfrac{1}{1.3} \sum_k \min(9, e_k^2 / v_k)\Bigr) < 10^{-3}.
 
-Variances count 5% of the rewards' deviation beside noise and what the model does not know: two of them
-are what an approximate symmetry may be off, at which a transfer is still worth its price. Single
-residuals count 9 at most and 1.3 is allowed for, as smooth models miss kinks. One or two
-observations can hardly ever say so.
+Variances count 5% of the rewards' deviation beside noise and what the model does not know: twice
+that is what an approximate symmetry may be off, at which a transfer is still worth its price.
+Single residuals count 9 at most and 1.3 is allowed for, as smooth models miss kinks.
 """
 
 from __future__ import annotations
