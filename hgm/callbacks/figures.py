@@ -122,7 +122,9 @@ def _left_actions(
         x, y = carried[task, at].tolist()
         axes.scatter(x, y, s=60, label="carried from base", **cross)
         if elements is not None and whole:
-            relative = elements[task] @ torch.linalg.inv(elements[base[task]])
+            # The truth is relative to task 0, whose own element is the identity.
+            start = elements[base[task]] if base[task] else torch.eye(len(best[0])).to(elements)
+            relative = torch.linalg.solve(start, elements[task], left=False)
             x, y = (relative.to(best) @ best[base[task]])[at].tolist()
             axes.scatter(x, y, marker="+", s=90, color="tab:blue", label="by the true element")
         axes.set_title(_of_orbit(geometry, task), fontsize=10)
