@@ -301,6 +301,11 @@ def _reward_of(geometry: Geometry) -> RewardModel:
             "Expected `geometry` of dimension 1 or more, but it is trivial: no element carries the "
             "base task into another one."
         )
+    if geometry.orbits:
+        raise ValueError(
+            f"Expected `geometry` of one orbit, but its tasks are on {geometry.num_orbits}: choose "
+            "one by `geometry.orbit(k)`, or adapt to all by `hgm.adaptation.OrbitAdaptation`."
+        )
     if geometry.reward is None:
         raise ValueError(
             "Expected `geometry` with a reward model, but its `reward` is None: no one model "

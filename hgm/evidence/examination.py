@@ -12,7 +12,7 @@ from hgm import lie
 from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
 from hgm.evidence.dynamics import DYNAMICS, Equivariance, equivariant, homogeneous
-from hgm.evidence.orbits import orbits_of, rewards_of_orbits
+from hgm.evidence.orbits import judged_tasks, orbits_of, rewards_of_orbits
 from hgm.evidence.statement import nothing
 from hgm.evidence.verdict import Evidence, judge
 from hgm.numerics.gauss_newton import misfit
@@ -98,7 +98,7 @@ def examine(
     held = Samples(*(ranks.cat(field, 1) for field in held))
     problem, dynamics = findings.problem, findings.dynamics
     view, leading = problem.view, problem.leading
-    train, test = (Seen(*(field[leading] for field in view(samples))) for samples in (kept, held))
+    test = Seen(*(field[leading] for field in view(held)))
     elements = lie.exp(lie.hat(findings.coords[leading], findings.seen))
     bases = findings.bases[leading.cpu()]
     identity = torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
@@ -106,8 +106,15 @@ def examine(
         held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST], bases[:_MOST])
         for some in (elements, identity)
     )
-    doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
-    rewards = rewards_of_orbits(elements, findings.seen, doubt, train, test, bases)
+    judged, doubt = judged_tasks(findings)
+    rewards = rewards_of_orbits(
+        lie.exp(lie.hat(findings.coords[judged], findings.seen)),
+        findings.seen,
+        doubt,
+        Seen(*(field[judged] for field in view(kept))),
+        Seen(*(field[judged] for field in view(held))),
+        findings.bases[judged.cpu()],
+    )
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     group = (findings.generators, findings.action_generators, findings.coords)

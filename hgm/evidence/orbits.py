@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from hgm.evidence.rewards import OneReward, one_reward
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Seen
 
+_MOST = 12
 _MAPS = ("same", "affine", "increasing")
 
 
@@ -16,6 +18,24 @@ def orbits_of(findings: Findings) -> list[list[int]]:
     if findings.orbits:
         return [list(orbit.tasks) for orbit in findings.orbits]
     return [list(range(len(findings.coords)))]
+
+
+def judged_tasks(findings: Findings) -> tuple[Tensor, Tensor]:
+    """Tasks whose rewards are judged, ``(M,)``, and their elements' deviations in radians.
+
+    Those that led the search, and of orbits that have none of them the first twelve.
+    """
+    leading = findings.problem.leading
+    doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
+    known = set(leading.tolist())
+    more = [
+        task
+        for orbit in findings.orbits
+        if not known.intersection(orbit.tasks)
+        for task in list(orbit.tasks)[:_MOST]
+    ]
+    judged = torch.cat((leading, leading.new_tensor(more)))
+    return judged, torch.cat((doubt, doubt.new_zeros(len(more))))
 
 
 def rewards_of_orbits(
@@ -41,7 +61,7 @@ def rewards_of_orbits(
     found = []
     for base in bases.unique().tolist():
         tasks = (bases == base).nonzero()[:, 0].to(elements.device)
-        if len(tasks) < 2 < len(bases):
+        if len(tasks) < 2:
             continue
         parts = (Seen(*(part[tasks] for part in seen)) for seen in (train, held))
         found.append(one_reward(elements[tasks], generators, doubt[tasks], *parts))

@@ -45,7 +45,8 @@ _LEAST_COVERED = 0.2  # share of such points, without which nothing is known
 _SPREAD = 24  # starts per dimension of the group that was found
 _POINTS = 150
 _USUAL = 0.25  # misfit per reward of Gaussian errors, or less
-_LOST = 1.5  # the same relative to that of tasks to which a model was fitted
+_ALONE_STEPS = 3
+_LOST = 3.0  # the same relative to that of tasks to which a model was fitted
 
 
 class Orbit(NamedTuple):
@@ -267,7 +268,7 @@ def join(
 ) -> tuple[Tensor, list[Orbit]]:
     """Tasks that did not lead the search join the orbits whose rewards explain theirs best.
 
-    A task that none explains is alone on an orbit, of which there is no reward model.
+    Those that none explains are on orbits of their own.
 
     Args:
         group: The group that was found.
@@ -280,30 +281,93 @@ def join(
         Coordinates of all tasks, and orbits with all tasks.
     """
     starts = group.spread(_SPREAD * coords.shape[1], coords)
-    places, costs, known = [], [], [orbit for orbit in orbits if orbit.pool is not None]
-    points, rewards = seen
-    for orbit in known:
-        pool, own = orbit.pool, orbit.tasks
-        assert pool is not None, "the others are left out"
-        place = located(group, pool, points[others], rewards[others], starts)
-        usual = misfits(group, pool, points[own], rewards[own], coords[own]).max()
-        misfit = misfits(group, pool, points[others], rewards[others], place)
-        places.append(place)
-        costs.append(misfit / usual.clamp_min(_USUAL))
-    cost, best = torch.stack(costs).min(0)
-    coords, tasks = coords.clone(), [list(orbit.tasks) for orbit in orbits]
+    known = [orbit for orbit in orbits if orbit.pool is not None]
+    found = [_places(group, orbit, seen, others, coords, starts) for orbit in known]
+    places, costs = (torch.stack(some) for some in zip(*found, strict=True))
+    cost, best = costs.min(0)
+    coords, tasks = coords.clone(), {id(orbit): list(orbit.tasks) for orbit in orbits}
+    lost = []
     for index, task in enumerate(others):
-        if not cost[index] < _LOST:
-            tasks.append([task])
-            continue
-        which = int(best[index])
-        coords[task] = places[which][index]
-        tasks[next(i for i, one in enumerate(orbits) if one is known[which])].append(task)
-    pools = [orbit.pool for orbit in orbits] + [None] * (len(tasks) - len(orbits))
-    joined = [
-        Orbit([some[0], *sorted(some[1:])], pool) for some, pool in zip(tasks, pools, strict=True)
-    ]
-    return coords, sorted(joined, key=lambda orbit: orbit.tasks[0])
+        if cost[index] < _LOST:
+            which = int(best[index])
+            coords[task] = places[which, index]
+            tasks[id(known[which])].append(task)
+        else:
+            lost.append(task)
+    joined = [Orbit([tasks[id(one)][0], *sorted(tasks[id(one)][1:])], one.pool) for one in orbits]
+    coords, more = apart(group, seen, lost, coords, known[0].pool)
+    return coords, sorted([*joined, *more], key=lambda orbit: orbit.tasks[0])
+
+
+def apart(
+    group: Spanned, seen: Seen, lost: list[int], coords: Tensor, pool: PooledModel | None
+) -> tuple[Tensor, list[Orbit]]:
+    """Orbits of tasks that no known one explains, by one reward after the other.
+
+    Args:
+        group: The group that was found.
+        seen: Points and rewards of all tasks.
+        lost: The tasks, ascending.
+        coords: Coordinates of all tasks, ``(N, d)``.
+        pool: The reward model of another orbit, which knows the noise.
+
+    Returns:
+        Coordinates of all tasks, those of the lost relative to their own base tasks; and the
+        orbits of the lost.
+    """
+    coords, orbits = coords.clone(), list[Orbit]()
+    starts = group.spread(_SPREAD * coords.shape[1], coords)
+    while lost:
+        base, others = lost[0], lost[1:]
+        coords[lost] = 0.0
+        orbit = Orbit([base], _alone(group, seen, base, pool))
+        near: list[bool] = []
+        if others:
+            places, cost = _places(group, orbit, seen, others, coords, starts)
+            near = (cost < _LOST).tolist()
+            coords[others] = places
+        mine = [base, *(task for task, close in zip(others, near, strict=True) if close)]
+        orbits.append(Orbit(mine, orbit.pool))
+        lost = [task for task in others if task not in mine]
+    return coords, orbits
+
+
+def strangers(
+    group: Spanned, orbit: Orbit, seen: Seen, others: list[int], coords: Tensor
+) -> Tensor:
+    """Which tasks an orbit's reward does not explain where they were located, ``(Q,)`` bool."""
+    return _cost(group, orbit, seen, others, coords, coords[others]) >= _LOST
+
+
+def _places(
+    group: Spanned, orbit: Orbit, seen: Seen, others: list[int], coords: Tensor, starts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Coordinates of tasks on an orbit, and how badly it explains them there."""
+    assert orbit.pool is not None, "the others are left out"
+    place = located(group, orbit.pool, seen.points[others], seen.reward[others], starts)
+    return place, _cost(group, orbit, seen, others, coords, place)
+
+
+def _cost(
+    group: Spanned, orbit: Orbit, seen: Seen, others: list[int], coords: Tensor, place: Tensor
+) -> Tensor:
+    """Misfits of tasks, relative to that of the tasks to which the orbit's model was fitted."""
+    pool, own = orbit.pool, list(orbit.tasks)
+    assert pool is not None, "the others are left out"
+    usual = misfits(group, pool, seen.points[own], seen.reward[own], coords[own]).max()
+    misfit = misfits(group, pool, seen.points[others], seen.reward[others], place)
+    return misfit / usual.clamp_min(_USUAL)
+
+
+def _alone(group: Spanned, seen: Seen, task: int, like: PooledModel | None) -> PooledModel:
+    """The reward model of one task, which counts as a copy of itself."""
+    still = seen.points.new_zeros(1, group.dim_algebra)
+    subgroup = Subgroup(group, LeftActions(torch.eye(still.shape[1]).to(still), still), fixed=True)
+    noise = torch.ones(2).to(still) if like is None else like.noise.mean().expand(2)
+    model, both = PooledModel(subgroup, subgroup.start, noise), [task, task]
+    for _ in range(_ALONE_STEPS):
+        model.step(seen.points[both], seen.reward[both])
+    return model
 
 
 def bases(orbits: Sequence[Any], num: int) -> Tensor:

@@ -33,7 +33,7 @@ from hgm.symmetry.heredity import (
 from hgm.symmetry.invariance import equivariance_form
 from hgm.symmetry.location import located
 from hgm.symmetry.losses import Invariance, functional_invariance
-from hgm.symmetry.orbits import Orbit, Parted, Some, join, part
+from hgm.symmetry.orbits import Orbit, Parted, Some, apart, join, part, strangers
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -403,8 +403,8 @@ class Within:
     def conclude(self, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
         """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
         seen, coords = self.closed(span.fit.subgroup, refined.unknowns)
-        coords = yield from self._locate_others(seen, coords, refined, kept)
-        return (yield from self._complete(span, refined, seen, coords, kept))
+        coords, orbits = yield from self._locate_others(seen, coords, refined, kept)
+        return (yield from self._complete(span, refined, seen, coords, kept, orbits))
 
     def conclude_orbits(self, parted: Parted, kept: Samples) -> Stage[Findings]:
         """The same where tasks are on several orbits."""
@@ -484,24 +484,36 @@ class Within:
 
     def _locate_others(
         self, seen: Tensor, coords: Tensor, refined: Refined, kept: Samples
-    ) -> Stage[Tensor]:
-        """Coordinates of all tasks, ``(N, d)``; those that did not lead are found in the group."""
+    ) -> Stage[tuple[Tensor, list[Orbit]]]:
+        """Coordinates of all tasks, ``(N, d)``; those that did not lead are found in the group.
+
+        Where its reward does not explain them, they are on other orbits.
+        """
         leading, num = self.problem.leading, len(kept.reward)
         everyone = coords.new_zeros(num, len(seen))
         everyone[leading[1:]] = coords
         others = torch.tensor(sorted(set(range(num)) - set(leading.tolist())), device=coords.device)
         pool = refined.pool
         if pool is None or not len(others) or not len(seen):
-            return everyone
-        view, group = self.problem.view, Spanned(seen, self.group.dim_space)
+            return everyone, []
+        group, whole = Spanned(seen, self.group.dim_space), self.problem.view(kept)
 
-        def locate() -> Tensor:
-            points, reward = (field[others] for field in view(kept))
+        def locate() -> tuple[Tensor, list[Orbit]]:
+            points, reward = (field[others] for field in whole)
             starts = group.spread(_SPREAD * len(seen), coords)
-            return located(group, pool, points, reward, starts)
+            everyone[others] = located(group, pool, points, reward, starts)
+            first = Orbit(leading.tolist(), pool)
+            if pool.calibrated:  # those of the others are not known
+                return everyone, []
+            strange = strangers(group, first, whole, others.tolist(), everyone)
+            if not bool(strange.any()):
+                return everyone, []
+            places, more = apart(group, whole, others[strange].tolist(), everyone, pool)
+            tasks = [*first.tasks, *others[~strange].tolist()]
+            first = Orbit([tasks[0], *sorted(tasks[1:])], pool)
+            return places, sorted([first, *more], key=lambda orbit: orbit.tasks[0])
 
-        everyone[others] = yield from _run(Once("the other tasks", "location", locate))
-        return everyone
+        return (yield from _run(Once("the other tasks", "location", locate)))
 
     def _locate_in_orbits(self, parted: Parted, kept: Samples) -> Stage[tuple[Tensor, list[Orbit]]]:
         """Coordinates of all tasks, ``(N, d)``, and orbits by their indices among all."""
