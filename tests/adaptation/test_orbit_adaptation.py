@@ -82,10 +82,10 @@ def test_tasks_beside_the_orbits_are_outside(radius):
     assert adapted(points, rewards).places.outside.double().mean() > 0.9
 
 
-@pytest.mark.parametrize("num", [3, 5, 10, 25, 100])
+@pytest.mark.parametrize("num", [3, 5, 10, 50])
 def test_tasks_of_an_orbit_are_hardly_ever_said_to_be_outside(num):
-    points, rewards, _ = met(RADII, num, seed=7, num_tasks=400)
-    assert int(adapted(points, rewards).places.outside.sum()) <= 2
+    points, rewards, _ = met(RADII, num, seed=7, num_tasks=200)
+    assert int(adapted(points, rewards).places.outside.sum()) <= 1
 
 
 def test_one_observation_never_says_that_a_task_is_outside():
@@ -140,3 +140,8 @@ def test_masked_observations_do_not_count():
     mask[:2] = True
     online.observe(points, rewards, mask)
     assert online.places.outside[2:].tolist() == [False, False]
+
+
+def test_one_adaptation_is_to_one_orbit():
+    with pytest.raises(ValueError, match="one orbit, but its tasks are on 2"):
+        OnlineAdaptation(two_circles(), 3)

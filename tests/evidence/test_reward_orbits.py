@@ -1,11 +1,14 @@
 """Rewards of several orbits are judged orbit by orbit."""
 
+from types import SimpleNamespace
+
 import torch
 from systems import TURN, randn
 
 from hgm import lie
-from hgm.evidence.orbits import rewards_of_orbits
+from hgm.evidence.orbits import judged_tasks, rewards_of_orbits
 from hgm.evidence.rewards import one_reward
+from hgm.symmetry.orbits import Orbit
 from hgm.symmetry.samples import Seen
 
 ANGLES = torch.tensor([0.0, 0.9, -1.4, 0.0, 2.1, 0.4]).double()
@@ -46,3 +49,17 @@ def test_an_orbit_that_has_none_breaks_the_statement():
 
 def test_a_task_that_is_alone_breaks_nothing():
     assert not judged([0, 0, 0, 1, 1, 2], [0, 0, 0, 3, 3, 5]).statement.broken
+
+
+def test_orbits_of_which_no_task_led_the_search_are_judged_too():
+    leading = torch.tensor([0, 2, 4])
+    deviation = torch.tensor([0.25, 0.5]).double()
+    orbits = (Orbit([0, 2, 4, 5], None), Orbit([1, 3], None))
+    findings = SimpleNamespace(
+        problem=SimpleNamespace(leading=leading), deviation=deviation, orbits=orbits
+    )
+    judged, doubt = judged_tasks(findings)
+    assert judged.tolist() == [0, 2, 4, 1, 3]
+    assert doubt.tolist() == [0.0, 0.25, 0.5, 0.0, 0.0]
+    findings.orbits = ()
+    assert judged_tasks(findings)[0].tolist() == [0, 2, 4]

@@ -36,6 +36,7 @@ def stating(**statements):
 
 
 PARTIAL = {
+    "mostly alone": ({"num_alone": 5, "num_all": 9}, "5 of 9 tasks are alone"),
     "two tasks": ({"num_tasks": 2}, "2 tasks give 1 element"),
     "copies": (
         {"num_tasks": 2, "num_copies": 2},
@@ -178,3 +179,7 @@ def test_more_data_never_turn_found_into_not_found(name, effect):
     first = verdicts.index("found")
     assert set(verdicts[:first]) <= {"partial"}
     assert set(verdicts[first:]) == {"found"}
+
+
+def test_a_task_that_is_alone_spoils_nothing():
+    assert judge(replace(GOOD, num_alone=4, num_all=8)) == ("found", [])

@@ -13,7 +13,7 @@ from hgm.differentials import DifferentialEstimator
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.losses import differential_invariance
-from hgm.symmetry.orbits import Orbit, Reach, Some, _gap, bases, join
+from hgm.symmetry.orbits import Orbit, Reach, Some, _gap, apart, bases, join, strangers
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen
 from hgm.symmetry.scaled import Spanned
@@ -108,25 +108,47 @@ def test_every_task_has_the_base_of_its_orbit():
     assert bases(orbits, 5).tolist() == [0, 2, 2, 0, 4]
 
 
-def test_tasks_that_did_not_lead_join_the_orbit_that_explains_them():
+def pooled(points, rewards, task):
+    """The reward model of one task."""
+    subgroup = Subgroup(
+        CIRCLE, LeftActions(torch.eye(1).double(), torch.zeros(1, 1).double()), fixed=True
+    )
+    pool = PooledModel(subgroup, subgroup.start, torch.full((2,), 0.01).double())
+    for _ in range(3):
+        pool.step(points[[task, task]], rewards[[task, task]])
+    return Orbit([task], pool)
+
+
+def recorded():
     points = randn(5, 800, 2)
-    seen = Seen(points, wells(points) + 0.01 * randn(5, 800, seed=3))
-    orbits, coords = [], torch.zeros(5, 1).double()
-    for task in (0, 1):
-        subgroup = Subgroup(
-            CIRCLE, LeftActions(torch.eye(1).double(), torch.zeros(1, 1).double()), fixed=True
-        )
-        pool = PooledModel(subgroup, subgroup.start, torch.full((2,), 0.01).double())
-        for _ in range(3):
-            pool.step(points[[task, task]], seen.reward[[task, task]])
-        orbits.append(Orbit([task], pool))
-    coords, joined = join(CIRCLE, orbits, seen, [2, 3, 4], coords)
+    return Seen(points, wells(points) + 0.01 * randn(5, 800, seed=3))
+
+
+def assert_carried(coords, base, task):
+    element = lie.exp(coords[task, :, None, None] * TURN)[0]
+    assert_close(element @ GOALS[base], GOALS[task], atol=0.02, rtol=0)
+
+
+def test_tasks_that_did_not_lead_join_the_orbit_that_explains_them():
+    seen = recorded()
+    orbits = [pooled(*seen, task) for task in (0, 1)]
+    coords, joined = join(CIRCLE, orbits, seen, [2, 3, 4], torch.zeros(5, 1).double())
     assert [one.tasks for one in joined] == [[0, 2], [1, 3], [4]]
-    assert joined[2].pool is None
-    turned = lie.exp(coords[:, :, None] * TURN)
-    ends = lie.act(turned[[2, 3]], GOALS[[0, 1], None])[:, 0]
-    assert_close(ends, GOALS[[2, 3]], atol=0.02, rtol=0)
+    assert_carried(coords, 0, 2)
+    assert_carried(coords, 1, 3)
     assert_close(coords[4], torch.zeros(1).double())
+
+
+def test_tasks_that_no_orbit_explains_part_into_orbits_of_their_own():
+    seen, coords = recorded(), torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0]]).double()
+    first = pooled(*seen, 4)
+    assert strangers(CIRCLE, first, seen, [0, 1], coords).tolist() == [True, True]
+    coords, orbits = apart(CIRCLE, seen, [0, 1, 2, 3], coords, first.pool)
+    assert [one.tasks for one in orbits] == [[0, 2], [1, 3]]
+    assert_close(coords[[0, 1]], torch.zeros(2, 1).double())
+    assert_carried(coords, 0, 2)
+    assert_carried(coords, 1, 3)
+    assert not strangers(CIRCLE, orbits[0], seen, [2], coords).any()
 
 
 @pytest.mark.slow
