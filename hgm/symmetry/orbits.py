@@ -10,6 +10,7 @@ within it all tasks are told apart again, and every orbit has a reward model of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -22,9 +23,9 @@ from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import base_residuals
 from hgm.symmetry.location import located, misfits
 from hgm.symmetry.losses import Invariance
-from hgm.symmetry.phases import FLOOR, AlignStarts, Phase
+from hgm.symmetry.phases import FLOOR, AlignStarts, Once, Phase
 from hgm.symmetry.pooling import PooledModel
-from hgm.symmetry.samples import Seen, thin
+from hgm.symmetry.samples import Samples, Seen, thin
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
@@ -46,7 +47,7 @@ _SPREAD = 24  # starts per dimension of the group that was found
 _POINTS = 150
 _USUAL = 0.25  # misfit per reward of Gaussian errors, or less
 _ALONE_STEPS = 3
-_LOST = 3.0  # the same relative to that of tasks to which a model was fitted
+_AS_WELL, _LOST = 1.25, 3.0  # the same relative to that of tasks to which a model was fitted
 
 
 class Orbit(NamedTuple):
@@ -154,12 +155,13 @@ class Reach(Phase):
         return self._loss
 
 
-def part(within: Within, root: Tensor) -> Stage[Parted | None]:
+def part(within: Within, root: Tensor, kept: Samples) -> Stage[Parted | None]:
     """Orbits of the leading tasks; None where there are no two, or none names a group.
 
     Args:
         within: The search, with fitted reward models.
         root: Inverse square root of the points' covariance, ``(q, q)``.
+        kept: Transitions of all tasks.
     """
     if within.estimator.num_tasks <= LEAST:
         return None
@@ -176,6 +178,11 @@ def part(within: Within, root: Tensor) -> Stage[Parted | None]:
         seen, coords = some.closed(span.fit.subgroup, refined.unknowns)
         if len(largest) - 1 > len(seen):
             parted = yield from _tell_apart(within, span, seen, coords)
+            reunite = Once(
+                "tasks that are alone", "orbits", partial(_reunited, within, parted, kept)
+            )
+            yield reunite
+            parted = reunite.result
             # One orbit after all: then the search of all tasks at once has the better answer.
             return parted if len(parted.orbits) > 1 else None
     return None
@@ -250,6 +257,39 @@ def _tell_apart(within: Within, span: Span, seen: Tensor, coords: Tensor) -> Sta
             everyone[tasks[1:]], deviation[tasks[1:]] = places, doubt
         left = [task for task in left if task not in tasks]
     return Parted(span, seen, orbits, everyone, deviation)
+
+
+def _reunited(within: Within, parted: Parted, kept: Samples) -> Parted:
+    """Tasks that are alone join an orbit whose reward explains theirs as well as its own tasks'.
+
+    Gradients are rough where rewards have kinks; values have the last word.
+    """
+    alone = [one for one in parted.orbits if len(one.tasks) == 1]
+    orbits = [one for one in parted.orbits if len(one.tasks) > 1 and one.pool is not None]
+    if not alone or not orbits:
+        return parted
+    leading, group = within.problem.leading, Spanned(parted.seen, within.group.dim_space)
+    seen = Seen(*(field[leading] for field in within.problem.view(kept)))
+    coords, deviation = parted.coords.clone(), parted.deviation.clone()
+    tasks = [one.tasks[0] for one in alone]
+    starts = group.spread(_SPREAD * coords.shape[1], coords)
+    found = [_places(group, orbit, seen, tasks, coords, starts) for orbit in orbits]
+    places, costs = (torch.stack(some) for some in zip(*found, strict=True))
+    cost, best = costs.min(0)
+    members = {id(one): list(one.tasks) for one in parted.orbits}
+    for index, one in enumerate(alone):
+        if cost[index] < _AS_WELL:
+            which = int(best[index])
+            coords[tasks[index]] = places[which, index]
+            deviation[tasks[index]] = deviation[list(orbits[which].tasks)].max()
+            members[id(orbits[which])] += members.pop(id(one))
+    joined = [
+        Orbit([own[0], *sorted(own[1:])], one.pool)
+        for one in parted.orbits
+        for own in [members.get(id(one))]
+        if own is not None
+    ]
+    return parted._replace(orbits=joined, coords=coords, deviation=deviation)
 
 
 def _fitted(

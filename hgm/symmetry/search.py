@@ -155,8 +155,8 @@ class Search:
         span = yield from within.find(root)
         refined = yield from within.refine(span)
         pool = refined.pool
-        if pool is None or pool.spread >= CONVINCING or not within.kept_by_dynamics:
-            parted = yield from part(within, root)
+        if pool is None or pool.spread >= CONVINCING:
+            parted = yield from part(within, root, kept)
             if parted is not None:
                 return (yield from within.conclude_orbits(parted, kept))
         return (yield from within.conclude(span, refined, kept))
@@ -208,15 +208,9 @@ class Search:
 
 
 class Within:
-    """The search once it is posed: elements of the group on what rewards see.
-
-    Attributes:
-        kept_by_dynamics: Whether elements were found among those that the dynamics keep, where
-            these are not all.
-    """
+    """The search once it is posed: elements of the group on what rewards see."""
 
     def __init__(self, search: Search, problem: Problem, dynamics: Dynamics) -> None:
-        self.kept_by_dynamics = True
         self.problem, self.dynamics = problem, dynamics
         self.group, self.estimator = problem.group, problem.estimator
         self.invariance, self.steps, self.seed = search.invariance, search.steps, search.seed
@@ -255,7 +249,6 @@ class Within:
                 if exact:
                     return span
                 return (yield from self._widen(span, directions))
-        self.kept_by_dynamics = len(self.kept) == self.group.dim_algebra
         self.group.warm_start(root)
         return (yield from self._find_in(self.group, self.prior, root))
 
