@@ -1,6 +1,7 @@
 """Tasks on several orbits are told apart, and the group is found from the largest of them."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,18 @@ from hgm.differentials import DifferentialEstimator
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.losses import differential_invariance
-from hgm.symmetry.orbits import Orbit, Reach, Some, _gap, apart, bases, join, strangers
+from hgm.symmetry.orbits import (
+    Orbit,
+    Parted,
+    Reach,
+    Some,
+    _gap,
+    _reunited,
+    apart,
+    bases,
+    join,
+    strangers,
+)
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen
 from hgm.symmetry.scaled import Spanned
@@ -137,6 +149,24 @@ def test_tasks_that_did_not_lead_join_the_orbit_that_explains_them():
     assert_carried(coords, 0, 2)
     assert_carried(coords, 1, 3)
     assert_close(coords[4], torch.zeros(1).double())
+
+
+def test_rewards_have_the_last_word_on_a_task_that_is_alone():
+    seen = recorded()
+    goal = 2 * torch.stack((ANGLES[4].cos(), ANGLES[4].sin()))
+    seen.reward[4] = torch.exp(-(seen.points[4] - goal).square().sum(-1) / 2)
+    coords = torch.zeros(5, 1).double()
+    coords[3, 0] = torch.sign(TURN[0, 1, 0]) * (ANGLES[3] - ANGLES[1])
+    far = Orbit([1, 3], pooled(*seen, 1).pool)
+    orbits = [Orbit([0], None), far, Orbit([2], None), Orbit([4], None)]
+    problem = SimpleNamespace(leading=torch.arange(5), view=lambda kept: kept)
+    within = SimpleNamespace(problem=problem, group=SimpleNamespace(dim_space=2))
+    doubt = torch.tensor([0.0, 0.0, 0.0, 0.25, 0.0]).double()
+    found = _reunited(within, Parted(None, TURN, orbits, coords, doubt), seen)
+    assert [one.tasks for one in found.orbits] == [[0], [1, 3, 4], [2]]
+    element = lie.exp(found.coords[4, :, None, None] * TURN)[0]
+    assert_close(element @ GOALS[1], goal, atol=0.02, rtol=0)
+    assert found.deviation.tolist() == [0.0, 0.0, 0.0, 0.25, 0.25]
 
 
 def test_tasks_that_no_orbit_explains_part_into_orbits_of_their_own():
