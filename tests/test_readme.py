@@ -5,8 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
+from hgm import lie
 from hgm.cli.assemble import assemble
+from hgm.geometry import Geometry, Orbit
+from hgm.policies.feedforward import Actor
+from hgm.policies.stored import save_policy
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -49,6 +54,19 @@ class Corridor(Navigation):
         super().__init__(radius=length)
 """
 
+
+def two_circles(runs):
+    """Run folders of a geometry of two orbits and of a policy for each, as far as they are read."""
+    turn = lie.so_generators(2).double()
+    orbits = (Orbit([0, 2, 4, 6], None), Orbit([1, 3, 5, 7], None))
+    geometry = Geometry(turn, turn, torch.zeros(8, 1), 2, "found", "so(2)", orbits=orbits)
+    for name in ("two", "near", "far"):
+        (runs / name).mkdir(parents=True, exist_ok=True)
+    geometry.save(runs / "two" / "geometry.pt")
+    for name in ("near", "far"):
+        save_policy(runs / name / "policy.pt", Actor(2, 2, -torch.ones(2), torch.ones(2)))
+
+
 JOBS = [words for words in commands() if overrides_of(words) is not None] if README.exists() else []
 
 
@@ -90,6 +108,7 @@ def test_readme_has_jobs():
 def test_jobs_build(words, experiment, monkeypatch, settings, command):
     """All but the training: everything that a job is made of accepts the values."""
     place = experiment.parents[1]
+    two_circles(place / "runs")
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(str(place))
     (place / "conf" / "env").mkdir(parents=True, exist_ok=True)

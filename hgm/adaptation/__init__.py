@@ -17,6 +17,7 @@ observation tells, are the same :math:`\hat\delta` for all tasks.
 """
 
 from hgm.adaptation.online import OnlineAdaptation, adapt
+from hgm.adaptation.orbits import OrbitAdaptation, Places
 from hgm.adaptation.posterior import Posterior
 
-__all__ = ["OnlineAdaptation", "Posterior", "adapt"]
+__all__ = ["OnlineAdaptation", "OrbitAdaptation", "Places", "Posterior", "adapt"]

@@ -18,6 +18,10 @@ _CONVERGED = 1e-4  # square of a step in standard deviations
 _STALE = 0.01  # the same, from which sums are taken anew
 _FAR = 9.0  # the same, from which modes are fitted roughly first
 _SAME = 4.0  # square of a distance in standard deviations, below which two modes are one
+_TOLERATED = (
+    0.05  # of the rewards' deviation: twice that is what an approximate symmetry may be off
+)
+_FARTHEST = 9.0  # square of a residual in deviations: kinks may be farther off than that
 _HOPELESS = 10.0  # log-likelihood below the best
 
 
@@ -106,6 +110,10 @@ class OnlineAdaptation:
         num_steps: Most Gauss-Newton steps at a time.
         seed: Seed of the candidates.
 
+    Attributes:
+        asleep: Tasks whose modes stay as they are, ``(T,)`` bool; None: none. Of these nothing
+            should be observed.
+
     Raises:
         ValueError: If the geometry has no reward model or no dimension or reaches nowhere, or a
             number is out of range.
@@ -140,6 +148,7 @@ class OnlineAdaptation:
         points, rewards = new(num_tasks, 0, geometry.dim_points), new(num_tasks, 0)
         self._seen = Observations(points, rewards, new(num_tasks, 0, dtype=torch.bool))
         self._sums = new(7, num_tasks, len(self._candidates.coords))
+        self.asleep: Tensor | None = None
         self._keep(self._starts())
 
     @torch.no_grad()
@@ -173,6 +182,9 @@ class OnlineAdaptation:
         asked[near] = fitting.solve(renewed, self._seen.num_seen).asked
         stale &= asked > _STALE
         fresh = self._starts(known.put(near, renewed))
+        if self.asleep is not None:
+            stale &= ~self.asleep[known.row]
+            fresh = fresh.at(~self.asleep[fresh.row])
         new = torch.ones_like(fresh.row, dtype=torch.bool)
         modes = Modes(*(torch.cat(pair) for pair in zip(known, fresh, strict=True)))
         # Roughly first, with the variance of candidates: far off, all observations look like tails.
@@ -202,6 +214,33 @@ class OnlineAdaptation:
             torch.stack((factor, factor * shift), -1),
             self._fitting.symmetries,
         )
+
+    @property
+    @torch.no_grad()
+    def evidence(self) -> Tensor:
+        """Logarithm of the observations' probability, by Laplace's method, up to a constant."""
+        newton = self._fitting.solve(self._modes, self._seen.num_seen)
+        table, _ = tabulate(self._modes.row, len(self._seen.mask), self.num_modes)
+        return (-newton.loss[table]).where(table >= 0, -torch.inf).logsumexp(1)
+
+    @torch.no_grad()
+    def misfit(self, tasks: Tensor) -> Tensor:
+        """How far the observations of some tasks are off in the likeliest place, ``(Q,)``.
+
+        Sums of squared residuals in standard deviations, to which 5% of the rewards' own are added;
+        9 at most each.
+
+        Args:
+            tasks: Indices, ``(Q,)``.
+        """
+        fitting, modes = self._fitting, self._modes
+        table, _ = tabulate(modes.row, len(self._seen.mask), self.num_modes)
+        best = modes.at(table[tasks, 0])
+        newton = fitting.solve(best, self._seen.num_seen)
+        moved = fitting.moved(best, newton.step)
+        _, residual, variance = fitting.sums(best.row, *moved, self._seen)
+        wide = variance + (_TOLERATED * fitting.model.span).square()
+        return ((residual.square() / wide).clamp_max(_FARTHEST) * self._seen.mask[tasks]).sum(1)
 
     def _starts(self, known: Modes | None = None) -> Modes:
         """Likely candidates next to which there is neither a better one nor a known mode."""
@@ -267,6 +306,11 @@ def _reward_of(geometry: Geometry) -> RewardModel:
         raise ValueError(
             "Expected `geometry` of dimension 1 or more, but it is trivial: no element carries the "
             "base task into another one."
+        )
+    if geometry.orbits:
+        raise ValueError(
+            f"Expected `geometry` of one orbit, but its tasks are on {geometry.num_orbits}: choose "
+            "one by `geometry.orbit(k)`, or adapt to all by `hgm.adaptation.OrbitAdaptation`."
         )
     if geometry.reward is None:
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +63,10 @@ class Agent(ABC):
             copies: Number of copies; those of a task follow each other, ``(T * copies,)``.
         """
         return None
+
+    def told(self, num_tasks: int) -> dict[str, Any]:
+        """What else the agent says of the first tasks that it met: plain numbers and lists."""
+        return {}
 
     def oracle_policy(
         self, geometry: Geometry, coords: Tensor

@@ -103,7 +103,9 @@ def _left_actions(
     at = over.columns
     values = {task: rewards_on(module, over.grid, task) for task in shown}
     scale = common_scale(np.stack(list(values.values())))
-    carried = lie.act(geometry.left_actions, best[:1].to(geometry.coords))[:, 0]
+    base = geometry.bases
+    home = best[base].to(geometry.coords)
+    carried = lie.act(geometry.left_actions, home[:, None])[:, 0]
     whole = geometry.dim_state == geometry.left_actions.shape[-1]
     for place, task in enumerate(shown, 1):
         axes = figure.add_subplot(rows, columns, place)
@@ -111,7 +113,7 @@ def _left_actions(
         axes.scatter(seen[:, 0], seen[:, 1], s=2, color="0.6", alpha=0.3)
         level_sets(axes, values[task], over.extent, scale)
         way = torch.linspace(0, 1, 50).double()[:, None] * geometry.coords[task]
-        path = lie.act(geometry.element(way), best[:1].to(geometry.coords))[:, 0]
+        path = lie.act(geometry.element(way), home[task, None])[:, 0]
         axes.plot(*path[:, at].T, color="tab:red", lw=1)
         ring: dict[str, Any] = {"marker": "o", "facecolor": "none", "edgecolor": "k"}
         x, y = best[task, at].tolist()
@@ -120,9 +122,12 @@ def _left_actions(
         x, y = carried[task, at].tolist()
         axes.scatter(x, y, s=60, label="carried from base", **cross)
         if elements is not None and whole:
-            x, y = (elements[task].to(best) @ best[0])[at].tolist()
+            # The truth is relative to task 0, whose own element is the identity.
+            start = elements[base[task]] if base[task] else torch.eye(len(best[0])).to(elements)
+            relative = torch.linalg.solve(start, elements[task], left=False)
+            x, y = (relative.to(best) @ best[base[task]])[at].tolist()
             axes.scatter(x, y, marker="+", s=90, color="tab:blue", label="by the true element")
-        axes.set_title("base task" if task == 0 else f"task {task}", fontsize=10)
+        axes.set_title(_of_orbit(geometry, task), fontsize=10)
         finish(axes, over, _NAMES[metrics["reward_source"]])
         axes.label_outer()
     colour_bar(figure, scale, _REWARD)
@@ -130,6 +135,17 @@ def _left_actions(
         figure.suptitle(f"{len(shown)} of {num} tasks", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def _of_orbit(geometry: Any, task: int) -> str:
+    """What a task is: the base task, or one of an orbit's, where there are several."""
+    for number, orbit in enumerate(geometry.orbits, 1):
+        if task in orbit.tasks:
+            what = "base task" if task == orbit.tasks[0] else "task"
+            return (
+                f"task {task}, alone" if len(orbit.tasks) == 1 else f"{what} {task}, orbit {number}"
+            )
+    return "base task" if task == 0 else f"task {task}"
 
 
 def _generators(geometry: Any) -> Figure:

@@ -89,12 +89,21 @@ class MetaTestReport(TrainingReport):
             figures["learning"] = learning_figure(self.curve)
         self._draw(trainer, figures, trainer.global_step)
         metrics = regret_metrics([scores]) | {key: scores[key] for key in ("adapts", "oracle")}
+        metrics |= {key: scores[key] for key in ("orbit", "untransformed") if key in scores}
         if self.curve:
             metrics |= self._spent(trainer)
         self._publish(trainer, metrics, regret_table, trainer.global_step)
         if not scores["adapts"]:
             why = getattr(agent, "obstacle", "the agent does not adapt")
             said = f"[bold red]The base policy acts everywhere[/]: {why}."
+            Console().print(said, soft_wrap=True)
+        stays = scores.get("untransformed", [])
+        if stays:
+            said = (
+                f"[bold yellow]The base policy acts untransformed[/] in {len(stays)} of "
+                f"{scores['num_test_tasks']} test tasks: they are outside every orbit, or on one "
+                "without a policy."
+            )
             Console().print(said, soft_wrap=True)
         if scores["oracle"]:
             Console().print("[bold yellow]An oracle[/]: it was told the tasks' parameters.")

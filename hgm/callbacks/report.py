@@ -109,6 +109,8 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     for reason in metrics["reasons"]:
         table.add_row("", f"because {reason}")
     table.add_row("algebra", f"{metrics['algebra_type']}, dimension {metrics['algebra_dim']}")
+    if 1 < len(metrics["orbits"]) < metrics["num_tasks"]:
+        table.add_row("orbits", _orbits(metrics["orbits"]))
     pairs = list(zip(geometry.generators, geometry.action_generators, strict=True))
     for index, (left, right) in enumerate(pairs[:_GENERATORS], 1):
         table.add_row(f"W_S {index}", _matrix(left))
@@ -152,6 +154,15 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     phases = ", ".join(f"{name} {value:.1f}" for name, value in metrics["phase_seconds"].items())
     table.add_row("wall time", f"{metrics['wall_seconds']:.1f} s ({phases})")
     return table
+
+
+def _orbits(orbits: Sequence[Sequence[int]]) -> str:
+    """A line an orbit, tasks counted from 0 as in the figures; those that are alone on one line."""
+    lines = [f"tasks {_listed(list(map(str, some)))}" for some in orbits if len(some) > 1]
+    alone = [str(some[0]) for some in orbits if len(some) == 1]
+    if alone:
+        lines.append(f"task {_listed(alone)}: alone, no element evidenced")
+    return "\n".join(lines)
 
 
 def _listed(words: Sequence[str]) -> str:

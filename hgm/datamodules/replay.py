@@ -54,6 +54,8 @@ class Replay(Streamed):
         geometry: What a discovery found on the training tasks of the same family and seed, or its
             run folder; None, or one whose verdict is neither found nor approximate, trains on the
             base task alone.
+        orbit: Where the geometry has several orbits: whose base task the policy is for, counted
+            from 0. The tasks of this orbit run.
         seed: Seed of tasks, environments, exploration and replay.
 
     Attributes:
@@ -76,10 +78,15 @@ class Replay(Streamed):
         buffer_size: int = 100_000,
         num_eval_episodes: int = 100,
         geometry: str | Path | Geometry | None = None,
+        orbit: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(family, seed)
-        self.geometry = _check_geometry(geometry, family)
+        whole = _check_geometry(geometry, family)
+        check_int("orbit", orbit, 0, 0 if whole is None else whole.num_orbits - 1)
+        self.geometry = None if whole is None else whole.orbit(orbit)
+        if whole is not None and whole.orbits:
+            self.tasks = self.tasks[list(whole.orbits[orbit].tasks)]
         base = self.tasks[:1]
         self.tasks = base if self.geometry is None else self.tasks
         self._num_copies = max(1, NUM_ENVS // len(self.tasks))

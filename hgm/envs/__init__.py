@@ -1,9 +1,18 @@
 """Task families and their batched environments."""
 
 from hgm.envs.base import TaskFamily, Truth
+from hgm.envs.circles import Circles
 from hgm.envs.navigation import Navigation
 from hgm.envs.point import PointEnv
 from hgm.envs.rewards import RewardTransform
 from hgm.envs.scattered import Scattered
 
-__all__ = ["Navigation", "PointEnv", "RewardTransform", "Scattered", "TaskFamily", "Truth"]
+__all__ = [
+    "Circles",
+    "Navigation",
+    "PointEnv",
+    "RewardTransform",
+    "Scattered",
+    "TaskFamily",
+    "Truth",
+]

@@ -30,7 +30,8 @@ class Truth:
 
     Attributes:
         generators: Basis of the state algebra, ``(d, n, n)``, each of Frobenius norm sqrt 2.
-        elements: True left actions of base task 0 into every task, ``(N, n, n)``, identity first.
+        elements: True left actions of base task 0 into every task, ``(N, n, n)``, identity first;
+            of two tasks on another orbit, the one's undone by the other's counts.
         action_generators: What the same algebra elements do to actions, ``(d, m, m)``.
         element_error_deg: Maps estimated elements ``(N, n, n)`` to errors ``(N,)`` in degrees.
         reward: Noise-free rewards, states ``(N, B, n)`` to ``(N, B)``; None where not written down.

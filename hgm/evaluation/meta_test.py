@@ -120,6 +120,7 @@ def meta_test(
         "separation": family.separation(tasks, train).amin(1).tolist(),
         "exploration_transitions": protocol.num_exploration,
     }
+    scores |= agent.told(protocol.num_test_tasks)
     optimum, place = _optimum(family, tasks), _place(family, tasks, len(tasks) - len(train))
 
     advance("episodes after exploration")

@@ -21,7 +21,7 @@ def truth_metrics(
     * ``span_cosine``: cosine of the largest principal angle between the found and the true algebra
       in the Frobenius inner product, over the entries that are determined; 0 if their dimensions
       differ. The true algebra keeps the origin, whatever the group that was searched.
-    * ``element_error_deg``: error of the left action of every task but the base one, in degrees;
+    * ``element_error_deg``: error of the left action of every task but the first one, in degrees;
       what it means is the family's to say (:class:`~hgm.envs.Truth`).
     * ``element_error_deg_max``: the largest of them.
 
@@ -43,7 +43,11 @@ def truth_metrics(
         hidden[:n, :n] = ~determined
         generators, expected = (part.masked_fill(hidden, 0.0) for part in (generators, expected))
     cosine = lie.span_cosine(generators, expected)
-    errors = truth.element_error_deg(elements[:, :n, :n])[1:].tolist()
+    # Those of an orbit are relative to its base task, those of the truth to the first task.
+    whole = elements[:, :n, :n]
+    if geometry.orbits:
+        whole = whole @ truth.elements.to(whole)[geometry.bases]
+    errors = truth.element_error_deg(whole)[1:].tolist()
     return {
         "span_cosine": float(cosine),
         "element_error_deg": errors,

@@ -135,6 +135,7 @@ def inherited_terms(
     terms: ActionTerms | None,
     action_elements: Tensor,
     held: Samples,
+    bases: Tensor | None = None,
 ) -> Statement:
     r"""Whether what rewards owe to the action is inherited, :math:`g_i(K_i a) = g_0(a)`.
 
@@ -144,13 +145,14 @@ def inherited_terms(
         terms: The terms; None where rewards do not depend on actions.
         action_elements: Scaled :math:`K_i`, ``(N, m, m)``.
         held: Scaled held-out transitions.
+        bases: The base task of every task, ``(N,)``; None: the first one.
     """
     if terms is None:
         return nothing(ACTION_TERMS)
     action = held.action
     carried = lie.act(action_elements, action)
     there, here = terms.table(carried), terms.table(action)
-    base = terms.halves[:, :1]
+    base = terms.halves[:, :1] if bases is None else terms.halves[:, bases]
     products = []
     for weights, own in zip(terms.halves, base, strict=True):
         deviation = (there @ weights[..., None])[..., 0] - (here @ own[..., None])[..., 0]

@@ -19,8 +19,8 @@ from hgm.evidence.dynamics import (
     near,
     one_in_all_frames,
 )
+from hgm.evidence.orbits import judged_tasks, orbits_of, rewards_of_orbits
 from hgm.evidence.regret import regret_bound
-from hgm.evidence.rewards import one_reward
 from hgm.evidence.stabiliser import spare_constraints
 from hgm.evidence.statement import Statement, nothing, stronger
 from hgm.evidence.verdict import Evidence, judge
@@ -61,13 +61,19 @@ def held_out(
     estimator: DifferentialEstimator,
     invariance: Invariance,
     points: Tensor,
+    bases: Tensor | None = None,
 ) -> HeldOut:
-    """Invariance of left actions ``(N, k, k)`` at held-out points ``(N, H, n)``."""
+    """Invariance of left actions ``(N, k, k)`` at held-out points ``(N, H, n)``.
+
+    Over pairs of one orbit: of one base task, ``bases (N,)``.
+    """
     residuals = pair_residuals(lambda _: elements, estimator, invariance, points)
     terms = residuals(elements.new_zeros(0), False)
     spread, square = terms.variance + FLOOR**2, terms.residual.square().sum(-1)
     # An element paired with itself is the identity, and says nothing.
     others = ~torch.eye(len(elements), dtype=torch.bool, device=square.device)
+    if bases is not None:
+        others &= (bases[:, None] == bases).to(others.device)
     different = others[..., None].expand(-1, -1, points.shape[1]).flatten()
     spread, square = spread[different], square[different]
     weight = 1 / spread
@@ -121,16 +127,25 @@ def examine(
     held = Samples(*(ranks.cat(field, 1) for field in held))
     problem, dynamics = findings.problem, findings.dynamics
     view, leading = problem.view, problem.leading
-    train, test = (Seen(*(field[leading] for field in view(samples))) for samples in (kept, held))
+    test = Seen(*(field[leading] for field in view(held)))
     elements = lie.exp(lie.hat(findings.coords[leading], findings.seen))
+    bases = findings.bases[leading.cpu()]
     identity = torch.eye(elements.shape[-1]).to(elements).expand_as(elements)
     found, none = (
-        held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST])
+        held_out(some[:_MOST], problem.estimator, invariance, test.points[:_MOST], bases[:_MOST])
         for some in (elements, identity)
     )
+    train = Seen(*(field[leading] for field in view(kept)))
     coverage = covered(elements[:_MOST], train.points[:_MOST], test.points[:_MOST])
-    doubt = torch.cat((findings.deviation.new_zeros(1), findings.deviation))
-    rewards = one_reward(elements, findings.seen, doubt, train, test)
+    judged, doubt = judged_tasks(findings)
+    rewards = rewards_of_orbits(
+        lie.exp(lie.hat(findings.coords[judged], findings.seen)),
+        findings.seen,
+        doubt,
+        Seen(*(field[judged] for field in view(kept))),
+        Seen(*(field[judged] for field in view(held))),
+        findings.bases[judged.cpu()],
+    )
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     group = (findings.generators, findings.action_generators, findings.coords)
@@ -148,18 +163,25 @@ def examine(
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
         "equivariance": symmetric.statement,
         "action_set": _action_set(findings, half, *scaled) if moves else nothing(ACTION_SET),
-        "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1]),
+        "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1], findings.bases),
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
     deviation = torch.rad2deg(findings.deviation)
-    copies = _copies(elements, findings.deviation)
+    copies = _copies(elements, findings.deviation, bases)
+    orbits = orbits_of(findings)
+    largest = max(orbits, key=len)
+    # What names the group is the largest orbit: more of them are no more evidence.
+    among = torch.isin(leading.cpu(), torch.tensor(largest))
+    repeated = int(copies[among.to(copies.device)].sum())
     order = _order(findings, copies)
-    num_distinct = len(kept.reward) - int(copies.sum())
+    num_distinct = len(largest) - repeated
     verdict, reasons = judge(
         Evidence(
             statements=statements,
             num_tasks=num_distinct,
-            num_copies=int(copies.sum()),
+            num_copies=repeated,
+            num_alone=sum(len(orbit) == 1 for orbit in orbits),
+            num_all=len(kept.reward),
             dim=len(findings.seen),
             dim_seen=len(view.columns),
             closure=closure,
@@ -196,7 +218,8 @@ def examine(
         "element_deviation_deg": deviation.tolist(),
         "pooled": findings.pool is not None,
         "num_tasks": len(kept.reward),
-        "num_distinct_tasks": num_distinct,
+        "orbits": [[task] for task in range(len(kept.reward))] if verdict == "none" else orbits,
+        "num_distinct_tasks": len(kept.reward) - int(copies.sum()),
         "reward_source": view.sight.source,
         "reward_columns": view.sight.columns,
         "action_in_reward": "none"
@@ -246,14 +269,16 @@ def _gap(findings: Findings) -> float | None:
     )
 
 
-def _copies(elements: Tensor, deviation: Tensor) -> Tensor:
-    """Which tasks repeat an earlier one, ``(M,)``."""
+def _copies(elements: Tensor, deviation: Tensor, bases: Tensor | None = None) -> Tensor:
+    """Which tasks repeat an earlier one of their orbit, ``(M,)``."""
     relative = torch.linalg.solve(elements[:, None], elements[None])
     eye = torch.eye(elements.shape[-1]).to(elements)
     apart = torch.rad2deg((relative - eye).norm(dim=(-2, -1)) / 2**0.5)
     own = torch.cat((deviation.new_zeros(1), deviation))
     sure = _SAME_SIGMA * torch.rad2deg((own[:, None].square() + own.square()).sqrt())
     same = apart < torch.maximum(sure, torch.full_like(sure, _SAME_DEG))
+    if bases is not None:
+        same &= (bases[:, None] == bases).to(same.device)
     return torch.tril(same, -1).any(1)
 
 

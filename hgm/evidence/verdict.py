@@ -19,8 +19,8 @@ class Evidence:
 
     Attributes:
         statements: The five statements by name.
-        num_tasks: Tasks that are distinct.
-        num_copies: Tasks that are copies of others.
+        num_tasks: Tasks that are distinct, on the largest orbit.
+        num_copies: Tasks of it that are copies of others.
         dim: Dimension of their closure under the bracket.
         dim_seen: Coordinates that rewards see, ``q``.
         closure: Closure residual.
@@ -31,6 +31,8 @@ class Evidence:
         order: Order of the finite group that the elements are in; None if there is none.
         spare: By how many numbers elements overdetermine the algebra, where a stabiliser leaves
             them open; None where it does not.
+        num_alone: Tasks that are alone on their orbits.
+        num_all: All tasks.
     """
 
     statements: Mapping[str, Statement]
@@ -45,6 +47,8 @@ class Evidence:
     carried: float
     order: int | None
     spare: int | None
+    num_alone: int = 0
+    num_all: int = 0
 
 
 def judge(evidence: Evidence) -> tuple[str, list[str]]:
@@ -105,6 +109,11 @@ def _too_few(evidence: Evidence) -> list[str]:
         reasons.append(
             f"any {evidence.num_tasks} tasks are on an orbit of some group of dimension "
             f"{evidence.dim}, as rotations about a goal leave elements open: more tasks are needed"
+        )
+    if 2 * evidence.num_alone > evidence.num_all:
+        reasons.append(
+            f"{evidence.num_alone} of {evidence.num_all} tasks are alone on their orbits: no "
+            "element carries them into another one, or another one into them"
         )
     if evidence.dim >= evidence.dim_seen**2 and evidence.dim_seen > 1:
         reasons.append(

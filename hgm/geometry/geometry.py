@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from hgm import lie
-from hgm.checks import check_path
+from hgm.checks import check_int, check_path
 from hgm.files import read_tensors, write_tensors
 from hgm.geometry.action_reward import ActionReward
+from hgm.geometry.orbit import Orbit
 from hgm.geometry.reward_model import RewardModel
 from hgm.geometry.sight import seen_point
 from hgm.geometry.state import WrongState, check_state
@@ -30,7 +31,8 @@ class Geometry:
             homogeneous coordinates. Coordinates of rotations are radians, see
             :func:`hgm.symmetry.algebra.standard`.
         action_generators: What the same algebra elements do to actions, ``(d, m, m)``.
-        coords: Coordinates of the training tasks' left actions, ``(N, d)``; 0 for the base task.
+        coords: Coordinates of the training tasks' left actions, ``(N, d)``; 0 for the base task,
+            or the base task of every orbit.
         dim_state: State dimension ``n``.
         verdict: ``"found"``, ``"approximate"``, ``"partial"`` or ``"none"``.
         algebra_type: Name of the algebra.
@@ -40,6 +42,8 @@ class Geometry:
         reward_of: What it is a function of: ``"next_observation"``, ``"observation"`` or
             ``"change"``, the next state less the state.
         action_reward: What rewards owe to the action besides; None where nothing.
+        orbits: Where the tasks are on several orbits of the group, these, with a base task and a
+            reward each; empty where they are on one. See :meth:`orbit`.
     """
 
     generators: Tensor
@@ -52,6 +56,45 @@ class Geometry:
     reward: RewardModel | None = None
     reward_of: str = "next_observation"
     action_reward: ActionReward | None = None
+    orbits: tuple[Orbit, ...] = ()
+
+    @property
+    def num_orbits(self) -> int:
+        """How many orbits of the group the training tasks are on."""
+        return max(1, len(self.orbits))
+
+    @property
+    def bases(self) -> list[int]:
+        """The base task of every training task, of which it is the image."""
+        found = [0] * len(self.coords)
+        for orbit in self.orbits:
+            for task in orbit.tasks:
+                found[task] = orbit.tasks[0]
+        return found
+
+    def orbit(self, index: int) -> Geometry:
+        """The same group with the tasks of one orbit only, the first of them as the base task.
+
+        Args:
+            index: Which orbit, from 0 on; where there is one, it is all that there is.
+
+        Raises:
+            ValueError: If there is no such orbit.
+        """
+        check_int("orbit", index, 0, self.num_orbits - 1)
+        if not self.orbits:
+            return self
+        tasks, calibration = list(self.orbits[index].tasks), self.calibration
+        if calibration is not None:
+            own = calibration[tasks]
+            calibration = None if bool((own == own.new_tensor([1.0, 0.0])).all()) else own
+        return replace(
+            self,
+            coords=self.coords[tasks],
+            calibration=calibration,
+            reward=self.orbits[index].reward,
+            orbits=(),
+        )
 
     @property
     def usable(self) -> bool:
@@ -171,7 +214,11 @@ class Geometry:
             f"states of dimension {self.dim_state}, actions of dimension {self.dim_action}",
             f"{len(self.coords)} training tasks, "
             + ("comparable rewards" if self.calibration is None else "rewards to be calibrated"),
-            "no reward model" if self.reward is None else repr(self.reward),
+            *(
+                f"orbit of tasks {list(one.tasks)}"
+                for one in self.orbits[:_SHOWN] + self.orbits[-1:] * (self.num_orbits > _SHOWN)
+            ),
+            *([] if self.orbits else [repr(self.reward) if self.reward else "no reward model"]),
         ]
         pairs = zip(self.generators[:_SHOWN], self.action_generators[:_SHOWN], strict=True)
         for index, pair in enumerate(pairs, 1):
@@ -191,6 +238,7 @@ class Geometry:
             action_generators=self.action_generators[:0],
             coords=self.coords[:, :0],
             algebra_type="trivial",
+            orbits=(),
         )
 
     def save(self, path: str | Path) -> None:
@@ -200,10 +248,12 @@ class Geometry:
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and strings in nested dictionaries; :meth:`of_state` reads it back."""
         parts = {"reward": self.reward, "action_reward": self.action_reward}
-        return {
+        state = {
             **vars(self),
             **{name: None if part is None else dict(vars(part)) for name, part in parts.items()},
         }
+        state.pop("orbits")
+        return state | ({"orbits": [one.state() for one in self.orbits]} if self.orbits else {})
 
     @staticmethod
     def of_state(state: dict[str, Any]) -> Geometry:
@@ -216,7 +266,8 @@ class Geometry:
         check_state(state)
         kinds = {"reward": RewardModel, "action_reward": ActionReward}
         given = {name: kind(**state[name]) for name, kind in kinds.items() if state[name]}
-        return Geometry(**{**state, **given})
+        orbits = tuple(Orbit.of_state(one) for one in state.get("orbits", ()))
+        return Geometry(**{**state, **given, "orbits": orbits})
 
 
 def _rounded(matrix: Tensor) -> str:

@@ -30,7 +30,8 @@ def check_state(state: Any) -> None:
     Raises:
         WrongState: Naming the entry, its value and what would be right.
     """
-    _check_keys("the file", state, _ENTRIES)
+    more = ("orbits",) if isinstance(state, dict) and "orbits" in state else ()
+    _check_keys("the file", state, (*_ENTRIES, *more))
     n = state["dim_state"]
     if type(n) is not int or n < 1:
         raise WrongState(f"Expected `dim_state` to be an int, at least 1, got {brief(n)}.")
@@ -52,18 +53,42 @@ def check_state(state: Any) -> None:
     if state["calibration"] is not None:
         _check("calibration", state["calibration"], (num_tasks, 2))
     if state["reward"] is not None:
-        _check_reward(state["reward"], n)
+        _check_reward("reward", state["reward"], n)
     source = state["reward_of"]
     if not isinstance(source, str) or source not in SOURCES:
         raise WrongState(f"Expected `reward_of` to be one of {list(SOURCES)}, got {brief(source)}.")
     if state["action_reward"] is not None:
         _check_action_reward(state["action_reward"], m)
+    if more:
+        _check_orbits(state["orbits"], num_tasks, n)
 
 
-def _check_reward(reward: Any, n: int) -> None:
-    _check_keys("`reward`", reward, _REWARD)
-    (num,) = _check("reward.phases", reward["phases"], ("F",))
-    _, q = _check("reward.root", reward["root"], (n, "q"))
+def _check_orbits(orbits: Any, num_tasks: int, n: int) -> None:
+    """Orbits that part the tasks: every task is on one of them, two or more."""
+    if not isinstance(orbits, list) or len(orbits) < 2:
+        raise WrongState(f"Expected `orbits` to be a list of 2 or more, got {brief(orbits)}.")
+    every = []
+    for index, orbit in enumerate(orbits):
+        _check_keys(f"`orbits[{index}]`", orbit, ("tasks", "reward"))
+        tasks = orbit["tasks"]
+        whole = isinstance(tasks, list) and all(type(task) is int for task in tasks)
+        if not whole or not tasks:
+            raise WrongState(
+                f"Expected `orbits[{index}].tasks` to list 1 int or more, got {brief(tasks)}."
+            )
+        every += tasks
+        if orbit["reward"] is not None:
+            _check_reward(f"orbits[{index}].reward", orbit["reward"], n)
+    if sorted(every) != list(range(num_tasks)):
+        raise WrongState(
+            f"Expected `orbits` to hold each of {num_tasks} tasks once, got {brief(sorted(every))}."
+        )
+
+
+def _check_reward(what: str, reward: Any, n: int) -> None:
+    _check_keys(f"`{what}`", reward, _REWARD)
+    (num,) = _check(f"{what}.phases", reward["phases"], ("F",))
+    _, q = _check(f"{what}.root", reward["root"], (n, "q"))
     shapes: dict[str, tuple[int | str, ...]] = {
         "mean": (n,),
         "root": (n, q),
@@ -73,8 +98,8 @@ def _check_reward(reward: Any, n: int) -> None:
         "noise": (),
     }
     for name, shape in shapes.items():
-        _check(f"reward.{name}", reward[name], shape)
-    _check_dtypes("reward", reward, list(shapes), "phases")
+        _check(f"{what}.{name}", reward[name], shape)
+    _check_dtypes(what, reward, list(shapes), "phases")
 
 
 def _check_action_reward(terms: Any, m: int) -> None:

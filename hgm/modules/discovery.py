@@ -19,7 +19,7 @@ from hgm.differentials import DifferentialEstimator, FourierEstimator
 from hgm.dynamics import DynamicsModel, FourierDynamics, NetworkDynamics
 from hgm.evidence import examine
 from hgm.evidence.examination import UNDETERMINED
-from hgm.geometry import ActionReward, Geometry
+from hgm.geometry import ActionReward, Geometry, Orbit, RewardModel
 from hgm.geometry.sight import SOURCES
 from hgm.groups import GL, LieGroup
 from hgm.numerics.ranks import across_processes
@@ -28,6 +28,7 @@ from hgm.symmetry.algebra import name
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import INVARIANCES
 from hgm.symmetry.phases import Phase
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.relevance import ActionTerms, points_of
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.search import Search, SearchSteps
@@ -237,7 +238,7 @@ class Discovery(LightningModule):
             task: Index of the task.
         """
         assert self._findings is not None, "there is a model after training"
-        problem, pool = self._findings.problem, self._findings.pool
+        findings, problem = self._findings, self._findings.problem
         view = problem.view
         nothing = points.new_zeros(1, len(points), self._sizes.dim_action)
         before = torch.zeros_like(points) if view.sight.source == "change" else points
@@ -247,8 +248,11 @@ class Discovery(LightningModule):
         if len(place):
             jet = problem.estimator.jet(there, place.to(there.device))
             return jet.value[0], jet.value_variance[0]
-        assert pool is not None, "tasks are located by it"
-        element = lie.exp(lie.hat(-self._findings.coords[task], self._findings.seen))
+        pools = [one.pool for one in findings.orbits if task in one.tasks] or [findings.pool]
+        pool = pools[0]
+        if pool is None:  # alone on its orbit, and none of those that led the search
+            return torch.zeros_like(there[0, :, 0]), torch.full_like(there[0, :, 0], torch.inf)
+        element = lie.exp(lie.hat(-findings.coords[task], findings.seen))
         prediction = pool.reward_model()(lie.act(element, there[0]))
         return prediction.value, prediction.variance
 
@@ -300,24 +304,15 @@ class Discovery(LightningModule):
 
     def _geometry(self, findings: Findings) -> Geometry:
         """The findings in the units of the data, not judged yet."""
-        scale, pool = self.reward_scale, findings.pool
+        scale, view = self.reward_scale, findings.problem.view
         assert scale is not None, "the first batch sets it"
-        view = findings.problem.view
-        units = view.units
-        calibration, reward, terms = None, None, view.sight.terms
-        n, affine = units.dim_state, len(units.frame) > units.dim_state
-        change = view.sight.source == "change"
-        # An affine group does not move changes of state as it moves states.
-        if pool is not None and not (affine and change):
-            reward = pool.reward_model().scaled(scale).to("cpu")
-            into = units.into[view.columns].mT
-            shift = units.frame[:n, n] if affine else torch.zeros(n).to(into)
-            reward = reward.seen_through(shift.cpu(), into.cpu())
-            if pool.calibrated:
-                factor, offset = pool.calibration
-                calibration = torch.stack((factor, offset * scale), -1).cpu()
-                if len(calibration) < len(findings.coords):
-                    calibration = None
+        units, terms = view.units, view.sight.terms
+        reward, calibration = None, None
+        parts = [self._reward(findings, one.pool, len(one.tasks)) for one in findings.orbits]
+        if parts:
+            calibration = _of_orbits(findings, [own for _, own in parts])
+        else:
+            reward, calibration = self._reward(findings, findings.pool, len(findings.coords))
         return Geometry(
             units.raw(findings.generators).cpu(),
             units.raw_action(findings.action_generators).cpu(),
@@ -329,7 +324,46 @@ class Discovery(LightningModule):
             reward,
             view.sight.source,
             None if terms is None else _action_reward(terms, units, scale),
+            tuple(
+                Orbit(list(one.tasks), own)
+                for one, (own, _) in zip(findings.orbits, parts, strict=True)
+            ),
         )
+
+    def _reward(
+        self, findings: Findings, pool: PooledModel | None, num_tasks: int
+    ) -> tuple[RewardModel | None, Tensor | None]:
+        """A base task's reward and its tasks' calibration, in the units of the data."""
+        scale, view = self.reward_scale, findings.problem.view
+        assert scale is not None, "the first batch sets it"
+        units = view.units
+        n, affine = units.dim_state, len(units.frame) > units.dim_state
+        # An affine group does not move changes of state as it moves states.
+        if pool is None or (affine and view.sight.source == "change"):
+            return None, None
+        reward, calibration = pool.reward_model().scaled(scale).to("cpu"), None
+        into = units.into[view.columns].mT
+        shift = units.frame[:n, n] if affine else torch.zeros(n).to(into)
+        reward = reward.seen_through(shift.cpu(), into.cpu())
+        if pool.calibrated:
+            factor, offset = pool.calibration
+            calibration = torch.stack((factor, offset * scale), -1).cpu()
+            if len(calibration) < num_tasks:
+                calibration = None
+        return reward, calibration
+
+
+def _of_orbits(findings: Findings, parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Calibration of the tasks of all orbits, ``(N, 2)``; None where no rewards need any."""
+    table = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(len(findings.coords), 1)
+    some = [
+        (list(one.tasks), own)
+        for one, own in zip(findings.orbits, parts, strict=True)
+        if own is not None and len(one.tasks) > 1
+    ]
+    for tasks, own in some:
+        table[tasks] = own
+    return table if some else None
 
 
 def _action_reward(terms: ActionTerms, units: Units, scale: Tensor) -> ActionReward:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from lightning import LightningModule
 
@@ -17,7 +19,8 @@ class Hereditary(LightningModule):
     Args:
         sizes: What the data are like.
         geometry: Run folder of a discovery, or its ``geometry.pt``.
-        policy: Run folder of a policy, or its ``policy.pt``.
+        policy: Run folder of a policy, or its ``policy.pt``; a list of them where there are several
+            orbits, in their order.
         calibrate: Whether new tasks' rewards may be scaled and shifted; None: if those of the
             training tasks were.
         sample: Whether to act by a sample of the posterior, and not by its mode.
@@ -35,22 +38,24 @@ class Hereditary(LightningModule):
         self,
         sizes: Sizes,
         geometry: str,
-        policy: str,
+        policy: str | Sequence[str],
         calibrate: bool | None = None,
         sample: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        found, actor = load_geometry(geometry), load_policy(policy)
+        found = load_geometry(geometry)
+        actors = [load_policy(path) for path in ([policy] if isinstance(policy, str) else policy)]
         expected = (sizes.dim_state, sizes.dim_action)
-        for name, part in (("geometry", found), ("policy", actor)):
-            dims = (part.dim_state, part.dim_action)
+        parts = [("geometry", (found.dim_state, found.dim_action))]
+        parts += [("policy", (actor.dim_state, actor.dim_action)) for actor in actors]
+        for name, dims in parts:
             if dims != expected:
                 raise ValueError(
                     f"Expected `{name}` for states and actions of dimensions {expected}, but it "
                     f"is for {dims}."
                 )
-        self.agent = HereditaryAgent(found, actor, calibrate, sample, seed)
+        self.agent = HereditaryAgent(found, actors, calibrate, sample, seed)
 
     def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         """Nothing: the meta-test runs the agent itself."""

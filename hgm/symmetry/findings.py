@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from hgm.differentials.base import DifferentialEstimator
@@ -9,6 +10,7 @@ from hgm.dynamics import DynamicsModel
 from hgm.groups import LieGroup
 from hgm.symmetry.completion import Completion
 from hgm.symmetry.invariance import EquivarianceForm
+from hgm.symmetry.orbits import Orbit, bases
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Samples
@@ -81,14 +83,17 @@ class Findings(NamedTuple):
         inherited: Whether tasks have dynamics of their own, which the elements carry into each
             other; else all tasks have the same.
         completion: How sure the entries that rewards do not see are.
-        coords: Coordinates of all tasks, 0 for the base task, ``(N, d)``.
+        coords: Coordinates of all tasks, 0 for base tasks, ``(N, d)``.
         num_directions: How many directions the elements need; brackets add the rest.
         spectrum: Singular values of the freely fitted elements' coordinates, descending.
         pair_loss: Mean robust loss over all pairs of leading tasks, with elements in the span.
         free_loss: The same with free elements.
         expected_loss: The same of residuals as large as predicted.
         deviation: Predicted standard deviation of the leading elements, in radians, ``(M - 1,)``.
-        pool: The one reward model that explained all tasks and so refined the elements, if any.
+        pool: The one reward model that explained all tasks and so refined the elements, if any;
+            that of the first orbit where there are several.
+        orbits: The orbits, where there are several; their tasks' elements are relative to their own
+            base task.
     """
 
     problem: Problem
@@ -107,3 +112,12 @@ class Findings(NamedTuple):
     expected_loss: float
     deviation: Tensor
     pool: PooledModel | None
+    orbits: tuple[Orbit, ...] = ()
+
+    @property
+    def bases(self) -> Tensor:
+        """The base task of every task, ``(N,)``."""
+        num = len(self.coords)
+        if not self.orbits:
+            return torch.zeros(num, dtype=torch.int64)
+        return bases(self.orbits, num)

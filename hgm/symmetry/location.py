@@ -62,6 +62,23 @@ def _some(
     return torch.take_along_dim(solver.unknowns, loss.argmin(1)[:, None, None], 1)[:, 0]
 
 
+def misfits(
+    group: Spanned, pool: PooledModel, points: Tensor, rewards: Tensor, coords: Tensor
+) -> Tensor:
+    """Mean robust misfits of tasks at coordinates ``(N', d)`` that were found for them, ``(N',)``.
+
+    Args:
+        group: The group.
+        pool: The one reward model.
+        points: Points of the tasks, ``(N', B, q)``.
+        rewards: Their rewards, ``(N', B)``.
+        coords: Coordinates of the tasks.
+    """
+    some = _Residuals(group, pool, thin(points, _MANY), thin(rewards, _MANY))
+    terms = some(coords[:, None], False)
+    return misfit(terms.residual.square().sum(-1), terms.variance + some.floor**2).mean(-1)[:, 0]
+
+
 class _Residuals:
     """Rewards less the pooled model's, of tasks in many places at once: :math:`R(L^{-1} p) - r`."""
 

@@ -1,8 +1,12 @@
 """The order of the phases: from transitions to the algebra that carries tasks into tasks."""
 
+from __future__ import annotations
+
+import copy
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -30,6 +34,7 @@ from hgm.symmetry.heredity import (
 from hgm.symmetry.invariance import equivariance_form
 from hgm.symmetry.location import located
 from hgm.symmetry.losses import Invariance, functional_invariance
+from hgm.symmetry.orbits import Orbit, Parted, Some, apart, join, part, strangers
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -148,10 +153,15 @@ class Search:
         kept = yield from _run(Gather())
         problem = yield from self._pose(kept)
         dynamics = yield from self._learn_dynamics(problem, kept)
-        within = _Within(self, problem, dynamics)
+        within = Within(self, problem, dynamics)
         root = yield from within.run(FitRewards(problem.estimator))
         span = yield from within.find(root)
         refined = yield from within.refine(span)
+        pool = refined.pool
+        if pool is None or pool.spread >= CONVINCING:
+            parted = yield from part(within, root, kept)
+            if parted is not None:
+                return (yield from within.conclude_orbits(parted, kept))
         span, refined = yield from within.unwind(span, refined)
         return (yield from within.conclude(span, refined, kept))
 
@@ -218,7 +228,7 @@ class Search:
         return (yield from _run(Once("dynamics and their symmetries", "dynamics", learn)))
 
 
-class _Within:
+class Within:
     """The search once it is posed: elements of the group on what rewards see."""
 
     def __init__(self, search: Search, problem: Problem, dynamics: Dynamics) -> None:
@@ -236,11 +246,26 @@ class _Within:
         """Runs a phase on what rewards see of the leading tasks."""
         return (yield from _run(Through(self.problem.view, phase, self.problem.leading)))
 
+    def some(self, tasks: Sequence[int]) -> Within:
+        """The same search on some of the leading tasks, the first of them as the base."""
+        other = copy.copy(self)
+        other.estimator, leading = Some(self.estimator, tasks), self.problem.leading[list(tasks)]
+        other.problem = self.problem._replace(estimator=other.estimator, leading=leading)
+        return other
+
+    def directions(self) -> list[Tensor]:
+        """Directions ``(p, D)`` to look into: those that the dynamics keep."""
+        if self._raw_parameters:
+            return []
+        if len(self.kept) == self.group.dim_algebra:
+            return [torch.eye(self.group.dim_algebra).to(self.kept)]
+        return [directions for directions, _ in self._narrower()]
+
     def find(self, root: Tensor) -> Stage[Span]:
         """Directions that all elements share: those that the dynamics keep, or any others."""
         for directions, exact in self._narrower():
             group = Spanned(self.group.hat(directions), self.group.dim_space)
-            span = yield from self._find_in(group, self._prior_in(directions), root)
+            span = yield from self._find_in(group, self.prior_in(directions), root)
             if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
                 if exact:
                     return span
@@ -266,11 +291,11 @@ class _Within:
         return groups
 
     def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Span]:
-        starts = yield from self._align_each(group, prior, root)
+        starts = yield from self.align_each(group, prior, root)
         every = Subgroup(
             group, LeftActions(torch.eye(group.dim_algebra).to(starts), starts), fixed=True
         )
-        free = yield from self._align("left actions, jointly", "alignment", every, prior)
+        free = yield from self.align("left actions, jointly", "alignment", every, prior)
         return (yield from self._find_span(free, prior))
 
     def _widen(self, span: Span, directions: Tensor) -> Stage[Span]:
@@ -281,11 +306,11 @@ class _Within:
         whole = LeftActions(shared @ directions, coords)
         if span.num_directions < len(coords):
             subgroup = Subgroup(self.group, whole)
-            fit = yield from self._align("algebra in the whole group", "algebra", subgroup)
+            fit = yield from self.align("algebra in the whole group", "algebra", subgroup)
         else:
             every = LeftActions(torch.eye(self.group.dim_algebra).to(coords), coords @ whole[0])
             subgroup = Subgroup(self.group, every, fixed=True)
-            fit = yield from self._align("left actions, freely", "spectrum", subgroup)
+            fit = yield from self.align("left actions, freely", "spectrum", subgroup)
         free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
         return Span(fit, free, span.num_directions)
 
@@ -293,14 +318,15 @@ class _Within:
         """Whether elements are few enough directions to be evidence of a group."""
         return span.num_directions < len(span.fit.coords) or len(span.fit.coords) == 1
 
-    def _prior_in(self, directions: Tensor) -> Tensor:
+    def prior_in(self, directions: Tensor) -> Tensor:
+        """What the dynamics say of coordinates on directions ``(p, D)``, ``(p, p)``."""
         return directions @ self.prior @ directions.mT
 
     @property
     def _raw_parameters(self) -> bool:
         return any(True for _ in self.group.parameters())
 
-    def _align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
+    def align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
         generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
@@ -323,11 +349,12 @@ class _Within:
         """All elements jointly, each in any direction of the group."""
         every = torch.eye(self.group.dim_algebra).to(coords)
         subgroup = Subgroup(self.group, LeftActions(every, coords), fixed=True)
-        return (yield from self._align(name, tag, subgroup))
+        return (yield from self.align(name, tag, subgroup))
 
-    def _align(
+    def align(
         self, name: str, tag: str, subgroup: Subgroup, prior: Tensor | None = None
     ) -> Stage[Fit]:
+        """All elements jointly, over all pairs of tasks."""
         prior = self.prior if prior is None else prior
         steps = self.steps.pair_steps
         phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps, prior)
@@ -344,12 +371,12 @@ class _Within:
             own = slice(-free.coords.numel(), None)
             start = low_rank(free.coords, free.information[own, own], num)
             name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
-            span = yield from self._align(name, "algebra", subgroup, prior)
+            span = yield from self.align(name, "algebra", subgroup, prior)
             if (yield from self._enough(span, free)):
                 # Freely again, from where the span led: a start may have been in a wrong basin.
                 every = torch.eye(group.dim_algebra).to(span.coords)
                 again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
-                free = yield from self._align("spectrum", "spectrum", again, prior)
+                free = yield from self.align("spectrum", "spectrum", again, prior)
                 return Span(span, free, num)
         return Span(free, free, num_elements)
 
@@ -366,11 +393,17 @@ class _Within:
 
     def refine(self, span: Span) -> Stage[Refined]:
         """One reward model for all tasks; without calibration where rewards are comparable."""
-        num_elements, subgroup = self.estimator.num_tasks - 1, span.fit.subgroup
-        deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
-        best = Refined(span.fit.unknowns, deviation, None)
-        if span.num_directions == num_elements > 1:
-            return best
+        if span.num_directions == self.estimator.num_tasks - 1 > 1:
+            subgroup = span.fit.subgroup
+            deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
+            return Refined(span.fit.unknowns, deviation, None)
+        return (yield from self.refine_fit(span.fit))
+
+    def refine_fit(self, fit: Fit) -> Stage[Refined]:
+        """The same of elements that are few enough directions, or in a group that is known."""
+        subgroup = fit.subgroup
+        deviation = deviations(subgroup, fit.unknowns, fit.covariance)
+        best = Refined(fit.unknowns, deviation, None)
         for calibrated in (False, True):
             pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, calibrated)
             model = yield from self.run(pool)
@@ -388,12 +421,12 @@ class _Within:
         if self._raw_parameters:
             return span, refined
         elements = subgroup.elements(unknowns)[1:]
-        line = one_generator(elements, self._closed(subgroup, unknowns)[0], refined.deviation)
+        line = one_generator(elements, self.closed(subgroup, unknowns)[0], refined.deviation)
         if line is None:
             return span, refined
         directions = lie.vee(line.generator, self.group.generators)[None]
         one = Subgroup(self.group, LeftActions(directions, line.coords[:, None]))
-        fit = yield from self._align("one generator, after whole turns", "algebra", one)
+        fit = yield from self.align("one generator, after whole turns", "algebra", one)
         free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
         wound = Span(fit, free, 1)
         again = yield from self.refine(wound)
@@ -405,8 +438,26 @@ class _Within:
 
     def conclude(self, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
         """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
-        seen, coords = self._closed(span.fit.subgroup, refined.unknowns)
-        coords = yield from self._locate_others(seen, coords, refined, kept)
+        seen, coords = self.closed(span.fit.subgroup, refined.unknowns)
+        coords, orbits = yield from self._locate_others(seen, coords, refined, kept)
+        return (yield from self._complete(span, refined, seen, coords, kept, orbits))
+
+    def conclude_orbits(self, parted: Parted, kept: Samples) -> Stage[Findings]:
+        """The same where tasks are on several orbits."""
+        coords, orbits = yield from self._locate_in_orbits(parted, kept)
+        refined = Refined(coords.flatten(), parted.deviation[1:], orbits[0].pool)
+        return (yield from self._complete(parted.span, refined, parted.seen, coords, kept, orbits))
+
+    def _complete(
+        self,
+        span: Span,
+        refined: Refined,
+        seen: Tensor,
+        coords: Tensor,
+        kept: Samples,
+        orbits: Sequence[Orbit] = (),
+    ) -> Stage[Findings]:
+        """What a group on what rewards see does to everything."""
         units, index = self.problem.view.units, self.problem.view.index
         scaled = units.scale(kept)
 
@@ -424,6 +475,8 @@ class _Within:
         generators, action_generators = split_entries(entries, len(units.frame), units, turn)
 
         def inherit() -> tuple[Tensor, bool]:
+            if orbits:  # no element tells what the dynamics of another orbit should be
+                return action_generators, False
             return inherited_or_shared(
                 self.dynamics.model, scaled, generators, action_generators, coords
             )
@@ -448,9 +501,10 @@ class _Within:
             expected_loss=self.expected,
             deviation=refined.deviation,
             pool=refined.pool,
+            orbits=tuple(orbits),
         )
 
-    def _closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
+    def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
 
         They are an orthogonal basis of norm sqrt 2, see :func:`hgm.symmetry.algebra.standard`.
@@ -465,24 +519,49 @@ class _Within:
 
     def _locate_others(
         self, seen: Tensor, coords: Tensor, refined: Refined, kept: Samples
-    ) -> Stage[Tensor]:
-        """Coordinates of all tasks, ``(N, d)``; those that did not lead are found in the group."""
+    ) -> Stage[tuple[Tensor, list[Orbit]]]:
+        """Coordinates of all tasks, ``(N, d)``; those that did not lead are found in the group.
+
+        Where its reward does not explain them, they are on other orbits.
+        """
         leading, num = self.problem.leading, len(kept.reward)
         everyone = coords.new_zeros(num, len(seen))
         everyone[leading[1:]] = coords
         others = torch.tensor(sorted(set(range(num)) - set(leading.tolist())), device=coords.device)
         pool = refined.pool
         if pool is None or not len(others) or not len(seen):
-            return everyone
-        view, group = self.problem.view, Spanned(seen, self.group.dim_space)
+            return everyone, []
+        group, whole = Spanned(seen, self.group.dim_space), self.problem.view(kept)
 
-        def locate() -> Tensor:
-            points, reward = (field[others] for field in view(kept))
+        def locate() -> tuple[Tensor, list[Orbit]]:
+            points, reward = (field[others] for field in whole)
             starts = group.spread(_SPREAD * len(seen), coords)
-            return located(group, pool, points, reward, starts)
+            everyone[others] = located(group, pool, points, reward, starts)
+            first = Orbit(leading.tolist(), pool)
+            if pool.calibrated:  # those of the others are not known
+                return everyone, []
+            strange = strangers(group, first, whole, others.tolist(), everyone)
+            if not bool(strange.any()):
+                return everyone, []
+            places, more = apart(group, whole, others[strange].tolist(), everyone, pool)
+            tasks = [*first.tasks, *others[~strange].tolist()]
+            first = Orbit([tasks[0], *sorted(tasks[1:])], pool)
+            return places, sorted([first, *more], key=lambda orbit: orbit.tasks[0])
 
-        everyone[others] = yield from _run(Once("the other tasks", "location", locate))
-        return everyone
+        return (yield from _run(Once("the other tasks", "location", locate)))
+
+    def _locate_in_orbits(self, parted: Parted, kept: Samples) -> Stage[tuple[Tensor, list[Orbit]]]:
+        """Coordinates of all tasks, ``(N, d)``, and orbits by their indices among all."""
+        leading, num = self.problem.leading.tolist(), len(kept.reward)
+        coords = parted.coords.new_zeros(num, len(parted.seen))
+        coords[leading] = parted.coords
+        orbits = [Orbit([leading[i] for i in one.tasks], one.pool) for one in parted.orbits]
+        others = sorted(set(range(num)) - set(leading))
+        if others:
+            group = Spanned(parted.seen, self.group.dim_space)
+            find = partial(join, group, orbits, self.problem.view(kept), others, coords)
+            coords, orbits = yield from _run(Once("the other tasks", "location", find))
+        return coords, orbits
 
 
 def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> tuple[Tensor, Tensor]:

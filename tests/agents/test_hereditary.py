@@ -13,7 +13,7 @@ from hgm import lie
 from hgm.adaptation import OnlineAdaptation
 from hgm.agents import HereditaryAgent
 from hgm.envs import Navigation
-from hgm.geometry import ActionReward, Geometry
+from hgm.geometry import ActionReward, Geometry, Orbit
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments, whitening
 from hgm.policies.symmetric import HereditaryActor
@@ -267,3 +267,72 @@ def test_sampling_acts_by_the_posterior_and_repeats_with_its_seed():
 
     assert torch.equal(coords(1), coords(1))
     assert not torch.equal(coords(1), coords(2))
+
+
+def two_orbits():
+    """Tasks about GOAL, and tasks about twice as far a goal, whose rewards are steeper."""
+    near = reward_model()
+    far = near.scaled(2.0).seen_through(torch.zeros(2).double(), 0.5 * torch.eye(2).double())
+    orbits = (Orbit([0], near), Orbit([1], far))
+    geometry = circle()
+    return replace(geometry, coords=torch.zeros(2, 1).double(), orbits=orbits)
+
+
+def constant(value):
+    return TensorDictModule(
+        lambda state: torch.full_like(state, value), in_keys=["observation"], out_keys=["action"]
+    )
+
+
+def met_by(agent, rewards, num=12):
+    """Lets an agent meet tasks with these rewards of next states."""
+    agent.begin(len(rewards))
+    for step in range(num):
+        after = 0.6 * randn(1, 2, seed=step).expand(len(rewards), 2)
+        given = torch.cat([one(after[:1]) for one in rewards])
+        agent.observe(after, after, given, after)
+
+
+ORBITS = (
+    lambda at: -(at - GOAL.flip(0)).norm(dim=-1),
+    lambda at: -2 * (at / 2 - GOAL.flip(0)).norm(dim=-1),
+    lambda at: 3 * torch.sin(5 * at[..., 0] * at[..., 1]),
+)
+
+
+def test_every_orbit_has_a_policy_of_its_own():
+    geometry = two_orbits()
+    agent = HereditaryAgent(geometry, [constant(1.0), constant(2.0)])
+    met_by(agent, ORBITS[:2])
+    assert agent.orbit.tolist() == [0, 1]
+    assert not agent.outside.any()
+    turned = geometry.action_element(agent.coords)
+    state = randn(2, 4, 2)
+    expected = turned @ torch.tensor([[1.0], [2.0]]).double().expand(2, 2)[..., None]
+    assert_close(agent.act(state), expected.mT.expand(2, 4, 2))
+    assert_close(agent.act(state[:, 0]), expected[..., 0])
+    assert agent.told(2) == {"orbit": [0, 1], "untransformed": []}
+
+
+def test_outside_every_orbit_the_base_policy_acts_as_it_is():
+    agent = HereditaryAgent(two_orbits(), [ACTOR, constant(2.0)])
+    met_by(agent, ORBITS)
+    assert agent.outside.tolist() == [False, False, True]
+    assert agent.told(3)["untransformed"] == [2]
+    state = randn(3, 4, 2)
+    assert_close(agent.act(state)[2], swirl(state)[2])
+    assert not torch.allclose(agent.act(state)[0], swirl(state)[0])
+
+
+def test_an_orbit_without_a_policy_is_left_alone():
+    agent = HereditaryAgent(two_orbits(), ACTOR)
+    met_by(agent, ORBITS[:2])
+    assert agent.told(2) == {"orbit": [0, 1], "untransformed": [1]}
+    state = randn(2, 4, 2)
+    assert_close(agent.act(state)[1], swirl(state)[1])
+
+
+@pytest.mark.parametrize("actors", [[], [ACTOR, ACTOR, ACTOR]])
+def test_there_are_no_more_policies_than_orbits(actors):
+    with pytest.raises(ValueError, match=r"Expected `actor` .* 2 orbit\(s\), got"):
+        HereditaryAgent(two_orbits(), actors)

@@ -94,6 +94,8 @@ class Scripted(LightningModule):
             "generators": TURN.tolist(),
             "action_generators": TURN.tolist(),
             "element_deviation_deg": [0.1, 0.2, 0.3],
+            "orbits": [[0, 1, 2, 3]],
+            "num_tasks": 4,
         }
         self.metrics |= metrics or {}
 

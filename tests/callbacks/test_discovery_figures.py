@@ -1,6 +1,7 @@
 """Figures of discoveries: of few and of many tasks, of states that are no plane, in time."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from tensordict import TensorDict
 from hgm.callbacks.board import pixels_of
 from hgm.callbacks.figures import discovery_figures
 from hgm.callbacks.planes import common_scale
-from hgm.geometry import Geometry
+from hgm.geometry import Geometry, Orbit
 
 METRICS = {"verdict": "found", "spectrum": [2.0, 0.1], "spectral_gap": 20.0, "algebra_dim": 1}
 METRICS |= {"reward_source": "next_observation", "reward_columns": [0, 1]}
@@ -160,3 +161,20 @@ def test_rewards_that_nothing_is_known_of_leave_no_level_set():
     assert pixels_of(figures["vector_field"]).std() > 0
     scale = common_scale(np.full((2, 2), np.nan))
     assert (scale.vmin, scale.vmax) == (0.0, 1.0)
+
+
+def test_elements_of_several_orbits_start_from_their_own_base_tasks():
+    module = discovery(4)
+    orbits = (Orbit([0, 2], None), Orbit([1], None), Orbit([3], None))
+    module.candidate = replace(module.candidate, coords=torch.zeros(4, 1).double(), orbits=orbits)
+    truth = torch.eye(2).double().expand(4, 2, 2)
+    figure = discovery_figures(module, batch(4), METRICS, truth)["left_actions"]
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    titles = ["base task 0, orbit 1", "task 1, alone", "task 2, orbit 1", "task 3, alone"]
+    assert [axes.get_title() for axes in panels] == titles
+    points, rewards = (batch(4)["next", key] for key in ("observation", "reward"))
+    best = points[torch.arange(4), rewards[..., 0].argmax(1)]
+    for task, base in enumerate([0, 1, 0, 3]):
+        marks = {one.get_label(): one.get_offsets()[0] for one in panels[task].collections}
+        for label in ("carried from base", "by the true element"):
+            np.testing.assert_allclose(marks[label], best[base].numpy(), rtol=1e-6)

@@ -156,6 +156,14 @@ def test_the_table_tells_what_was_found_on_80_columns():
         assert line in rows
 
 
+def test_the_table_names_orbits_and_tasks_that_are_alone():
+    assert "orbits" not in shown()
+    table = shown({"orbits": [[0, 2, 3], [1], [4, 5], [6]], "num_tasks": 7})
+    rows = [" ".join(row.replace("│", " ").split()) for row in table.splitlines()]
+    start = rows.index("orbits tasks 0, 2, 3")
+    assert rows[start + 1 : start + 3] == ["tasks 4, 5", "task 1, 6: alone, no element evidenced"]
+
+
 def test_the_table_of_a_large_discovery_stays_short():
     many = torch.randn(21, 9, 9, generator=torch.Generator().manual_seed(0)).double()
     geometry = Geometry(many, many, torch.zeros(512, 21).double(), 9, "found", "dim-21")

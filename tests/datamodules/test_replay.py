@@ -12,8 +12,8 @@ from torchrl.data import Unbounded
 
 from hgm import lie
 from hgm.datamodules import Replay
-from hgm.envs import Navigation, RewardTransform, Scattered
-from hgm.geometry import Geometry
+from hgm.envs import Circles, Navigation, RewardTransform, Scattered
+from hgm.geometry import Geometry, Orbit
 from hgm.numerics.seeds import derive_seed
 
 FAMILY = Navigation(max_steps=20)
@@ -506,3 +506,34 @@ def test_what_the_module_lacks_is_named():
 def test_without_a_trainer_there_is_nobody_to_ask():
     with pytest.raises(ValueError, match="Expected Replay to be run by a Trainer"):
         next(iter(Replay(FAMILY, **SMALL).train_dataloader()))
+
+
+# --- several orbits -----------------------------------------------------------------------------
+
+
+def parted(family):
+    """The true rotations, with the tasks of either circle on an orbit."""
+    tasks = family.train_tasks(0).double()
+    angles = torch.atan2(tasks[:, 1], tasks[:, 0])
+    turn = lie.so_generators(2).double()
+    angles = torch.sign(turn[0, 1, 0]) * (angles - angles[torch.arange(4) % 2])
+    orbits = (Orbit([0, 2], None), Orbit([1, 3], None))
+    return Geometry(turn, turn, angles[:, None], 2, "found", "so(2)", orbits=orbits)
+
+
+@pytest.mark.parametrize("orbit", [0, 1])
+def test_the_tasks_of_an_orbit_teach_the_policy_of_its_base_task(orbit):
+    family = Circles(num_train_tasks=4)
+    data = replay(family, geometry=parted(family), orbit=orbit)
+    assert torch.equal(data.tasks, family.train_tasks(0)[[orbit, orbit + 2]])
+    batches = stream(data)
+    reward = family.reward(batches["next", "observation"], family.train_tasks(0)[orbit])
+    assert_close(batches["next", "reward"][..., 0], reward, atol=1e-5, rtol=0)
+
+
+def test_the_orbit_must_be_there():
+    family = Circles(num_train_tasks=4)
+    with pytest.raises(ValueError, match="orbit"):
+        replay(family, geometry=parted(family), orbit=2)
+    with pytest.raises(ValueError, match="orbit"):
+        replay(family, orbit=1)

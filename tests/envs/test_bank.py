@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.datamodules import StoredTransitions
 from hgm.envs.bank import BANK, blocks, record
+from hgm.envs.bank.blocks import relative
 
 SEEDS = (0, 1)
 SCARCE = {"too_few", "coverage", "noise"}  # causes of negatives whose group is there, unseen
 HOLDING = [
     name
     for name, one in BANK.items()
-    if one.kind == "positive" or (one.kind == "negative" and one.cause in SCARCE)
+    if (one.kind == "positive" and one.coordinates is not None)
+    or (one.kind == "negative" and one.cause in SCARCE)
 ]
 SLIGHT = {
     "bump_of_1_percent",
@@ -205,6 +208,20 @@ def test_states_stay_bounded(name):
 @pytest.mark.parametrize("name", sorted(SLIGHT))
 def test_borderline_specimens_break_their_group_slightly(name):
     assert 1e-3 < max(defects(BANK[name], 0)) < 0.1
+
+
+@pytest.mark.parametrize("name", ["two_circles", "two_rewards", "one_alone"])
+def test_a_rotation_carries_the_tasks_of_an_orbit_only(name):
+    turning = replace(BANK[name], coordinates=relative(0))
+    tasks, state, action, following = points(turning, 0)
+    last = [5] if name == "one_alone" else [1, 3, 5, 7]
+    first = sorted({*range(len(tasks))} - {*last})
+    for orbit in (first, last):
+        if len(orbit) > 1:
+            some = (turning, tasks[orbit], state, action)
+            assert max(reward_defect(*some, following), dynamics_defect(*some)) < 1e-8
+    mixed = tasks[[first[0], last[0]]]
+    assert reward_defect(turning, mixed, state, action, following) > 0.05
 
 
 def test_elements_of_finite_order_hold_themselves():

@@ -37,6 +37,7 @@ def stating(**statements):
 
 
 PARTIAL = {
+    "mostly alone": ({"num_alone": 5, "num_all": 9}, "5 of 9 tasks are alone"),
     "two tasks": ({"num_tasks": 2}, "2 tasks give 1 element"),
     "a circle through any three goals": ({"spare": 0}, "any 4 tasks are on an orbit"),
     "copies": (
@@ -180,3 +181,7 @@ def test_more_data_never_turn_found_into_not_found(name, effect):
     first = verdicts.index("found")
     assert set(verdicts[:first]) <= {"partial"}
     assert set(verdicts[first:]) == {"found"}
+
+
+def test_a_task_that_is_alone_spoils_nothing():
+    assert judge(replace(GOOD, num_alone=4, num_all=8)) == ("found", [])

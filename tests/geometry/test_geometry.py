@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.geometry import ActionReward, Geometry, RewardModel, load_geometry
+from hgm.geometry import ActionReward, Geometry, Orbit, RewardModel, load_geometry
 
 
 def randn(*shape, seed=0):
@@ -280,3 +280,86 @@ def test_repr_of_many_large_generators_and_of_none():
     none = repr(plane().trivial())
     assert "trivial of dimension 0" in none
     assert "W_S" not in none
+
+
+def parted(**changes):
+    """The plane with tasks 0 and 2 on one orbit, task 1 alone on another."""
+    weights = {"weights": randn(5, seed=3), "spread": randn(5, 2, seed=4)}
+    model = RewardModel(
+        torch.zeros(2).double(),
+        torch.eye(2).double(),
+        randn(2, 2, seed=5),
+        randn(2, seed=6),
+        noise=torch.tensor(0.1).double(),
+        **weights,
+    )
+    return replace(plane(), orbits=(Orbit([0, 2], model), Orbit([1], None)), **changes)
+
+
+def test_an_orbit_is_a_geometry_of_its_own():
+    geometry = parted()
+    assert (geometry.num_orbits, geometry.bases) == (2, [0, 1, 0])
+    first, second = geometry.orbit(0), geometry.orbit(1)
+    assert_close(first.coords, geometry.coords[[0, 2]])
+    assert_close(second.coords, geometry.coords[[1]])
+    assert first.reward is geometry.orbits[0].reward
+    assert second.reward is None
+    assert first.orbits == second.orbits == ()
+    assert first.usable
+
+
+def test_where_there_is_one_orbit_it_is_everything():
+    geometry = plane()
+    assert geometry.orbit(0) is geometry
+    assert (geometry.num_orbits, geometry.bases) == (1, [0, 0, 0])
+    for index, wrong in ((1, geometry), (2, parted()), (-1, parted())):
+        with pytest.raises(ValueError, match="orbit"):
+            wrong.orbit(index)
+
+
+def test_only_rewards_that_need_it_are_calibrated():
+    table = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 0.5]]).double()
+    geometry = parted(calibration=table)
+    assert_close(geometry.orbit(0).calibration, table[[0, 2]])
+    assert geometry.orbit(1).calibration is None
+
+
+def test_orbits_are_saved(tmp_path):
+    geometry = parted()
+    geometry.save(tmp_path / "geometry.pt")
+    again = load_geometry(tmp_path)
+    assert [one.tasks for one in again.orbits] == [[0, 2], [1]]
+    assert again.orbits[1].reward is None
+    for name, value in vars(geometry.orbits[0].reward).items():
+        assert torch.equal(getattr(again.orbits[0].reward, name), value)
+    assert "orbits" not in plane().state()
+
+
+def test_the_trivial_group_has_no_orbits():
+    assert parted().trivial().orbits == ()
+
+
+def test_a_repr_tells_the_orbits():
+    assert "orbit of tasks [0, 2]" in repr(parted())
+    assert "orbit of tasks [1]" in repr(parted())
+
+
+@pytest.mark.parametrize(
+    ("orbits", "message"),
+    [
+        ([], "Expected `orbits` to be a list of 2"),
+        ([{"tasks": [0, 1, 2], "reward": None}], "Expected `orbits` to be a list of 2"),
+        ([{"tasks": [0], "reward": None}, {"tasks": []}], "lacks 'reward'"),
+        ([{"tasks": [0], "reward": None}, {"tasks": [], "reward": None}], r"`orbits\[1\].tasks`"),
+        ([{"tasks": [0], "reward": None}, {"tasks": 1, "reward": None}], r"`orbits\[1\].tasks`"),
+        (
+            [{"tasks": [0], "reward": None}, {"tasks": [0, 2], "reward": None}],
+            "each of 3 tasks once",
+        ),
+        ([{"tasks": [0], "reward": {}}, {"tasks": [1, 2], "reward": None}], r"`orbits\[0\].reward"),
+    ],
+)
+def test_orbits_on_disk_must_part_the_tasks(orbits, message, tmp_path):
+    torch.save({**plane().state(), "orbits": orbits}, tmp_path / "geometry.pt")
+    with pytest.raises(ValueError, match=message):
+        load_geometry(tmp_path)
