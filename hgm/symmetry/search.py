@@ -263,19 +263,23 @@ class Within:
 
     def find(self, root: Tensor) -> Stage[Span]:
         """Directions that all elements share: those that the dynamics keep, or any others."""
-        for directions, exact in self._narrower():
-            group = Spanned(self.group.hat(directions), self.group.dim_space)
-            span = yield from self._find_in(group, self.prior_in(directions), root)
+        for directions, wider in self._narrower():
+            span = yield from self._find_in(
+                self._spanned(directions), self.prior_in(directions), root
+            )
             if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
-                if exact:
+                if len(wider) == len(directions):
                     return span
-                return (yield from self._widen(span, directions))
+                return (yield from self._widen(span, directions, wider))
         self.group.warm_start(root)
         return (yield from self._find_in(self.group, self.prior, root))
 
-    def _narrower(self) -> list[tuple[Tensor, bool]]:
-        """Directions ``(p, D)`` to look into first, and whether they span a group as they are."""
-        groups: list[tuple[Tensor, bool]] = []
+    def _spanned(self, directions: Tensor) -> LieGroup:
+        return Spanned(self.group.hat(directions), self.group.dim_space)
+
+    def _narrower(self) -> list[tuple[Tensor, Tensor]]:
+        """Directions ``(p, D)`` to look into first, and those to go on in, ``(P, D)``."""
+        groups: list[tuple[Tensor, Tensor]] = []
         if self._raw_parameters or len(self.kept) == self.group.dim_algebra:
             return groups
         size, dim = self.group.dim_matrix, self.group.dim_space
@@ -285,9 +289,9 @@ class Within:
             mix, inside, _ = torch.linalg.svd(shifts @ self.kept.mT)
             some = mix.mT[: len(inside)][inside > _INSIDE] @ shifts
             if len(some):
-                groups.append((some, True))
+                groups.append((some, shifts))
         if len(self.kept):
-            groups.append((self.kept, False))
+            groups.append((self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
         return groups
 
     def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Span]:
@@ -298,20 +302,24 @@ class Within:
         free = yield from self.align("left actions, jointly", "alignment", every, prior)
         return (yield from self._find_span(free, prior))
 
-    def _widen(self, span: Span, directions: Tensor) -> Stage[Span]:
-        """The same elements in the whole group, where rewards say more of it than dynamics do."""
+    def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
+        """The same elements in a wider group, where rewards say more of it than dynamics do."""
+        everything = len(wider) == self.group.dim_algebra
+        group = self.group if everything else self._spanned(wider)
+        prior = self.prior if everything else self.prior_in(wider)
+        directions = directions if everything else directions @ wider.mT
         actions = span.fit.subgroup.keep(span.fit.unknowns)
         shared = torch.linalg.qr(actions.directions.mT).Q.mT
         coords = actions.coords @ actions.directions @ shared.mT
         whole = LeftActions(shared @ directions, coords)
         if span.num_directions < len(coords):
-            subgroup = Subgroup(self.group, whole)
-            fit = yield from self.align("algebra in the whole group", "algebra", subgroup)
+            subgroup = Subgroup(group, whole)
+            fit = yield from self.align("algebra in the whole group", "algebra", subgroup, prior)
         else:
-            every = LeftActions(torch.eye(self.group.dim_algebra).to(coords), coords @ whole[0])
-            subgroup = Subgroup(self.group, every, fixed=True)
-            fit = yield from self.align("left actions, freely", "spectrum", subgroup)
-        free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
+            every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords @ whole[0])
+            subgroup = Subgroup(group, every, fixed=True)
+            fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
+        free = yield from self._align_freely(group, fit.coords, prior)
         return Span(fit, free, span.num_directions)
 
     def _says_something(self, span: Span) -> bool:
@@ -345,11 +353,11 @@ class Within:
             )
         )
 
-    def _align_freely(self, name: str, tag: str, coords: Tensor) -> Stage[Fit]:
-        """All elements jointly, each in any direction of the group."""
-        every = torch.eye(self.group.dim_algebra).to(coords)
-        subgroup = Subgroup(self.group, LeftActions(every, coords), fixed=True)
-        return (yield from self.align(name, tag, subgroup))
+    def _align_freely(self, group: LieGroup, coords: Tensor, prior: Tensor) -> Stage[Fit]:
+        """All elements jointly, each in any direction of a group: the spectrum is theirs."""
+        every = torch.eye(group.dim_algebra).to(coords)
+        subgroup = Subgroup(group, LeftActions(every, coords), fixed=True)
+        return (yield from self.align("spectrum", "spectrum", subgroup, prior))
 
     def align(
         self, name: str, tag: str, subgroup: Subgroup, prior: Tensor | None = None
@@ -427,7 +435,7 @@ class Within:
         directions = lie.vee(line.generator, self.group.generators)[None]
         one = Subgroup(self.group, LeftActions(directions, line.coords[:, None]))
         fit = yield from self.align("one generator, after whole turns", "algebra", one)
-        free = yield from self._align_freely("spectrum", "spectrum", fit.coords)
+        free = yield from self._align_freely(self.group, fit.coords, self.prior)
         wound = Span(fit, free, 1)
         again = yield from self.refine(wound)
         if refined.pool is None or again.pool is None:
