@@ -14,7 +14,9 @@ from hgm.symmetry.samples import thin
 
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
 _ROUNDS = 3
-_LEAST = 3  # coordinates: of two, nothing is won
+FEWEST = 3
+"""Coordinates of which there may be fewer directions: of two, nothing is won."""
+
 _GONE = 1e-3  # share of the gradients' square
 _AS_WELL, _ROUNDING = 1.2, 2e-6  # relative to what all directions leave; share of the variance
 
@@ -32,7 +34,7 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
         reward: Rewards, ``(N, B)``.
     """
     dim = points.shape[-1]
-    if dim < _LEAST:
+    if dim < FEWEST:
         return None
     tasks = slice(None, None, max(1, len(points) // _TASKS))
     points, reward = thin(points[tasks], _ROWS), thin(reward[tasks], _ROWS)

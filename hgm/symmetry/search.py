@@ -22,7 +22,7 @@ from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts
 from hgm.symmetry.completion import Completion, complete, shadow
-from hgm.symmetry.directions import seen_directions, turned_towards_axes
+from hgm.symmetry.directions import FEWEST, seen_directions, turned_towards_axes
 from hgm.symmetry.findings import Dynamics, Findings, Problem, Refined, Span
 from hgm.symmetry.finite import refine, snap_periods
 from hgm.symmetry.heredity import (
@@ -172,7 +172,8 @@ class Search:
         sight = yield from _run(
             Once("what rewards see", "relevance", lambda: look(scaled, self.sources))
         )
-        if self.group.resized(self.group.dim_space) is not None:
+        any_chart = self.group.resized(self.group.dim_space) is not None
+        if any_chart and len(sight.columns) >= FEWEST:
             units, sight = yield from self._turn(units, scaled, sight)
         columns = list(range(self.group.dim_space))
         num = len(kept.reward)

@@ -64,13 +64,13 @@ def test_what_never_varies_keeps_its_unit():
     state = samples.state.clone()
     state[..., 1] = 7.0
     units = units_of(samples._replace(state=state), 3)
-    assert units.state[1] == 1.0
+    assert units.into[1, 1] == 1.0
     assert units.scale(samples._replace(state=state)).state.isfinite().all()
 
 
 def test_tiny_units_are_units():
     units = units_of(transitions(of_state=torch.full((3,), 1e-9).double()), 3)
-    assert_close(units.state, 1e-9 * units_of(transitions(), 3).state)
+    assert_close(units.frame, 1e-9 * units_of(transitions(), 3).frame)
 
 
 def view_of(samples, source, columns, terms=None, size=3):
@@ -118,3 +118,20 @@ def test_generators_of_seen_coordinates_are_lifted_to_raw_ones(size, index):
     there = lie.act(lie.exp(small[0]), view(samples).points)
     assert_close(view(moved).points, there)
     assert_close(moved.state[..., 1], state[..., 1])
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_chart_turns_scaled_states_and_is_undone(size):
+    samples = transitions()
+    units = units_of(samples, size)
+    chart = torch.linalg.qr(randn(3, 3, seed=5)).Q
+    turned = units.turned(chart)
+    assert units.natural
+    assert not turned.natural
+    assert_close(turned.scale(samples).state, units.scale(samples).state @ chart.mT)
+    generator = randn(size, size, seed=6)
+    generator[3:] = 0.0
+    inside = turned.raw(generator)
+    samples_there = samples._replace(state=lie.act(lie.exp(inside), samples.state))
+    expected = lie.act(lie.exp(generator), turned.scale(samples).state)
+    assert_close(turned.scale(samples_there).state, expected)
