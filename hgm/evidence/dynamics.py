@@ -25,15 +25,18 @@ _INDEPENDENT = 8  # errors of a regression of the dynamics, about
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
 _FRAMES = 5  # of the group, in which the same transitions are compared
-_ROWS, _LEAST_ROWS = 65536, 256  # over all parts, and of each
+_ROWS, _LEAST_ROWS = 32768, 256  # over all parts, and of each
 _FEW = 16  # parts that have many waves of their own
 _OWN_WAVES_OF_MANY = 64
-_WAVES = 384
+_WAVES = 256
 _BROAD = Stage(
-    _WAVES, [(s, a) for s in (math.inf, 3.2, 1.8, 1.0) for a in (0.8, 1.4, 2.5, math.inf)], 11
+    _WAVES,
+    [(math.inf, a) for a in (0.8, 1.4, 2.5, math.inf)]
+    + [(s, a) for s in (3.2, 1.8, 1.0) for a in (1.4, math.inf)],
+    11,
 )
 _FINE = Stage(_WAVES, [(s, a) for s in (1.0, 0.5, 0.25) for a in (1.4, math.inf)], 12)
-_OWN = Stage(_WAVES, [(1.0, 1.4), (0.5, 1.4), (0.5, math.inf), (0.25, 1.4)], 13)
+_OWN = Stage(_WAVES, [(1.0, 1.4), (0.5, 1.4), (0.5, math.inf)], 13)
 """Dynamics may differ at a wall alone."""
 _AS_WELL, _ROUNDING = 1.3, 1e-6  # relative to what the model leaves; of the motion
 
