@@ -10,7 +10,7 @@ from torch import Tensor
 from hgm import lie
 from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
-from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
+from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
 from hgm.symmetry.samples import Seen
 
 REWARDS = Tolerance(small=5e-6, large=1e-2, approximate=1e-2)
@@ -97,7 +97,7 @@ def _compare(
     near, far = places
     wanted = targets[1]
     dim = near.shape[-1]
-    many = _WAVES[min(max(dim - 2, 0), 2)]
+    many = enough_waves(_WAVES, dim)
     stages = (Stage(many, LENGTHSCALES, 11), Stage(many, _FINE, 12), _OWN)
     left = leave((near, far), (targets[0][..., None], wanted[..., None]), stages, slopes=True)
     left = _off_elements(generators, doubt, places, left)
@@ -142,7 +142,7 @@ def _calibrated(
     standard = [(part - centre) / width for part in rewards]
     tables = [(part / 3)[..., None] ** powers for part in standard]
     dim = place.shape[-1]
-    one = FourierRegression(1, dim, 1, _WAVES[min(max(dim - 2, 0), 2)], seed=17)
+    one = FourierRegression(1, dim, 1, enough_waves(_WAVES, dim), seed=17)
     # Tasks take turns: the first rows choose the length scale.
     one.accumulate(
         place.transpose(0, 1).flatten(0, 1)[None], standard[0].mT.flatten()[None, :, None]

@@ -72,6 +72,11 @@ class Jet(NamedTuple):
     gradient_variance: Tensor
 
 
+def enough_waves(numbers: tuple[int, int, int], dim: int) -> int:
+    """Of numbers of waves for at most 2, for 3, and for more inputs, the one for `dim` of them."""
+    return numbers[min(max(dim - 2, 0), 2)]
+
+
 def whitening(inputs: Tensor, ranks: Ranks = ALONE) -> Whitening:
     """Mean and inverse square root of the covariance of inputs ``(..., p)`` over all processes."""
     flat = inputs.flatten(0, -2)

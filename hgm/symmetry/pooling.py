@@ -14,6 +14,7 @@ from hgm.numerics.fourier import (
     Moments,
     Whitening,
     draw_frequencies,
+    enough_waves,
     features,
     fit,
     moments,
@@ -71,7 +72,7 @@ class PooledModel:
             self.unknowns = torch.cat((unknowns, calibration[1:].mT.flatten()))
         generator = torch.Generator().manual_seed(seed)
         dim = subgroup.group.dim_space
-        num = _NUM_FEATURES[min(max(dim - 2, 0), 2)]
+        num = enough_waves(_NUM_FEATURES, dim)
         omega, phases = draw_frequencies(dim, num, generator)
         self._omega, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._white: Whitening | None = None

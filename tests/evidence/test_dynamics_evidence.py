@@ -7,7 +7,7 @@ import torch
 from systems import TURN, Known, drawn, randn
 
 from hgm import lie
-from hgm.evidence.dynamics import equivariant, homogeneous, near
+from hgm.evidence.dynamics import equivariant, homogeneous, near, one_in_all_frames
 from hgm.symmetry.heredity import base_dynamics
 
 COORDS = torch.tensor([[0.0], [1.0], [-2.0]]).double()
@@ -131,3 +131,44 @@ def test_inherited_dynamics_are_shared_in_the_base_task_s_frame():
     assert compared(COORDS, True, still).holds is True
     assert compared(COORDS, False, still).broken
     assert compared(COORDS, True, TURN).broken  # actions do not turn with these
+
+
+# Frames.
+
+
+def walled(state, action):
+    """Nothing passes 1 in the first coordinate."""
+    moved = state + pushed(state, action)
+    return torch.cat((moved[..., :1].clamp_max(1.0), moved[..., 1:]), -1) - state
+
+
+def seen_from_everywhere(change, noise=0.05):
+    train, held = (drawn(change, 2, 2, num, noise, seed) for num, seed in ((1500, 0), (700, 5)))
+    half = torch.arange(train.reward.shape[1]).expand(train.reward.shape) % 2
+    findings = SimpleNamespace(
+        dynamics=SimpleNamespace(model=base_dynamics(train, half)),
+        coords=COORDS,
+        generators=TURN,
+        action_generators=TURN,
+    )
+    return one_in_all_frames(findings, train, held)
+
+
+def test_a_symmetry_looks_alike_from_everywhere():
+    assert seen_from_everywhere(pushed).holds is True
+
+
+@pytest.mark.parametrize("change", [windy, walled])
+def test_winds_and_walls_do_not(change):
+    assert seen_from_everywhere(change).broken
+
+
+def test_waves_that_say_less_than_the_model_do_not_judge():
+    train, held = (drawn(walled, 2, 2, 300, seed=seed) for seed in (0, 5))
+    findings = SimpleNamespace(
+        dynamics=SimpleNamespace(model=Known(2, walled)),
+        coords=COORDS,
+        generators=TURN,
+        action_generators=TURN,
+    )
+    assert one_in_all_frames(findings, train, held) is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from systems import randn
 
-from hgm.evidence.statement import Statement, Tolerance, ignorance, measure, nothing
+from hgm.evidence.statement import Statement, Tolerance, ignorance, measure, nothing, stronger
 
 TOLERANCE = Tolerance(small=0.01, large=0.1, approximate=0.05)
 
@@ -113,3 +113,11 @@ def test_more_data_never_break_what_is_small(effect):
     seen = [Statement(effect, effect - w, effect + w, TOLERANCE).holds for w in widths]
     assert seen == sorted(seen, key=lambda one: one is True)
     assert seen[-1] is True
+
+
+def test_of_two_statements_a_broken_one_counts_and_else_the_surer_one():
+    small, vague = Statement(0.0, -0.001, 0.001, TOLERANCE), Statement(0.0, -0.2, 0.2, TOLERANCE)
+    there, large = Statement(0.03, 0.02, 0.04, TOLERANCE), Statement(0.5, 0.4, 0.6, TOLERANCE)
+    assert stronger(vague, small) is small
+    assert stronger(small, there) is there
+    assert stronger(there, large) is large

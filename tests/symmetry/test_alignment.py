@@ -123,6 +123,8 @@ def test_starts_of_affine_maps_also_translate():
     group = Affine(2).double()
     starts = group.hat(draw_starts(group, torch.eye(2).double(), 24, generator()))
     assert (starts[1:, :2, 2].norm(dim=-1) > 0).all()
+    # As far as the data go: an element may carry them to where they end.
+    assert starts[1:, :2, 2].std() > 1
     assert_close(starts[:, 2], torch.zeros(24, 3).double())
 
 

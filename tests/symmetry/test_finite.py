@@ -91,6 +91,17 @@ def test_what_is_not_clear_of_zero_is_zero_and_the_rest_follows():
     assert_close(found[0, 4:].view(2, 2), TURN[0], atol=2e-3, rtol=0)
 
 
+def test_in_other_coordinates_small_entries_are_no_zeros():
+    inputs, _, _ = flat(drawn(pushed, 2, 2, 200))
+    start = completion_of(WHOLE, 1.0)
+    natural, other = (
+        refine(Known(2, pushed), inputs[:, :2], inputs[:, 2:], start, COORDS, 2, whether)
+        for whether in (True, False)
+    )
+    assert (natural[0, 4:] == 0).any()
+    assert_close(other, WHOLE, atol=2e-3, rtol=0)
+
+
 @pytest.mark.parametrize("deviation", [10.0, math.inf])
 def test_without_clear_entries_there_is_nothing_to_refine(deviation):
     found = refined(Known(2, pushed), drawn(pushed, 2, 2, 50), completion_of(WHOLE, deviation))
