@@ -126,6 +126,12 @@ def test_no_map_makes_one_of_two():
     assert found.statement.broken
 
 
+def test_no_map_may_turn_the_order_of_rewards_round():
+    found = judged(maps=(as_it_is, as_it_is, lambda r: -r), noise=0.02)
+    assert found.calibration == "same"
+    assert found.statement.broken
+
+
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_units_of_the_rewards_do_not_matter(factor):
     train, held = seen(400, 0.05), seen(200, 0.05, seed=60)

@@ -55,3 +55,14 @@ def test_without_anything_to_choose_from_there_is_none():
 def test_numbers_are_counted_against_unknowns(monkeypatch, seen, num_tasks, spare):
     monkeypatch.setattr(room, "kept_by_dynamics", lambda _: lie.orthonormalise(ROTATIONS))
     assert spare_constraints(findings(seen), SEEN, num_tasks) == spare
+
+
+def test_a_subgroup_with_all_orbits_of_the_group_leaves_nothing_open(monkeypatch):
+    """Shifts carry a goal wherever motions of space do; turns about it add nothing."""
+    shifts = torch.zeros(3, 4, 4).double()
+    shifts[range(3), range(3), 3] = 1.0
+    turns = torch.nn.functional.pad(ROTATIONS, (0, 1, 0, 1))
+    motions = lie.orthonormalise(torch.cat((shifts, turns)))
+    monkeypatch.setattr(room, "kept_by_dynamics", lambda _: motions)
+    assert len(stabiliser(findings(shifts), motions, SEEN)) == 3
+    assert spare_constraints(findings(shifts), SEEN, 6) is None
