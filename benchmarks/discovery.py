@@ -35,8 +35,8 @@ from hgm import __version__, lie
 from hgm.differentials.fourier import FourierEstimator
 from hgm.dynamics import FourierDynamics
 from hgm.groups import GL
+from hgm.symmetry import Search, SearchSteps, discover
 from hgm.symmetry.losses import INVARIANCES
-from hgm.symmetry.search import Search, SearchSteps, discover
 
 PARTS = ("closed_form", "descent", "recipe")
 DEFAULT = ("hgm default", "random", 2000)

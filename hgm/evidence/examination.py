@@ -32,8 +32,7 @@ from hgm.symmetry.findings import Findings, Problem
 from hgm.symmetry.heredity import base_dynamics, carried
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
-from hgm.symmetry.samples import Samples, Seen, thin
-from hgm.symmetry.search import halves
+from hgm.symmetry.samples import Samples, Seen, halves, thin
 
 _DATA, _POINTS = 1000, 60  # of a task, by which coverage is measured
 _MOST = 12  # tasks whose pairs are compared

@@ -31,8 +31,9 @@ from hgm.symmetry.phases import Phase
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.relevance import ActionTerms, points_of
 from hgm.symmetry.samples import Samples
-from hgm.symmetry.search import Search, SearchSteps
+from hgm.symmetry.search import Search
 from hgm.symmetry.snapshot import Snapshot
+from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.view import Units
 
 

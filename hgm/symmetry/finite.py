@@ -198,3 +198,8 @@ def _snap(ratio: float) -> float:
         if abs(nearest - size) < distance:
             return math.copysign(nearest, ratio)
     return ratio
+
+
+def frequency(generator: Tensor) -> float:
+    """The largest frequency of a generator."""
+    return float(torch.linalg.eigvals(generator).imag.max())

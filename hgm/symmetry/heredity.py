@@ -20,9 +20,10 @@ from hgm.dynamics import DynamicsModel, FourierDynamics
 from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
-from hgm.symmetry.finite import snap_periods
-from hgm.symmetry.samples import Samples, thin
+from hgm.symmetry.finite import frequency, snap_periods
+from hgm.symmetry.samples import Samples, halves, thin
 
+_OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
 _OWN_WAVES = 32
 _OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
 _ROUNDS = 4
@@ -227,3 +228,29 @@ def _step(
         trial = solver.propose(residuals(solver.unknowns, True), ALONE)
         solver.decide(residuals(trial, False), ALONE)
     return solver.unknowns.view(shape)
+
+
+def inherited_or_shared(
+    model: DynamicsModel,
+    samples: Samples,
+    generators: Tensor,
+    action_generators: Tensor,
+    coords: Tensor,
+) -> tuple[Tensor, bool]:
+    """Action generators, and whether tasks inherit dynamics of their own by them.
+
+    Only where tasks differ in their dynamics, and differ less in the base task's frame.
+    """
+    half = halves(samples.reward.shape).to(coords.device)
+    share = own_dynamics(model, half, samples, samples).share
+    if share < _OWN_DYNAMICS or not len(generators):
+        return action_generators, False
+    found = inherited_action_generators(samples, half, generators, coords, action_generators)
+    if len(found) == 1:
+        size = generators.shape[-1]
+        both = torch.block_diag(generators[0], found[0])
+        found = snap_periods(both, frequency(generators[0]))[None, size:, size:]
+    elements, turns = (lie.exp(lie.hat(coords, basis)) for basis in (generators, found))
+    there = carried(samples, elements, turns)
+    moved = own_dynamics(base_dynamics(there, half), half, there, there).share
+    return (found, True) if moved < share / 2 else (action_generators, False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -381,3 +381,14 @@ class AlignPairs(Phase):
 def _root(prior: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(prior)
     return vectors * values.clamp_min(0.0).sqrt()
+
+
+T = TypeVar("T")
+Stage = Generator[Phase, None, T]
+"""Yields phases, of which every one is stepped until it is done, and returns what they found."""
+
+
+def run_phase(phase: Phase) -> Stage[Any]:
+    """The stage that is one phase."""
+    yield phase
+    return phase.result

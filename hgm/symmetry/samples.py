@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+_STRETCH, _LEAST_STRETCHES = 50, 4  # transitions of a stretch of time; stretches of either half
 
 
 class Samples(NamedTuple):
@@ -27,3 +30,10 @@ class Seen(NamedTuple):
 def thin(points: Tensor, num: int) -> Tensor:
     """At most about `num` points of every task, evenly spaced in time, ``(N, K, n)``."""
     return points[:, :: max(1, points.shape[1] // num)]
+
+
+def halves(shape: torch.Size) -> Tensor:
+    """Which half a transition belongs to: stretches of time take turns, ``(N, B)`` of 0 and 1."""
+    num = shape[1]
+    stretch = max(1, min(_STRETCH, num // (2 * _LEAST_STRETCHES)))
+    return (torch.arange(num) // stretch % 2).expand(shape)

@@ -11,10 +11,10 @@ from hgm.symmetry.heredity import (
     base_dynamics,
     carried,
     inherited_action_generators,
+    inherited_or_shared,
     own_dynamics,
     pairs,
 )
-from hgm.symmetry.search import inherited_or_shared
 
 COORDS = torch.tensor([[0.0], [1.2], [-0.8], [2.5]]).double()
 NUM = 500

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.differentials import DifferentialEstimator
+from hgm.differentials.some import Some
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.losses import differential_invariance
@@ -18,7 +19,6 @@ from hgm.symmetry.orbits import (
     Orbit,
     Parted,
     Reach,
-    Some,
     _gap,
     _reunited,
     apart,

@@ -16,10 +16,12 @@ from hgm.envs.bank import BANK
 from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry import Search, SearchSteps
+from hgm.symmetry.conclusion import split_entries
 from hgm.symmetry.losses import differential_invariance, functional_invariance
-from hgm.symmetry.search import expected_loss, halves, split_entries
+from hgm.symmetry.samples import halves
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations
 from hgm.symmetry.view import Units
+from hgm.symmetry.within import expected_loss
 
 LEARNT = pytest.mark.parametrize(
     ("name", "seed"), [("cone", 0), ("cone", 1), ("inertia", 0), ("translations", 0)]

@@ -1,0 +1,159 @@
+"""The end of the search: what a group on what rewards see does to everything, and to all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from hgm.symmetry.completion import Completion, complete
+from hgm.symmetry.findings import Findings, Refined, Span
+from hgm.symmetry.finite import frequency, refine, snap_periods
+from hgm.symmetry.heredity import inherited_or_shared
+from hgm.symmetry.location import located
+from hgm.symmetry.orbits import Orbit, Parted, apart, join, strangers
+from hgm.symmetry.phases import Once, Stage, run_phase
+from hgm.symmetry.samples import Samples
+from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.view import Units
+from hgm.symmetry.within import Within
+
+_SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
+
+
+def conclude(within: Within, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
+    """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
+    seen, coords = within.closed(span.fit.subgroup, refined.unknowns)
+    coords, orbits = yield from _locate_others(within, seen, coords, refined, kept)
+    return (yield from _complete(within, span, refined, seen, coords, kept, orbits))
+
+
+def conclude_orbits(within: Within, parted: Parted, kept: Samples) -> Stage[Findings]:
+    """The same where tasks are on several orbits."""
+    coords, orbits = yield from _locate_in_orbits(within, parted, kept)
+    refined = Refined(coords.flatten(), parted.deviation[1:], orbits[0].pool)
+    return (yield from _complete(within, parted.span, refined, parted.seen, coords, kept, orbits))
+
+
+def _complete(
+    within: Within,
+    span: Span,
+    refined: Refined,
+    seen: Tensor,
+    coords: Tensor,
+    kept: Samples,
+    orbits: Sequence[Orbit] = (),
+) -> Stage[Findings]:
+    """What a group on what rewards see does to everything."""
+    units, index = within.problem.view.units, within.problem.view.index
+    scaled = units.scale(kept)
+
+    def whole() -> tuple[Completion, Tensor]:
+        completion = complete(within.dynamics.form, seen, index)
+        state, action = (part.flatten(0, 1) for part in (scaled.state, scaled.action))
+        size, natural = len(units.frame), units.natural
+        entries = refine(within.dynamics.model, state, action, completion, coords, size, natural)
+        return completion, entries
+
+    completion, entries = yield from run_phase(
+        Once("the rest of the state, and actions", "completion", whole)
+    )
+    turn = frequency(seen[0]) if len(seen) else 0.0
+    generators, action_generators = split_entries(entries, len(units.frame), units, turn)
+
+    def inherit() -> tuple[Tensor, bool]:
+        if orbits:  # no element tells what the dynamics of another orbit should be
+            return action_generators, False
+        return inherited_or_shared(
+            within.dynamics.model, scaled, generators, action_generators, coords
+        )
+
+    action_generators, inherited = yield from run_phase(
+        Once("dynamics of single tasks", "heredity", inherit)
+    )
+    return Findings(
+        problem=within.problem,
+        kept=kept,
+        dynamics=within.dynamics,
+        seen=seen,
+        generators=generators,
+        action_generators=action_generators,
+        inherited=inherited,
+        completion=completion,
+        coords=coords,
+        num_directions=span.num_directions,
+        spectrum=torch.linalg.svdvals(span.free.coords),
+        pair_loss=span.fit.loss,
+        free_loss=span.free.loss,
+        expected_loss=within.expected,
+        deviation=refined.deviation,
+        pool=refined.pool,
+        orbits=tuple(orbits),
+    )
+
+
+def _locate_others(
+    within: Within, seen: Tensor, coords: Tensor, refined: Refined, kept: Samples
+) -> Stage[tuple[Tensor, list[Orbit]]]:
+    """Coordinates of all tasks, ``(N, d)``; those that did not lead are found in the group.
+
+    Where its reward does not explain them, they are on other orbits.
+    """
+    leading, num = within.problem.leading, len(kept.reward)
+    everyone = coords.new_zeros(num, len(seen))
+    everyone[leading[1:]] = coords
+    others = torch.tensor(sorted(set(range(num)) - set(leading.tolist())), device=coords.device)
+    pool = refined.pool
+    if pool is None or not len(others) or not len(seen):
+        return everyone, []
+    group, whole = Spanned(seen, within.group.dim_space), within.problem.view(kept)
+
+    def locate() -> tuple[Tensor, list[Orbit]]:
+        points, reward = (field[others] for field in whole)
+        starts = group.spread(_SPREAD * len(seen), coords)
+        everyone[others] = located(group, pool, points, reward, starts)
+        first = Orbit(leading.tolist(), pool)
+        if pool.calibrated:  # those of the others are not known
+            return everyone, []
+        strange = strangers(group, first, whole, others.tolist(), everyone)
+        if not bool(strange.any()):
+            return everyone, []
+        places, more = apart(group, whole, others[strange].tolist(), everyone, pool)
+        tasks = [*first.tasks, *others[~strange].tolist()]
+        first = Orbit([tasks[0], *sorted(tasks[1:])], pool)
+        return places, sorted([first, *more], key=lambda orbit: orbit.tasks[0])
+
+    return (yield from run_phase(Once("the other tasks", "location", locate)))
+
+
+def _locate_in_orbits(
+    within: Within, parted: Parted, kept: Samples
+) -> Stage[tuple[Tensor, list[Orbit]]]:
+    """Coordinates of all tasks, ``(N, d)``, and orbits by their indices among all."""
+    leading, num = within.problem.leading.tolist(), len(kept.reward)
+    coords = parted.coords.new_zeros(num, len(parted.seen))
+    coords[leading] = parted.coords
+    orbits = [Orbit([leading[i] for i in one.tasks], one.pool) for one in parted.orbits]
+    others = sorted(set(range(num)) - set(leading))
+    if others:
+        group = Spanned(parted.seen, within.group.dim_space)
+        find = partial(join, group, orbits, within.problem.view(kept), others, coords)
+        coords, orbits = yield from run_phase(Once("the other tasks", "location", find))
+    return coords, orbits
+
+
+def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> tuple[Tensor, Tensor]:
+    """Generators ``(d, k, k)`` and ``(d, m, m)`` of entries, compact ones exactly periodic.
+
+    What rewards see turns at the rate `turn`, which coordinates count on, and stays as it is.
+    """
+    n, m = units.dim_state, len(units.action)
+    states, actions = entries.split((n * size, m * m), -1)
+    generators = torch.nn.functional.pad(states.unflatten(-1, (n, size)), (0, 0, 0, size - n))
+    action_generators = actions.unflatten(-1, (m, m))
+    if len(entries) == 1:
+        both = snap_periods(torch.block_diag(generators[0], action_generators[0]), turn)
+        generators, action_generators = both[None, :size, :size], both[None, size:, size:]
+    return generators, action_generators

@@ -1,0 +1,284 @@
+"""The search once it is posed: elements of the group on what rewards see."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgm import lie
+from hgm.differentials.some import Some
+from hgm.groups import LieGroup
+from hgm.numerics.seeds import derive_seed
+from hgm.symmetry.algebra import close, standard
+from hgm.symmetry.alignment import draw_starts
+from hgm.symmetry.completion import shadow
+from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
+from hgm.symmetry.losses import Invariance, functional_invariance
+from hgm.symmetry.phases import AlignPairs, AlignStarts, Fit, Phase, Stage, Through, run_phase
+from hgm.symmetry.refinement import Pool
+from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.snapshot import counter_clockwise
+from hgm.symmetry.steps import SearchSteps
+from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
+from hgm.symmetry.winding import one_generator
+
+SAME_FIT = 0.15
+"""Robust loss by which fewer directions may be worse than free elements, and still be enough."""
+
+ALIGNED = 1.5
+"""Held-out robust loss, relative to that of residuals as large as predicted."""
+
+CONVINCING = 1.0
+"""Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
+
+_STARTS = 0  # purpose of a seed
+_WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
+_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
+_INSIDE = 0.9  # cosine of directions that counts as the same
+
+
+def expected_loss(dim_residual: int) -> float:
+    r"""Robust loss of residuals as large as predicted, :math:`E \log(1 + \chi^2_q)`, to 7%."""
+    return math.log1p(0.75 * dim_residual)
+
+
+class Within:
+    """The search once it is posed: elements of the group on what rewards see."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: Dynamics,
+        invariance: Invariance,
+        steps: SearchSteps,
+        seed: int,
+    ) -> None:
+        self.problem, self.dynamics = problem, dynamics
+        self.group, self.estimator = problem.group, problem.estimator
+        self.invariance, self.steps, self.seed = invariance, steps, seed
+        self.shadow = shadow(dynamics.form, problem.view.index)
+        basis = self.group.generators[:, : self.group.dim_space].flatten(1)
+        self.prior = basis @ self.shadow.price @ basis.mT
+        self.kept = self.shadow.kept(basis)
+        one = invariance is functional_invariance
+        self.expected = expected_loss(1 if one else max(1, self.group.dim_space - 1))
+
+    def run(self, phase: Phase) -> Stage[Any]:
+        """Runs a phase on what rewards see of the leading tasks."""
+        return (yield from run_phase(Through(self.problem.view, phase, self.problem.leading)))
+
+    def some(self, tasks: Sequence[int]) -> Within:
+        """The same search on some of the leading tasks, the first of them as the base."""
+        other = copy.copy(self)
+        other.estimator, leading = Some(self.estimator, tasks), self.problem.leading[list(tasks)]
+        other.problem = self.problem._replace(estimator=other.estimator, leading=leading)
+        return other
+
+    def directions(self) -> list[Tensor]:
+        """Directions ``(p, D)`` to look into: those that the dynamics keep."""
+        if self._raw_parameters:
+            return []
+        if len(self.kept) == self.group.dim_algebra:
+            return [torch.eye(self.group.dim_algebra).to(self.kept)]
+        return [directions for directions, _ in self._narrower()]
+
+    def find(self, root: Tensor) -> Stage[Span]:
+        """Directions that all elements share: those that the dynamics keep, or any others."""
+        for directions, wider in self._narrower():
+            span = yield from self._find_in(
+                self._spanned(directions), self.prior_in(directions), root
+            )
+            if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
+                if len(wider) == len(directions):
+                    return span
+                return (yield from self._widen(span, directions, wider))
+        self.group.warm_start(root)
+        return (yield from self._find_in(self.group, self.prior, root))
+
+    def _spanned(self, directions: Tensor) -> LieGroup:
+        return Spanned(self.group.hat(directions), self.group.dim_space)
+
+    def _narrower(self) -> list[tuple[Tensor, Tensor]]:
+        """Directions ``(p, D)`` to look into first, and those to go on in, ``(P, D)``."""
+        groups: list[tuple[Tensor, Tensor]] = []
+        if self._raw_parameters or len(self.kept) == self.group.dim_algebra:
+            return groups
+        size, dim = self.group.dim_matrix, self.group.dim_space
+        if size > dim:
+            linear = self.group.generators[:, :dim, :dim].flatten(1)
+            shifts = torch.linalg.svd(linear.mT).Vh[torch.linalg.matrix_rank(linear) :]
+            mix, inside, _ = torch.linalg.svd(shifts @ self.kept.mT)
+            some = mix.mT[: len(inside)][inside > _INSIDE] @ shifts
+            if len(some):
+                groups.append((some, shifts))
+        if len(self.kept):
+            groups.append((self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
+        return groups
+
+    def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Span]:
+        starts = yield from self.align_each(group, prior, root)
+        every = Subgroup(
+            group, LeftActions(torch.eye(group.dim_algebra).to(starts), starts), fixed=True
+        )
+        free = yield from self.align("left actions, jointly", "alignment", every, prior)
+        return (yield from self._find_span(free, prior))
+
+    def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
+        """The same elements in a wider group, where rewards say more of it than dynamics do."""
+        everything = len(wider) == self.group.dim_algebra
+        group = self.group if everything else self._spanned(wider)
+        prior = self.prior if everything else self.prior_in(wider)
+        directions = directions if everything else directions @ wider.mT
+        actions = span.fit.subgroup.keep(span.fit.unknowns)
+        shared = torch.linalg.qr(actions.directions.mT).Q.mT
+        coords = actions.coords @ actions.directions @ shared.mT
+        whole = LeftActions(shared @ directions, coords)
+        if span.num_directions < len(coords):
+            subgroup = Subgroup(group, whole)
+            fit = yield from self.align("algebra in the whole group", "algebra", subgroup, prior)
+        else:
+            every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords @ whole[0])
+            subgroup = Subgroup(group, every, fixed=True)
+            fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
+        free = yield from self._align_freely(group, fit.coords, prior)
+        return Span(fit, free, span.num_directions)
+
+    def _says_something(self, span: Span) -> bool:
+        """Whether elements are few enough directions to be evidence of a group."""
+        return span.num_directions < len(span.fit.coords) or len(span.fit.coords) == 1
+
+    def prior_in(self, directions: Tensor) -> Tensor:
+        """What the dynamics say of coordinates on directions ``(p, D)``, ``(p, p)``."""
+        return directions @ self.prior @ directions.mT
+
+    @property
+    def _raw_parameters(self) -> bool:
+        return any(True for _ in self.group.parameters())
+
+    def align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
+        """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
+        num_starts = self.steps.num_starts or 12 * group.dim_space
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
+        starts = draw_starts(group, root, num_starts, generator)
+        return (
+            yield from self.run(
+                AlignStarts(
+                    group,
+                    self.estimator,
+                    self.invariance,
+                    starts,
+                    self.steps.start_steps,
+                    self.steps.num_points,
+                    prior,
+                )
+            )
+        )
+
+    def _align_freely(self, group: LieGroup, coords: Tensor, prior: Tensor) -> Stage[Fit]:
+        """All elements jointly, each in any direction of a group: the spectrum is theirs."""
+        every = torch.eye(group.dim_algebra).to(coords)
+        subgroup = Subgroup(group, LeftActions(every, coords), fixed=True)
+        return (yield from self.align("spectrum", "spectrum", subgroup, prior))
+
+    def align(
+        self, name: str, tag: str, subgroup: Subgroup, prior: Tensor | None = None
+    ) -> Stage[Fit]:
+        """All elements jointly, over all pairs of tasks."""
+        prior = self.prior if prior is None else prior
+        steps = self.steps.pair_steps
+        phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps, prior)
+        return (yield from self.run(phase))
+
+    def _find_span(self, free: Fit, prior: Tensor) -> Stage[Span]:
+        """The fewest directions that explain all elements about as well as free ones do."""
+        num_elements = self.estimator.num_tasks - 1
+        group = free.subgroup.group
+        # A span of as many directions as there are elements would explain nothing.
+        most = min(num_elements - 1, group.dim_algebra, self.steps.max_directions)
+        for num in range(1, most + 1):
+            # The group's own parameters come first among the unknowns.
+            own = slice(-free.coords.numel(), None)
+            start = low_rank(free.coords, free.information[own, own], num)
+            name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
+            span = yield from self.align(name, "algebra", subgroup, prior)
+            if (yield from self._enough(span, free)):
+                # Freely again, from where the span led: a start may have been in a wrong basin.
+                every = torch.eye(group.dim_algebra).to(span.coords)
+                again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
+                free = yield from self.align("spectrum", "spectrum", again, prior)
+                return Span(span, free, num)
+        return Span(free, free, num_elements)
+
+    def _enough(self, span: Fit, free: Fit) -> Stage[bool]:
+        """Whether elements in a span fit about as well as free ones, which also fit noise."""
+        if span.loss < free.loss + SAME_FIT:
+            return True
+        if span.loss >= 2 * ALIGNED * self.expected:
+            return False
+        # The pooled model has the power to tell.
+        pool = Pool(span.subgroup, span.unknowns, self.estimator, self.steps.pool_steps)
+        model = yield from self.run(pool)
+        return bool(model.spread < CONVINCING)
+
+    def refine(self, span: Span) -> Stage[Refined]:
+        """One reward model for all tasks; without calibration where rewards are comparable."""
+        if span.num_directions == self.estimator.num_tasks - 1 > 1:
+            subgroup = span.fit.subgroup
+            deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
+            return Refined(span.fit.unknowns, deviation, None)
+        return (yield from self.refine_fit(span.fit))
+
+    def refine_fit(self, fit: Fit) -> Stage[Refined]:
+        """The same of elements that are few enough directions, or in a group that is known."""
+        subgroup = fit.subgroup
+        deviation = deviations(subgroup, fit.unknowns, fit.covariance)
+        best = Refined(fit.unknowns, deviation, None)
+        for calibrated in (False, True):
+            pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, calibrated)
+            model = yield from self.run(pool)
+            better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
+            if pool.accepted and better:
+                deviation = deviations(subgroup, model.actions, model.covariance())
+                best = Refined(model.actions, deviation, model)
+            if best.pool is not None and best.pool.spread < CONVINCING:
+                break
+        return best
+
+    def unwind(self, span: Span, refined: Refined) -> Stage[tuple[Span, Refined]]:
+        """One generator in place of several, where whole turns put all elements on its line."""
+        subgroup, unknowns = span.fit.subgroup, refined.unknowns
+        if self._raw_parameters:
+            return span, refined
+        elements = subgroup.elements(unknowns)[1:]
+        line = one_generator(elements, self.closed(subgroup, unknowns)[0], refined.deviation)
+        if line is None:
+            return span, refined
+        directions = lie.vee(line.generator, self.group.generators)[None]
+        one = Subgroup(self.group, LeftActions(directions, line.coords[:, None]))
+        fit = yield from self.align("one generator, after whole turns", "algebra", one)
+        free = yield from self._align_freely(self.group, fit.coords, self.prior)
+        wound = Span(fit, free, 1)
+        again = yield from self.refine(wound)
+        if refined.pool is None or again.pool is None:
+            accepted = yield from self._enough(fit, span.free)
+        else:
+            accepted = bool(again.pool.spread < _AS_WELL * refined.pool.spread)
+        return (wound, again) if accepted else (span, refined)
+
+    def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
+        """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
+
+        They are an orthogonal basis of norm sqrt 2, see :func:`hgm.symmetry.algebra.standard`.
+        """
+        directions, coords = subgroup.keep(unknowns)
+        coords = coords @ directions
+        if subgroup.fixed:
+            directions = torch.linalg.svd(coords, full_matrices=False).Vh
+        closed = close(subgroup.group.hat(directions), self.group.dim_algebra)
+        seen = counter_clockwise(standard(closed))
+        return seen, lie.vee(subgroup.group.hat(coords), seen)
