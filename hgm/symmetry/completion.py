@@ -113,10 +113,14 @@ class Shadow(NamedTuple):
     Attributes:
         gram: The form without the bias of noise, ``(c, c)``.
         noise: The mean square of its noise, ``(c, c)``.
+        follow: All entries that seen ones entail, ``(n k + m m, c)``.
+        free: Which entries may be other than 0, ``(n k + m m,)``.
     """
 
     gram: Tensor
     noise: Tensor
+    follow: Tensor
+    free: Tensor
 
     @property
     def price(self) -> Tensor:
@@ -134,7 +138,7 @@ class Shadow(NamedTuple):
         Args:
             basis: Seen entries of the generators, ``(D, c)``.
         """
-        gram, noise = (basis @ form @ basis.mT for form in self)
+        gram, noise = (basis @ form @ basis.mT for form in (self.gram, self.noise))
         size = gram.diagonal().abs().mean() + noise.diagonal().mean()
         eye = torch.eye(len(gram)).to(gram)
         root = torch.linalg.cholesky(noise + _CHEAP * size.clamp_min(1e-300) * eye)
@@ -169,4 +173,5 @@ def shadow(form: EquivarianceForm, index: Tensor) -> Shadow:
     follow[rest] = -torch.linalg.solve(block, both[rest][:, mine])
     # Exact dynamics leave rounding: far below the form's own size, everything is noise.
     rounding = _TINY * both.diagonal().mean() * torch.eye(follow.shape[1]).to(both)
-    return Shadow(follow.mT @ form.gram @ follow, follow.mT @ form.noise @ follow + rounding)
+    gram, noise = (follow.mT @ one @ follow for one in (form.gram, form.noise))
+    return Shadow(gram, noise + rounding, follow, mine | rest)

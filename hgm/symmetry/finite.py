@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -70,8 +71,14 @@ def refine(
             return start
         deviation = completion.deviation[:, free].flatten().clamp_min(_SURE)
         before = start[:, free].flatten()
-        problem = _Finite(dynamics, state, action, start, free, coords, size)
-        penalty = _near(before, deviation / math.sqrt(_CORRELATED))
+        index = free.nonzero()[:, 0]
+
+        def whole(unknowns: Tensor, start: Tensor = start, index: Tensor = index) -> Tensor:
+            return start.index_copy(1, index, unknowns.view(len(start), -1))
+
+        far = lie.reach(squares(start, state.shape[-1], size), coords)
+        problem = FiniteTransformations(dynamics, state, action, whole, far, size)
+        penalty = near(before, deviation / math.sqrt(_CORRELATED))
         solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
         for _ in range(_STEPS):
             trial = solver.propose(problem(solver.unknowns, True), ALONE)
@@ -80,49 +87,56 @@ def refine(
                 break
         doubt = completion.deviation.clone()
         doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
-        completion = Completion(problem.whole(solver.unknowns), doubt, completion.given)
+        completion = Completion(whole(solver.unknowns), doubt, completion.given)
     return completion.entries * (completion.given | not_zero(completion, _SIGMAS[-1]))
 
 
-def _near(before: Tensor, deviation: Tensor) -> Penalty:
+def near(before: Tensor, deviation: Tensor) -> Penalty:
     """What is known of unknowns that were estimated before."""
     root = torch.diag(1 / deviation)
     return lambda unknowns: (root @ (unknowns - before), root)
 
 
-class _Finite:
-    """Residuals of finite transformations, a :data:`hgm.numerics.gauss_newton.Residuals`."""
+def squares(entries: Tensor, n: int, size: int) -> Tensor:
+    """State generators ``(d, k, k)`` of entries ``(d, n k + m m)``."""
+    rows = entries[:, : n * size].unflatten(-1, (n, size))
+    return torch.nn.functional.pad(rows, (0, 0, 0, size - n))
+
+
+class FiniteTransformations:
+    r"""What finite elements miss equivariance by, a :data:`hgm.numerics.gauss_newton.Residuals`.
+
+    Residuals :math:`T(L_g s, K_g a) - L_g T(s, a)`, ``(E P, n)``, in units of typical
+    displacements; their variance is what the twins disagree by.
+
+    Args:
+        dynamics: Fitted model of the dynamics.
+        state: States, ``(B, n)``, of which some are carried.
+        action: Actions, ``(B, m)``.
+        whole: Entries ``(d, n k + m m)`` of unknowns ``(u,)``.
+        far: How far elements go along each generator, ``(d,)``.
+        size: Matrix size ``k``.
+    """
 
     def __init__(
         self,
         dynamics: DynamicsModel,
         state: Tensor,
         action: Tensor,
-        start: Tensor,
-        free: Tensor,
-        coords: Tensor,
+        whole: Callable[[Tensor], Tensor],
+        far: Tensor,
         size: int,
     ) -> None:
-        self.dynamics, self.start, self.free, self.size = dynamics, start, free, size
+        self.dynamics, self.whole, self.size = dynamics, whole, size
         every = max(1, len(state) // _NUM_POINTS)
         self.state, self.action = state[::every], action[::every]
-        n, dim = state.shape[-1], len(start)
-        generators = start[:, : n * size].unflatten(-1, (n, size))
-        square = torch.nn.functional.pad(generators, (0, 0, 0, size - n))
-        spread = torch.quasirandom.SobolEngine(dim, scramble=True, seed=0).draw(
-            _NUM_ELEMENTS * dim, dtype=torch.float64
-        )
-        self.coords = (2 * spread.to(coords) - 1) * lie.reach(square, coords)
+        engine = torch.quasirandom.SobolEngine(len(far), scramble=True, seed=0)
+        spread = engine.draw(_NUM_ELEMENTS * len(far), dtype=torch.float64)
+        self.coords = (2 * spread.to(far) - 1) * far
         self.next_state = self.state + self._values(self.state, self.action).mean(0)
 
-    def whole(self, unknowns: Tensor) -> Tensor:
-        """All entries, ``(d, n k + m m)``."""
-        pieces = unknowns.view(len(self.start), -1)
-        index = self.free.nonzero()[:, 0]
-        return self.start.index_copy(1, index, pieces)
-
     def __call__(self, unknowns: Tensor, derive: bool) -> Terms:
-        """Residuals ``(E P, n)`` in units of typical displacements."""
+        """Residuals of all elements and points."""
         element, turn = self._elements(unknowns)
         moved, turned = lie.act(element, self.state), lie.act(turn, self.action)
         expected = lie.act(element, self.next_state)
@@ -145,10 +159,8 @@ class _Finite:
     def _elements(self, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         n, m = self.state.shape[-1], self.action.shape[-1]
         entries = self.whole(unknowns)
-        states, actions = entries.split((n * self.size, m * m), -1)
-        square = states.unflatten(-1, (n, self.size))
-        square = torch.nn.functional.pad(square, (0, 0, 0, self.size - n))
-        both = (square, actions.unflatten(-1, (m, m)))
+        turns = entries[:, n * self.size :].unflatten(-1, (m, m))
+        both = (squares(entries, n, self.size), turns)
         element, turn = (lie.exp(lie.hat(self.coords, part)) for part in both)
         return element, turn
 

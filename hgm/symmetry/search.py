@@ -14,6 +14,7 @@ from hgm.symmetry.conclusion import conclude, conclude_orbits
 from hgm.symmetry.directions import FEWEST, seen_directions, turned_towards_axes
 from hgm.symmetry.findings import Dynamics, Findings, Problem
 from hgm.symmetry.invariance import equivariance_form
+from hgm.symmetry.kept import keep
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.orbits import part
 from hgm.symmetry.phases import FitRewards, Gather, Once, Stage, run_phase
@@ -64,7 +65,10 @@ class Search:
         kept = yield from run_phase(Gather())
         problem = yield from self._pose(kept)
         dynamics = yield from self._learn_dynamics(problem, kept)
-        within = Within(problem, dynamics, self.invariance, self.steps, self.seed)
+        scaled = problem.view.units.scale(kept)
+        keeping = Once("what they keep", "dynamics", lambda: keep(problem, dynamics, scaled))
+        known = yield from run_phase(keeping)
+        within = Within(problem, dynamics, known, self.invariance, self.steps, self.seed)
         root = yield from within.run(FitRewards(problem.estimator))
         span = yield from within.find(root)
         refined = yield from within.refine(span)

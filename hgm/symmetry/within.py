@@ -15,9 +15,9 @@ from hgm.differentials.some import Some
 from hgm.groups import LieGroup
 from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
-from hgm.symmetry.alignment import draw_starts
-from hgm.symmetry.completion import shadow
+from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
+from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import Invariance, functional_invariance
 from hgm.symmetry.phases import AlignPairs, AlignStarts, Fit, Phase, Stage, Through, run_phase
 from hgm.symmetry.refinement import Pool
@@ -54,6 +54,7 @@ class Within:
         self,
         problem: Problem,
         dynamics: Dynamics,
+        kept: Kept,
         invariance: Invariance,
         steps: SearchSteps,
         seed: int,
@@ -61,10 +62,7 @@ class Within:
         self.problem, self.dynamics = problem, dynamics
         self.group, self.estimator = problem.group, problem.estimator
         self.invariance, self.steps, self.seed = invariance, steps, seed
-        self.shadow = shadow(dynamics.form, problem.view.index)
-        basis = self.group.generators[:, : self.group.dim_space].flatten(1)
-        self.prior = basis @ self.shadow.price @ basis.mT
-        self.kept = self.shadow.kept(basis)
+        self.prior, self.kept = kept
         one = invariance is functional_invariance
         self.expected = expected_loss(1 if one else max(1, self.group.dim_space - 1))
 
@@ -163,8 +161,11 @@ class Within:
     def align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
-        starts = draw_starts(group, root, num_starts, generator)
+        if group is self.group:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
+            starts = draw_starts(group, root, num_starts, generator)
+        else:
+            starts = draw_within(group, root, num_starts)
         return (
             yield from self.run(
                 AlignStarts(
