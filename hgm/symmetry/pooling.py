@@ -33,6 +33,7 @@ _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
+_CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
 
 
 class PooledModel:
@@ -74,9 +75,11 @@ class PooledModel:
         dim = subgroup.group.dim_space
         num = enough_waves(_NUM_FEATURES, dim)
         omega, phases = draw_frequencies(dim, num, generator)
-        self._omega, self._phases = omega.to(unknowns), phases.to(unknowns)
+        self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
+        self._steps = 0
         self._white: Whitening | None = None
         self.spread = torch.ones_like(noise[0])
+        self._omega: Tensor
         self._ridge: Tensor
         self._weights: Tensor
 
@@ -101,8 +104,10 @@ class PooledModel:
         target = (rewards - shift[:, None]) / self.noise[:, None]
         if self._white is None:
             self._white = whitening(carried, ranks)
+        if self._steps in _CHOICES:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
             self._choose(gain, self._white(carried[:, ::every]), target[:, ::every], ranks)
+        self._steps += 1
         white = self._white(carried)
         table = (gain[..., None] * features(white, self._omega, self._phases)).flatten(0, 1)
         weights, root = self._regress(table, target.flatten(), ranks)
@@ -161,11 +166,11 @@ class PooledModel:
         """Length scale and ridge of largest evidence."""
         found = []
         for scale in _SCALES:
-            table = gain[..., None] * features(white, self._omega / scale, self._phases)
+            table = gain[..., None] * features(white, self._drawn / scale, self._phases)
             statistics = moments(table.flatten(0, 1), target.flatten()[:, None])
             found.append(fit(Moments(*(ranks.sum(term) for term in statistics))))
         best = min(range(len(found)), key=lambda index: float(found[index].cost))
-        self._omega = self._omega / _SCALES[best]
+        self._omega = self._drawn / _SCALES[best]
         self._ridge = found[best].ridge
         self.spread = found[best].noise.sqrt()
         self._weights = found[best].weights[:, 0]

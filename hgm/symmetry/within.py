@@ -39,6 +39,7 @@ CONVINCING = 1.0
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _AS_WELL = 1.1  # spread, relative to that of elements with more freedom
+_STIFFNESS = (30.0, 1000.0)
 _INSIDE = 0.9  # cosine of directions that counts as the same
 
 
@@ -127,24 +128,40 @@ class Within:
         return (yield from self._find_span(free, prior))
 
     def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
-        """The same elements in a wider group, where rewards say more of it than dynamics do."""
+        """The same elements in a wider group, where rewards say more of it than dynamics do.
+
+        Directions that generate more than those that the dynamics keep are not believed.
+        """
         everything = len(wider) == self.group.dim_algebra
         group = self.group if everything else self._spanned(wider)
-        prior = self.prior if everything else self.prior_in(wider)
-        directions = directions if everything else directions @ wider.mT
+        inside = directions if everything else directions @ wider.mT
+        prior = self.prior_in(wider)
         actions = span.fit.subgroup.keep(span.fit.unknowns)
         shared = torch.linalg.qr(actions.directions.mT).Q.mT
         coords = actions.coords @ actions.directions @ shared.mT
-        whole = LeftActions(shared @ directions, coords)
-        if span.num_directions < len(coords):
-            subgroup = Subgroup(group, whole)
-            fit = yield from self.align("algebra in the whole group", "algebra", subgroup, prior)
-        else:
+        whole = LeftActions(shared @ inside, coords)
+        if span.num_directions == len(coords):
             every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords @ whole[0])
             subgroup = Subgroup(group, every, fixed=True)
             fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
+        else:
+            dim = self._dim_closed(span.fit)
+            across = torch.eye(len(prior)).to(prior) - inside.mT @ inside
+            stiff = across @ prior @ across
+            for strength in (prior, *(stiffness * stiff for stiffness in _STIFFNESS)):
+                subgroup = Subgroup(group, whole)
+                fit = yield from self.align(
+                    "algebra in the whole group", "algebra", subgroup, strength
+                )
+                if self._dim_closed(fit) <= dim:
+                    break
+            else:
+                return span
         free = yield from self._align_freely(group, fit.coords, prior)
         return Span(fit, free, span.num_directions)
+
+    def _dim_closed(self, fit: Fit) -> int:
+        return len(self.closed(fit.subgroup, fit.unknowns)[0])
 
     def _says_something(self, span: Span) -> bool:
         """Whether elements are few enough directions to be evidence of a group."""
