@@ -16,7 +16,7 @@ from hgm.symmetry.findings import Dynamics, Problem
 from hgm.symmetry.finite import FiniteTransformations, near, squares
 from hgm.symmetry.samples import Samples
 
-_REACHES = (0.5, 1.5)  # radians, of rotations; not so far at first that errors lead astray
+_REACH = 0.5  # radians, of rotations; farther, models of the dynamics are biased
 _GROWTH = 1.0  # most, of logarithms of lengths
 _LOOSE = 0.2  # standard deviation of entries
 _MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics do not share
@@ -84,28 +84,26 @@ def sharpen(
         size: Matrix size ``k``.
     """
     n, free = state.shape[-1], form.free
-    for reach in _REACHES:
-        norm = torch.linalg.cholesky(entries @ entries.mT / 2)
-        start = torch.linalg.solve_triangular(norm, entries, upper=False)
-        across = torch.linalg.svd(start[:, free]).Vh[len(start) :]
-        if not 0 < len(start) * len(across) <= _MOST:
-            return entries
+    norm = torch.linalg.cholesky(entries @ entries.mT / 2)
+    start = torch.linalg.solve_triangular(norm, entries, upper=False)
+    across = torch.linalg.svd(start[:, free]).Vh[len(start) :]
+    if not 0 < len(start) * len(across) <= _MOST:
+        return entries
 
-        def whole(unknowns: Tensor, start: Tensor = start, across: Tensor = across) -> Tensor:
-            change = torch.zeros_like(start)
-            change[:, free] = unknowns.view(len(start), -1) @ across
-            return start + change
+    def whole(unknowns: Tensor) -> Tensor:
+        change = torch.zeros_like(start)
+        change[:, free] = unknowns.view(len(start), -1) @ across
+        return start + change
 
-        growth = torch.linalg.eigvals(squares(start, n, size)).real.abs().amax(-1)
-        far = (_GROWTH / growth.clamp_min(1e-12)).clamp_max(reach)
-        problem = FiniteTransformations(dynamics, state, action, whole, far, size)
-        before = start.new_zeros(len(start) * len(across))
-        penalty = near(before, torch.full_like(before, _LOOSE))
-        solver = GaussNewton(before, _MISFIT, 1e-3, penalty)
-        for _ in range(_STEPS):
-            trial = solver.propose(problem(solver.unknowns, True), ALONE)
-            solver.decide(problem(trial, False), ALONE)
-            if bool(solver.gain < _CONVERGED_LOSS):
-                break
-        entries = whole(solver.unknowns)
-    return entries
+    growth = torch.linalg.eigvals(squares(start, n, size)).real.abs().amax(-1)
+    far = (_GROWTH / growth.clamp_min(1e-12)).clamp_max(_REACH)
+    problem = FiniteTransformations(dynamics, state, action, whole, far, size)
+    before = start.new_zeros(len(start) * len(across))
+    penalty = near(before, torch.full_like(before, _LOOSE))
+    solver = GaussNewton(before, _MISFIT, 1e-3, penalty)
+    for _ in range(_STEPS):
+        trial = solver.propose(problem(solver.unknowns, True), ALONE)
+        solver.decide(problem(trial, False), ALONE)
+        if bool(solver.gain < _CONVERGED_LOSS):
+            break
+    return whole(solver.unknowns)

@@ -16,11 +16,13 @@ from hgm.symmetry.alignment import (
     base_residuals,
     concatenate,
     draw_starts,
+    draw_within,
     element_derivative,
     pair_residuals,
     score,
 )
 from hgm.symmetry.losses import INVARIANCES, differential_invariance
+from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 
@@ -126,6 +128,45 @@ def test_starts_of_affine_maps_also_translate():
     # As far as the data go: an element may carry them to where they end.
     assert starts[1:, :2, 2].std() > 1
     assert_close(starts[:, 2], torch.zeros(24, 3).double())
+
+
+def spanned(*generators):
+    return Spanned(torch.stack(generators), len(generators[0]))
+
+
+J = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).double()
+THRICE, ONE = torch.block_diag(J, 3 * J), torch.eye(4).double()
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.7])
+def test_starts_within_a_group_go_half_a_turn_of_its_slowest_plane(mix):
+    """However scalings are mixed into the basis, which go as far as a factor of about e."""
+    group = spanned(THRICE + mix * ONE, ONE - mix * THRICE)
+    starts = draw_within(group, torch.eye(4).double(), 16)
+    assert len(starts) == 3 * 16  # of each turn of the fast plane
+    assert_close(starts[0], torch.zeros(2).double())
+    elements = group.hat(starts)
+    turn, growth = elements[:, 1, 0], elements[:, 0, 0]
+    assert 0.9 * math.pi < turn.abs().max() < 1.6 * math.pi
+    assert 0.3 < growth.abs().max() < 1.5
+    gaps = torch.cat((turn, torch.tensor([-math.pi, math.pi]))).sort().values.diff()
+    assert gaps.max() < 0.6
+
+
+def test_starts_within_shifts_go_as_far_as_the_data():
+    shift = torch.zeros(3, 3).double()
+    shift[0, 2] = 1.0
+    group = Spanned(shift[None], 2)
+    starts = draw_within(group, torch.eye(2).double() / 5, 12)
+    assert 4 < starts.abs().max() <= 5
+
+
+def test_starts_within_a_group_do_not_depend_on_its_basis_much():
+    for seed in range(3):
+        chart = torch.eye(4).double() + 0.2 * randn(4, 4, seed=seed)
+        group = spanned(chart @ THRICE @ torch.linalg.inv(chart))
+        starts = draw_within(group, torch.eye(4).double(), 16)
+        assert float(starts.abs().max()) == pytest.approx(math.pi, rel=0.1)
 
 
 # Derivatives.

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from hgm.dynamics import FourierDynamics
 from hgm.symmetry.completion import Completion
-from hgm.symmetry.finite import _Finite, refine, snap_periods
+from hgm.symmetry.finite import FiniteTransformations, refine, snap_periods
 
 TWIST = torch.tensor([[1.0, 0.6], [0.0, 0.8]]).double()
 """Actions are felt through this map, so that `W_A` is conjugate to `W_S` and not equal to it."""
@@ -130,7 +130,12 @@ def test_the_objective_has_the_derivative_it_says(size):
     start = randn(1, 2 * size + 4, seed=2)
     clear = torch.ones(2 * size + 4, dtype=torch.bool)
     clear[1] = False
-    problem = _Finite(Known(2, pushed), state, action, start, clear, COORDS, size)
+
+    def whole(unknowns):
+        return start.index_copy(1, clear.nonzero()[:, 0], unknowns.view(1, -1))
+
+    far = torch.tensor([2.0]).double()
+    problem = FiniteTransformations(Known(2, pushed), state, action, whole, far, size)
     unknowns = start[0, clear]
     terms = problem(unknowns, True)
     eye = 1e-6 * torch.eye(len(unknowns)).double()
@@ -146,14 +151,16 @@ def test_the_objective_has_the_derivative_it_says(size):
     assert problem.whole(unknowns)[0, 1] == start[0, 1]
 
 
-def test_elements_reach_the_whole_group():
-    clear = ~GIVEN
-    problem = _Finite(
-        Known(2, pushed), randn(9, 2), randn(9, 2), WHOLE, clear, torch.zeros(3, 1).double(), 2
+def test_elements_go_as_far_as_they_are_told():
+    far = torch.tensor([math.pi, 0.5]).double()
+    both = torch.cat((WHOLE, WHOLE))
+    problem = FiniteTransformations(
+        Known(2, pushed), randn(9, 2), randn(9, 2), lambda unknowns: both, far, 2
     )
-    assert problem.coords.min() < -2.5
-    assert problem.coords.max() > 2.5
-    assert problem.coords.abs().max() <= math.pi
+    assert problem.coords.shape == (24, 2)
+    assert (problem.coords.abs() <= far).all()
+    assert (problem.coords.amin(0) < -0.8 * far).all()
+    assert (problem.coords.amax(0) > 0.8 * far).all()
 
 
 # Periods.

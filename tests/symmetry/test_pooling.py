@@ -66,6 +66,15 @@ def test_refines_left_actions_to_the_truth(group):
     assert float(model.spread) == pytest.approx(1.0, abs=0.15)
 
 
+def test_elements_that_start_far_off_do_not_leave_a_smooth_model():
+    """What they leave looks like noise, and would be smoothed away for good."""
+    subgroup, elements, points, values, noise = problem(GL(2).double(), num=800, off=0.25)
+    values = values + 0.5 * torch.sin(4 * lie.act(torch.linalg.inv(elements), points)[..., 0])
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values, 15)
+    assert (errors_deg(subgroup, model.actions, elements) < 0.3).all()
+    assert float(model.spread) == pytest.approx(1.0, abs=0.15)
+
+
 def test_recovers_scales_and_shifts_with_the_actions():
     subgroup, elements, points, values, noise = problem(SO(2).double(), scaled=True)
     start = torch.stack((FACTORS.log(), SHIFTS), -1) + 0.05 * randn(3, 2, seed=8)

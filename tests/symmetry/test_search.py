@@ -162,6 +162,7 @@ def test_phases_come_in_order():
         "reading transitions",
         "what rewards see",
         "dynamics and their symmetries",
+        "what they keep",
         "reward differentials",
         "left actions, each alone",
         "left actions, jointly",

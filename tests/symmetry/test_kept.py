@@ -1,0 +1,85 @@
+"""Directions that the dynamics keep, sharpened by finite elements."""
+
+import math
+
+import pytest
+import torch
+from systems import Known, drawn, flat, randn
+
+from hgm import lie
+from hgm.dynamics import FourierDynamics, choose
+from hgm.symmetry import kept
+from hgm.symmetry.completion import Shadow, shadow
+from hgm.symmetry.finite import squares
+from hgm.symmetry.invariance import equivariance_form
+from hgm.symmetry.kept import sharpen
+
+
+def modes(state, action):
+    """A mode that is driven, and one of thrice the rate, which its cube drives."""
+    first, third = (torch.view_as_complex(part.contiguous()) for part in state.split(2, -1))
+    push = torch.view_as_complex((action / (1 + action.square().sum(-1, True)).sqrt()).contiguous())
+    change = (-0.1 * first + 0.3 * push, -0.4 * third + 0.6 * first**3)
+    return torch.cat([torch.view_as_real(part) for part in change], -1)
+
+
+TURN = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).double()
+TRUTH = torch.cat((torch.block_diag(TURN, 3 * TURN).flatten(), TURN.flatten()))[None]
+ALL = Shadow(torch.eye(16), torch.eye(16), torch.eye(20), torch.ones(20, dtype=torch.bool))
+
+
+def data():
+    inputs, _, _ = flat(drawn(modes, 4, 2, 400))
+    return inputs[:, :4], inputs[:, 4:]
+
+
+def cosine(entries):
+    return torch.cosine_similarity(entries.flatten(), TRUTH.flatten(), 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_known_dynamics_it_ends_near_the_truth(seed):
+    start = TRUTH + 0.15 * randn(1, 20, seed=seed)
+    assert cosine(start) < 0.993
+    found = sharpen(Known(4, modes), *data(), start, ALL, 4)
+    assert cosine(found) > 0.999
+
+
+def test_directions_do_not_shrink():
+    """The zero generator is a symmetry of everything."""
+    found = sharpen(Known(4, modes), *data(), TRUTH + 0.1 * randn(1, 20), ALL, 4)
+    assert float(found.norm()) == pytest.approx(math.sqrt(2), rel=0.2)
+
+
+def test_what_rewards_do_not_see_stays_zero():
+    free = torch.ones(20, dtype=torch.bool)
+    free[[2, 3, 6, 7]] = False
+    form = ALL._replace(free=free)
+    start = (TRUTH + 0.1 * randn(1, 20)) * free
+    found = sharpen(Known(4, modes), *data(), start, form, 4)
+    assert (found[:, ~free] == 0).all()
+    assert cosine(found) > 0.999
+
+
+def test_too_many_unknowns_are_left_alone(monkeypatch):
+    monkeypatch.setattr(kept, "_MOST", 18)
+    start = TRUTH + 0.1 * randn(1, 20)
+    assert sharpen(Known(4, modes), *data(), start, ALL, 4) is start
+
+
+def test_jacobians_tell_rates_less_well_than_values_do():
+    state, action = data()
+    inputs = torch.cat((state, action), -1)
+    change = modes(state, action) + 0.1 * randn(len(inputs), 4, seed=5)
+    half = torch.arange(len(inputs)) // 20 % 2
+    model = choose([FourierDynamics(4, 2)], inputs, change, half)
+    form = shadow(equivariance_form(model, state, action, 4), torch.arange(4))
+    basis = lie.gl_generators(4).double().flatten(1)
+    before = form.kept(basis) @ basis @ form.follow.mT
+    after = sharpen(model, state, action, before, form, 4)
+    truth = TRUTH[:, :16].view(1, 4, 4)
+    spans = [lie.orthonormalise(squares(entries, 4, 4)) for entries in (before, after)]
+    inside = [(truth * span).sum((-1, -2)).norm() / truth.norm() for span in spans]
+    missed = [1 - float(share) for share in inside]
+    assert missed[1] < 0.6 * missed[0]
+    assert missed[1] < 1e-3
