@@ -257,7 +257,7 @@ class AlignStarts(Phase):
         self.num_steps, self.num_points = num_steps, num_points
         penalty = None
         if prior is not None:
-            root = (_START_PRIOR**0.5) * _root(prior)
+            root = (_START_PRIOR**0.5) * root_of(prior)
             penalty = lambda coords: (coords @ root, root.mT.expand(*coords.shape[:-1], -1, -1))  # noqa: E731
         unknowns = starts.repeat(estimator.num_tasks - 1, 1, 1)
         self.solver = GaussNewton(unknowns, START_FLOOR, penalty=penalty)
@@ -340,7 +340,7 @@ class AlignPairs(Phase):
         self.subgroup, self.estimator, self.invariance = subgroup, estimator, invariance
         penalty = None
         if prior is not None:
-            root = (_PAIR_PRIOR**0.5) * _root(prior)
+            root = (_PAIR_PRIOR**0.5) * root_of(prior)
 
             def penalty(unknowns: Tensor) -> tuple[Tensor, Tensor]:
                 residual = lambda u: (subgroup.coords(u) @ root).flatten()  # noqa: E731
@@ -378,7 +378,8 @@ class AlignPairs(Phase):
         return self.subgroup.snapshot(self.tag, self.solver.unknowns, self._loss)
 
 
-def _root(prior: Tensor) -> Tensor:
+def root_of(prior: Tensor) -> Tensor:
+    """A factor `F` of a form that is positive up to rounding, ``F F^T``."""
     values, vectors = torch.linalg.eigh(prior)
     return vectors * values.clamp_min(0.0).sqrt()
 

@@ -21,7 +21,7 @@ from hgm.numerics.fourier import (
     slope,
     whitening,
 )
-from hgm.numerics.gauss_newton import damped_step, normal_equations, shorten, trust
+from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.subgroup import Subgroup
 
@@ -50,6 +50,7 @@ class PooledModel:
         noise: Standard deviation of each task's rewards about its own model, ``(N,)``.
         calibration: Starts of ``log a`` and ``b`` per task, ``(N, 2)``, those of the base task 0
             being 0; None keeps ``a = 1, b = 0``.
+        penalty: What is known of the unknowns of the left actions besides.
         seed: Seed of the features.
 
     Attributes:
@@ -64,9 +65,10 @@ class PooledModel:
         unknowns: Tensor,
         noise: Tensor,
         calibration: Tensor | None = None,
+        penalty: Penalty | None = None,
         seed: int = 0,
     ) -> None:
-        self.subgroup, self.noise = subgroup, noise
+        self.subgroup, self.noise, self.penalty = subgroup, noise, penalty
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
         if calibration is not None:
@@ -120,6 +122,11 @@ class PooledModel:
         jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
         sums = normal_equations(jacobian, weight, residual[:, None])
         self.normal, pull = (ranks.sum(term) for term in sums)
+        if self.penalty is not None:
+            extra, derivative = self.penalty(self.actions)
+            size, variance = self.num_actions, self.spread.square()
+            self.normal[:size, :size] += variance * derivative.mT @ derivative
+            pull[:size, 0] -= variance * derivative.mT @ extra
         move = damped_step(self.normal, -pull[:, 0], _DAMPING, _FLOOR)
         self.moved = move.abs().max()
         self.unknowns = self.unknowns + shorten(move, self.moved, _MAX_STEP)

@@ -8,6 +8,7 @@ from torch import Tensor
 from hgm import lie
 from hgm.differentials.base import DifferentialEstimator
 from hgm.numerics.fourier import Jet
+from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.phases import Phase
 from hgm.symmetry.pooling import PooledModel, calibrate
@@ -33,6 +34,7 @@ class Pool(Phase):
         estimator: Fitted reward models, which know the noise.
         num_steps: Most steps.
         calibrated: Whether factors and shifts of the tasks' rewards are unknown, too.
+        penalty: What is known of the unknowns besides.
     """
 
     name, tag = "pooled refinement", "pooling"
@@ -44,9 +46,10 @@ class Pool(Phase):
         estimator: DifferentialEstimator,
         num_steps: int,
         calibrated: bool = False,
+        penalty: Penalty | None = None,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
-        self.num_steps, self.calibrated = num_steps, calibrated
+        self.num_steps, self.calibrated, self.penalty = num_steps, calibrated, penalty
         self._converged, self._fine = False, False
 
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
@@ -91,7 +94,7 @@ class Pool(Phase):
     def _start(self, samples: Seen, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)
         if not self.calibrated:
-            return PooledModel(self.subgroup, self.unknowns, noise)
+            return PooledModel(self.subgroup, self.unknowns, noise, penalty=self.penalty)
         few, rewards = thin(samples.points, _CALIBRATION), thin(samples.reward, _CALIBRATION)
         inverse = torch.linalg.inv(self.subgroup.elements(self.unknowns))
         carried = lie.act(inverse, few)
@@ -99,4 +102,4 @@ class Pool(Phase):
         base = self.estimator.jet(carried.flatten(0, 1)[None], base_task)
         base = Jet(*(field[0].unflatten(0, carried.shape[:2]) for field in base))
         calibration = calibrate(base, rewards, noise, ranks)
-        return PooledModel(self.subgroup, self.unknowns, noise, calibration)
+        return PooledModel(self.subgroup, self.unknowns, noise, calibration, self.penalty)

@@ -9,17 +9,28 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import jacfwd
 
 from hgm import lie
 from hgm.differentials.some import Some
 from hgm.groups import LieGroup
+from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import Invariance, functional_invariance
-from hgm.symmetry.phases import AlignPairs, AlignStarts, Fit, Phase, Stage, Through, run_phase
+from hgm.symmetry.phases import (
+    AlignPairs,
+    AlignStarts,
+    Fit,
+    Phase,
+    Stage,
+    Through,
+    root_of,
+    run_phase,
+)
 from hgm.symmetry.refinement import Pool
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
@@ -39,7 +50,9 @@ CONVINCING = 1.0
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _AS_WELL = 1.1  # spread, relative to that of elements with more freedom
-_STIFFNESS = (30.0, 1000.0)
+_STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
+_DIRECTION = 0.02  # radians per radian that kept directions may be off
+_SHORT = 0.1  # radians, elements that say nothing of directions
 _INSIDE = 0.9  # cosine of directions that counts as the same
 
 
@@ -145,18 +158,17 @@ class Within:
             subgroup = Subgroup(group, every, fixed=True)
             fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
         else:
-            dim = self._dim_closed(span.fit)
-            across = torch.eye(len(prior)).to(prior) - inside.mT @ inside
-            stiff = across @ prior @ across
+            stiff = _across(inside, prior)
+            fits: list[Fit] = []
             for strength in (prior, *(stiffness * stiff for stiffness in _STIFFNESS)):
-                subgroup = Subgroup(group, whole)
-                fit = yield from self.align(
-                    "algebra in the whole group", "algebra", subgroup, strength
-                )
-                if self._dim_closed(fit) <= dim:
-                    break
-            else:
+                name, subgroup = "algebra in the whole group", Subgroup(group, whole)
+                fits.append((yield from self.align(name, "algebra", subgroup, strength)))
+            dim = self._dim_closed(span.fit)
+            believed = [fit for fit in fits if self._dim_closed(fit) <= dim]
+            if not believed:
                 return span
+            least = min(fit.loss for fit in believed) + SAME_FIT
+            fit = [fit for fit in believed if fit.loss <= least][-1]
         free = yield from self._align_freely(group, fit.coords, prior)
         return Span(fit, free, span.num_directions)
 
@@ -256,8 +268,9 @@ class Within:
         subgroup = fit.subgroup
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
+        steps, penalty = self.steps.pool_steps, self._penalty(fit)
         for calibrated in (False, True):
-            pool = Pool(subgroup, best.unknowns, self.estimator, self.steps.pool_steps, calibrated)
+            pool = Pool(subgroup, best.unknowns, self.estimator, steps, calibrated, penalty)
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
             if pool.accepted and better:
@@ -266,6 +279,19 @@ class Within:
             if best.pool is not None and best.pool.spread < CONVINCING:
                 break
         return best
+
+    def _penalty(self, fit: Fit) -> Penalty | None:
+        """What the dynamics say of directions, per radian that the elements go."""
+        subgroup = fit.subgroup
+        if subgroup.fixed or subgroup.group is not self.group or self._raw_parameters:
+            return None
+        root = root_of(_across(self.kept, self.prior)) / _DIRECTION
+        size = fit.coords.norm(dim=-1, keepdim=True).clamp_min(_SHORT) * len(fit.coords) ** 0.5
+
+        def residual(unknowns: Tensor) -> Tensor:
+            return (subgroup.coords(unknowns) / size @ root).flatten()
+
+        return lambda unknowns: (residual(unknowns), jacfwd(residual)(unknowns))
 
     def unwind(self, span: Span, refined: Refined) -> Stage[tuple[Span, Refined]]:
         """One generator in place of several, where whole turns put all elements on its line."""
@@ -300,3 +326,9 @@ class Within:
         closed = close(subgroup.group.hat(directions), self.group.dim_algebra)
         seen = counter_clockwise(standard(closed))
         return seen, lie.vee(subgroup.group.hat(coords), seen)
+
+
+def _across(directions: Tensor, form: Tensor) -> Tensor:
+    """A form ``(D, D)`` on what is orthogonal to orthonormal directions ``(p, D)``."""
+    across = torch.eye(len(form)).to(form) - directions.mT @ directions
+    return across @ form @ across
