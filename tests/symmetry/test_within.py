@@ -1,0 +1,74 @@
+"""The search goes from what the dynamics keep to what rewards say, and not astray."""
+
+import pytest
+import torch
+from searched import Searched
+from systems import randn
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.envs.bank import BANK
+from hgm.groups import GL
+from hgm.symmetry import SearchSteps
+from hgm.symmetry.findings import Problem
+from hgm.symmetry.kept import Kept
+from hgm.symmetry.losses import differential_invariance
+from hgm.symmetry.phases import Fit
+from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.within import Within
+
+
+@pytest.mark.slow
+def test_directions_stay_with_those_of_the_dynamics():
+    """Others explain the rewards as well, and generate far more."""
+    found = Searched(BANK["cylinder"], 1500, seed=3, steps=SearchSteps())
+    assert len(found.findings.seen) == 2
+    assert lie.span_cosine(found.generators, BANK["cylinder"].generators) > 0.998
+
+
+class Told:
+    """As much of a problem as a penalty needs."""
+
+    def __init__(self, num_tasks):
+        self.num_tasks = num_tasks
+
+
+def penalised(directions, coords, price):
+    group = GL(2).double()
+    problem = Problem(None, group, Told(len(coords) + 1), None, True)
+    kept = Kept(price, torch.eye(4).double()[:1])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    subgroup = Subgroup(group, LeftActions(directions, coords))
+    return within._penalty(Fit(subgroup, subgroup.start, None, None, 0.0)), subgroup.start
+
+
+def test_kept_directions_cost_nothing_and_others_by_the_radian():
+    price = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5])).double()
+    coords = torch.tensor([[2.0], [-3.0]]).double()
+    kept, off = (torch.eye(4).double()[row : row + 1] for row in (0, 1))
+    penalty, start = penalised(kept, coords, price)
+    assert_close(penalty(start)[0], torch.zeros(8).double())
+    for far in (1.0, 10.0):  # however far the elements go
+        penalty, start = penalised(kept, far * coords, price)
+        direction = kept + 0.02 * off
+        moved = torch.cat((direction.flatten(), far * coords.flatten()))
+        assert float(penalty(moved)[0].square().sum()) == pytest.approx(2.0)
+
+
+def test_the_penalty_s_derivative():
+    price = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5])).double()
+    penalty, start = penalised(randn(1, 4), randn(2, 1, seed=1), price)
+    step = 1e-6 * torch.eye(len(start)).double()
+    numeric = torch.stack(
+        [(penalty(start + h)[0] - penalty(start - h)[0]) / 2e-6 for h in step], -1
+    )
+    assert_close(penalty(start)[1], numeric, atol=1e-6, rtol=1e-6)
+
+
+def test_directions_that_are_fixed_are_not_penalised():
+    group = GL(2).double()
+    problem = Problem(None, group, Told(3), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    subgroup = Subgroup(group, LeftActions(torch.eye(4).double(), randn(2, 4)), fixed=True)
+    assert within._penalty(Fit(subgroup, subgroup.start, None, None, 0.0)) is None
