@@ -148,12 +148,34 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     table.add_row(
         "predicted deviation", f"{max(metrics['element_deviation_deg']):.2g} deg (worst element)"
     )
+    table.add_row("95% intervals", _intervals(metrics))
     if "span_cosine" in metrics:
         table.add_row("span cosine to the truth", f"{metrics['span_cosine']:.6f}")
         table.add_row("element errors", _errors(metrics["element_error_deg"]))
     phases = ", ".join(f"{name} {value:.1f}" for name, value in metrics["phase_seconds"].items())
     table.add_row("wall time", f"{metrics['wall_seconds']:.1f} s ({phases})")
     return table
+
+
+def _intervals(metrics: dict[str, Any]) -> str:
+    """How wide the widest intervals are, of entries and of elements."""
+    parts = [metrics[f"{prefix}generator_interval"] for prefix in ("", "action_")]
+    if None in parts:
+        return "none"
+    ends = [np.array(part, dtype=float).reshape(-1, 2) for part in parts]
+    wide, far = (
+        _largest(values)
+        for values in (
+            np.concatenate([(high - low) / 2 for low, high in (part.T for part in ends)]),
+            np.array(metrics["element_within_deg"], dtype=float),
+        )
+    )
+    return f"entries to {wide}, elements to {far} deg (the widest)"
+
+
+def _largest(values: np.ndarray) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.max():.2g}" if len(known) else "?"
 
 
 def _orbits(orbits: Sequence[Sequence[int]]) -> str:

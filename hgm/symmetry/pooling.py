@@ -33,6 +33,7 @@ _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
+_AGAIN = 3  # steps from a solution to the next
 
 
 class PooledModel:
@@ -50,6 +51,7 @@ class PooledModel:
         calibration: Starts of ``log a`` and ``b`` per task, ``(N, 2)``, those of the base task 0
             being 0; None keeps ``a = 1, b = 0``.
         seed: Seed of the features.
+        scale: Their length scale; None: that of largest evidence.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
@@ -64,7 +66,9 @@ class PooledModel:
         noise: Tensor,
         calibration: Tensor | None = None,
         seed: int = 0,
+        scale: float | None = None,
     ) -> None:
+        self._scales = _SCALES if scale is None else (scale,)
         self.subgroup, self.noise = subgroup, noise
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
@@ -122,6 +126,18 @@ class PooledModel:
         self.spread = (square / total).sqrt()
         return self.spread
 
+    def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
+        """The same fit of other transitions from where this one ended, with other waves."""
+        calibration = None
+        if self.calibrated:
+            factor, shift = self.calibration
+            calibration = torch.stack((factor.log(), shift), -1)
+        start, scale = self.actions, self._scales[0]
+        other = PooledModel(self.subgroup, start, self.noise, calibration, seed, scale)
+        for _ in range(_AGAIN):
+            other.step(points, rewards)
+        return other
+
     def reward_model(self) -> RewardModel:
         """What one model for all tasks knows, as of the last step, in the base task's units."""
         assert self._white is not None, "the first step sets it"
@@ -160,12 +176,13 @@ class PooledModel:
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
         found = []
-        for scale in _SCALES:
+        for scale in self._scales:
             table = gain[..., None] * features(white, self._omega / scale, self._phases)
             statistics = moments(table.flatten(0, 1), target.flatten()[:, None])
             found.append(fit(Moments(*(ranks.sum(term) for term in statistics))))
         best = min(range(len(found)), key=lambda index: float(found[index].cost))
-        self._omega = self._omega / _SCALES[best]
+        self._scales = (self._scales[best],)
+        self._omega = self._omega / self._scales[0]
         self._ridge = found[best].ridge
         self.spread = found[best].noise.sqrt()
         self._weights = found[best].weights[:, 0]

@@ -26,7 +26,7 @@ from hgm.sizes import Sizes
 from hgm.symmetry import SearchSteps
 from hgm.symmetry.losses import differential_invariance
 
-FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3)
+FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3, num_refits=0)
 REQUIRED = {
     "verdict",
     "algebra_dim",
