@@ -57,7 +57,6 @@ FAMILIES = (
     "mood",
     "off_centre",
     "boost",
-    "sphere",
 )
 SIZES = ((500, 0.05), (1000, 0.05), (1000, 0.0), (2000, 0.02))
 """Transitions a task with standard deviations of reward noise, which seeds take in turn."""
@@ -118,7 +117,7 @@ def covered(specimen: Specimen, tasks: Tensor, findings: Findings) -> dict[str, 
         return {}
     units = findings.problem.view.units
     held: dict[str, list[Tensor]] = {kind: [] for kind in (*KINDS, *COUNTED)}
-    ratio: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
+    ratio: dict[str, list[Tensor]] = {kind: [] for kind in KINDS if kind != "zero"}
     given = findings.completion.given
     n, size = units.dim_state, len(units.frame)
     rows = torch.ones(size, size, dtype=torch.bool)

@@ -93,8 +93,10 @@ def _complete(
         pool=refined.pool,
         orbits=tuple(orbits),
     )
-    refitter = Refitter(within, span, refined.unknowns, findings)
-    again = partial(refitter, within.steps.num_refits)
+    num_refits = within.steps.num_refits
+    if not num_refits:
+        return findings
+    again = partial(Refitter(within, span, refined.unknowns, findings), num_refits)
     refits = yield from run_phase(Once("fits of halves", "intervals", again))
     return findings._replace(refits=refits)
 

@@ -95,7 +95,8 @@ class Findings(NamedTuple):
             that of the first orbit where there are several.
         orbits: The orbits, where there are several; their tasks' elements are relative to their own
             base task.
-        refits: What fits of halves of the transitions find; None where there are none.
+        refits: What fits of halves of the transitions find; None where that was not asked for,
+            or cannot be done.
     """
 
     problem: Problem

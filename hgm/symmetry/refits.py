@@ -98,9 +98,9 @@ class Refitter:
         self.findings = findings
 
     def __call__(self, count: int) -> Refits | None:
-        """Refits on `count` halves; None where there are none, or no fit can be repeated."""
+        """Refits on `count` halves; None where the findings cannot be fitted again."""
         findings = self.findings
-        if not count or findings.orbits or not len(findings.seen) or not self._possible:
+        if findings.orbits or not len(findings.seen) or not self._possible:
             return None
         num_tasks, num = findings.kept.reward.shape
         halved, degrees = half_samples(num_tasks, num, count)

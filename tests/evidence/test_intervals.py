@@ -156,3 +156,20 @@ def test_a_whole_search_writes_intervals_that_hold_the_truth():
     assert torch.tensor(metrics["action_generator_interval"]).shape == (1, 2, 2, 2)
     assert len(metrics["element_within_deg"]) == len(metrics["action_element_within_deg"]) == 4
     assert all(0 < bound < 20 for bound in metrics["element_within_deg"][1:])
+
+
+def test_what_neither_rewards_nor_dynamics_see_has_no_interval():
+    """Four coordinates drift on their own: any map of them commutes with the drift."""
+    steps = dataclasses.replace(FEW, num_refits=2)
+    metrics = Searched(BANK["irrelevant_6"], 300, steps=steps).metrics
+    ends = metrics["generator_interval"][0]
+    hidden = [ends[row][column] for row in range(2, 6) for column in range(2, 6)]
+    unknown = [low is None for low, _ in hidden]
+    assert sum(unknown) >= 12
+    # With few data, a deviation may by chance be below what counts as undetermined, not far below.
+    assert all(high - low > 0.5 for low, high in hidden if low is not None)
+    assert metrics["undetermined"] > 0.3
+    known = [ends[row][column] for row in range(2) for column in range(2)]
+    assert all(low < high for low, high in known)
+    # The two coordinates that rewards see are compared, the others are not.
+    assert all(0 < bound < 20 for bound in metrics["element_within_deg"][1:])
