@@ -162,15 +162,13 @@ def _intervals(metrics: dict[str, Any]) -> str:
     parts = [metrics[f"{prefix}generator_interval"] for prefix in ("", "action_")]
     if None in parts:
         return "none"
-    ends = [np.array(part, dtype=float).reshape(-1, 2) for part in parts]
-    wide, far = (
-        _largest(values)
-        for values in (
-            np.concatenate([(high - low) / 2 for low, high in (part.T for part in ends)]),
-            np.array(metrics["element_within_deg"], dtype=float),
-        )
+    ends = np.concatenate([np.array(part, dtype=float).reshape(-1, 2) for part in parts])
+    left, right = (
+        _largest(np.array(metrics[f"{prefix}element_within_deg"], dtype=float))
+        for prefix in ("", "action_")
     )
-    return f"entries to {wide}, elements to {far} deg (the widest)"
+    wide = _largest((ends[:, 1] - ends[:, 0]) / 2)
+    return f"entries to {wide}, L to {left} deg, K to {right} deg"
 
 
 def _largest(values: np.ndarray) -> str:
