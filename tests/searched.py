@@ -13,7 +13,7 @@ from hgm.symmetry import Search, SearchSteps, discover
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.samples import Samples
 
-FEW = SearchSteps(num_starts=16, num_points=32, pair_steps=6, pool_steps=5)
+FEW = SearchSteps(num_starts=16, num_points=32, pair_steps=6, pool_steps=5, num_refits=0)
 
 
 def recorded(specimen, num, seed=0, num_tasks=None, units=None):

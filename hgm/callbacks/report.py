@@ -148,12 +148,32 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     table.add_row(
         "predicted deviation", f"{max(metrics['element_deviation_deg']):.2g} deg (worst element)"
     )
+    table.add_row("95% intervals", _intervals(metrics))
     if "span_cosine" in metrics:
         table.add_row("span cosine to the truth", f"{metrics['span_cosine']:.6f}")
         table.add_row("element errors", _errors(metrics["element_error_deg"]))
     phases = ", ".join(f"{name} {value:.1f}" for name, value in metrics["phase_seconds"].items())
     table.add_row("wall time", f"{metrics['wall_seconds']:.1f} s ({phases})")
     return table
+
+
+def _intervals(metrics: dict[str, Any]) -> str:
+    """How wide the widest intervals are, of entries and of elements."""
+    parts = [metrics[f"{prefix}generator_interval"] for prefix in ("", "action_")]
+    if None in parts:
+        return "none"
+    ends = np.concatenate([np.array(part, dtype=float).reshape(-1, 2) for part in parts])
+    left, right = (
+        _largest(np.array(metrics[f"{prefix}element_within_deg"], dtype=float))
+        for prefix in ("", "action_")
+    )
+    wide = _largest((ends[:, 1] - ends[:, 0]) / 2)
+    return f"entries to {wide}, L to {left} deg, K to {right} deg"
+
+
+def _largest(values: np.ndarray) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.max():.2g}" if len(known) else "?"
 
 
 def _orbits(orbits: Sequence[Sequence[int]]) -> str:

@@ -54,6 +54,16 @@ class DynamicsModel(ABC):
     def values(self, inputs: Tensor) -> Tensor:
         """Both twins' displacements alone, ``(2, B, n)``."""
 
+    def anew(self, seed: int) -> DynamicsModel | None:
+        """One of the same kind that is not fitted, with other random parts.
+
+        None where a fit takes too long to be repeated.
+
+        Args:
+            seed: Which random parts.
+        """
+        return None
+
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Sets :attr:`noise` and :attr:`scale`: each twin meets the other's half."""
         miss = self.values(inputs) - change

@@ -28,20 +28,28 @@ class FourierDynamics(DynamicsModel):
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
         num_features: Number of waves, at least 8.
+        seed: Seed of the waves.
 
     Raises:
         ValueError: If `num_features` is out of range.
     """
 
-    def __init__(self, dim_state: int, dim_action: int, num_features: int = 128) -> None:
+    def __init__(
+        self, dim_state: int, dim_action: int, num_features: int = 128, seed: int = 0
+    ) -> None:
         check_int("num_dynamics_features", num_features, 8, MAX_FEATURES)
         blocks = (dim_state, dim_action)
+        self._settings = (dim_state, dim_action, num_features)
         self.twins = [
             FourierRegression(
-                1, sum(blocks), dim_state, num_features, _LENGTHSCALES, blocks, seed=seed
+                1, sum(blocks), dim_state, num_features, _LENGTHSCALES, blocks, seed=2 * seed + twin
             )
-            for seed in range(2)
+            for twin in range(2)
         ]
+
+    def anew(self, seed: int) -> FourierDynamics:
+        """The same with other waves."""
+        return FourierDynamics(*self._settings, seed=seed)
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """One pass of sums, and a solve."""

@@ -19,6 +19,7 @@ from hgm.evidence.dynamics import (
     near,
     one_in_all_frames,
 )
+from hgm.evidence.intervals import UNDETERMINED, intervals, record
 from hgm.evidence.orbits import judged_tasks, orbits_of, rewards_of_orbits
 from hgm.evidence.regret import regret_bound
 from hgm.evidence.stabiliser import spare_constraints
@@ -215,6 +216,7 @@ def examine(
         "holdout_misalignment": found.loss / findings.expected_loss,
         "coverage": min(coverage, symmetric.coverage),
         "element_deviation_deg": deviation.tolist(),
+        **record(None if verdict == "none" else intervals(findings), len(kept.reward)),
         "pooled": findings.pool is not None,
         "num_tasks": len(kept.reward),
         "orbits": [[task] for task in range(len(kept.reward))] if verdict == "none" else orbits,
@@ -238,10 +240,6 @@ def _action_set(findings: Findings, half: Tensor, train: Samples, held: Samples)
     model = base_dynamics(carried(train, elements, turns), half)
     there = carried(held, elements, turns)._replace(action=held.action)
     return keeps_actions(model, *group, train, there, inherited=True)
-
-
-UNDETERMINED = 0.3
-"""Standard deviation of an entry, in scaled coordinates, that counts as not determined."""
 
 
 def _finite(value: float) -> float | None:

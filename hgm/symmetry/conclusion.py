@@ -15,6 +15,7 @@ from hgm.symmetry.heredity import inherited_or_shared
 from hgm.symmetry.location import located
 from hgm.symmetry.orbits import Orbit, Parted, apart, join, strangers
 from hgm.symmetry.phases import Once, Stage, run_phase
+from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.view import Units
@@ -73,7 +74,7 @@ def _complete(
     action_generators, inherited = yield from run_phase(
         Once("dynamics of single tasks", "heredity", inherit)
     )
-    return Findings(
+    findings = Findings(
         problem=within.problem,
         kept=kept,
         dynamics=within.dynamics,
@@ -92,6 +93,12 @@ def _complete(
         pool=refined.pool,
         orbits=tuple(orbits),
     )
+    num_refits = within.steps.num_refits
+    if not num_refits:
+        return findings
+    again = partial(Refitter(within, span, refined.unknowns, findings), num_refits)
+    refits = yield from run_phase(Once("fits of halves", "intervals", again))
+    return findings._replace(refits=refits)
 
 
 def _locate_others(

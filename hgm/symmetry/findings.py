@@ -13,6 +13,7 @@ from hgm.symmetry.invariance import EquivarianceForm
 from hgm.symmetry.orbits import Orbit, bases
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.pooling import PooledModel
+from hgm.symmetry.refits import Refits
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.view import View
 
@@ -94,6 +95,8 @@ class Findings(NamedTuple):
             that of the first orbit where there are several.
         orbits: The orbits, where there are several; their tasks' elements are relative to their own
             base task.
+        refits: What fits of halves of the transitions find; None where that was not asked for,
+            or cannot be done.
     """
 
     problem: Problem
@@ -113,6 +116,7 @@ class Findings(NamedTuple):
     deviation: Tensor
     pool: PooledModel | None
     orbits: tuple[Orbit, ...] = ()
+    refits: Refits | None = None
 
     @property
     def bases(self) -> Tensor:

@@ -66,29 +66,48 @@ def refine(
 
     for sigmas in _SIGMAS:
         free = not_zero(completion, sigmas)
-        start = completion.entries * (completion.given | free)
-        if not len(start) or not 0 < int(free.sum()) * len(start) <= _MOST:
-            return start
-        deviation = completion.deviation[:, free].flatten().clamp_min(_SURE)
-        before = start[:, free].flatten()
-        index = free.nonzero()[:, 0]
-
-        def whole(unknowns: Tensor, start: Tensor = start, index: Tensor = index) -> Tensor:
-            return start.index_copy(1, index, unknowns.view(len(start), -1))
-
-        far = lie.reach(squares(start, state.shape[-1], size), coords)
-        problem = FiniteTransformations(dynamics, state, action, whole, far, size)
-        penalty = near(before, deviation / math.sqrt(_CORRELATED))
-        solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
-        for _ in range(_STEPS):
-            trial = solver.propose(problem(solver.unknowns, True), ALONE)
-            solver.decide(problem(trial, False), ALONE)
-            if bool(solver.gain < _CONVERGED_LOSS):
-                break
-        doubt = completion.deviation.clone()
-        doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
-        completion = Completion(whole(solver.unknowns), doubt, completion.given)
+        found = settle(dynamics, state, action, completion, free, coords, size)
+        if found is None:
+            return completion.entries * (completion.given | free)
+        completion = found
     return completion.entries * (completion.given | not_zero(completion, _SIGMAS[-1]))
+
+
+def settle(
+    dynamics: DynamicsModel,
+    state: Tensor,
+    action: Tensor,
+    completion: Completion,
+    free: Tensor,
+    coords: Tensor,
+    size: int,
+) -> Completion | None:
+    """One round of :func:`refine`, in which all but some entries ``(n k + m m,)`` are zero.
+
+    None where nothing is free, or too much.
+    """
+    start = completion.entries * (completion.given | free)
+    if not len(start) or not 0 < int(free.sum()) * len(start) <= _MOST:
+        return None
+    deviation = completion.deviation[:, free].flatten().clamp_min(_SURE)
+    before = start[:, free].flatten()
+    index = free.nonzero()[:, 0]
+
+    def whole(unknowns: Tensor) -> Tensor:
+        return start.index_copy(1, index, unknowns.view(len(start), -1))
+
+    far = lie.reach(squares(start, state.shape[-1], size), coords)
+    problem = FiniteTransformations(dynamics, state, action, whole, far, size)
+    penalty = near(before, deviation / math.sqrt(_CORRELATED))
+    solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
+    for _ in range(_STEPS):
+        trial = solver.propose(problem(solver.unknowns, True), ALONE)
+        solver.decide(problem(trial, False), ALONE)
+        if bool(solver.gain < _CONVERGED_LOSS):
+            break
+    doubt = completion.deviation.clone()
+    doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
+    return Completion(whole(solver.unknowns), doubt, completion.given)
 
 
 def near(before: Tensor, deviation: Tensor) -> Penalty:

@@ -27,6 +27,7 @@ _OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
 _OWN_WAVES = 32
 _OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
 _ROUNDS = 4
+_AGAIN = 2  # rounds from where they end
 _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
 _MISFIT = 0.1  # of a typical displacement
 _RIDGE = 1e-6
@@ -143,6 +144,29 @@ def inherited_action_generators(
     best = min(found, key=lambda one: one[0])[1]
     many = Samples(*(thin(field, _MANY) for field in samples))
     return _simplest(many, thin(half, _MANY), elements, coords, _simpler(best, generators))
+
+
+def again_inherited(
+    samples: Samples, generators: Tensor, coords: Tensor, start: Tensor, share: float = 1.0
+) -> Tensor:
+    """Action generators as :func:`inherited_action_generators` fits them, none of them simplified.
+
+    Args:
+        samples: Scaled transitions of all tasks.
+        generators: Scaled state generators, ``(d, k, k)``.
+        coords: Coordinates of the tasks, ``(N, d)``.
+        start: Action generators that were found, ``(d, m, m)``.
+        share: Of the transitions that were used then.
+    """
+    num = max(1, int(share * min(_FEW, samples.reward.shape[1] / share)))
+    few = Samples(*(thin(field, num) for field in samples))
+    half = thin(halves(samples.reward.shape).to(coords.device), num)
+    elements, found = lie.exp(lie.hat(coords, generators)), start
+    for _ in range(_AGAIN):
+        turns = lie.exp(lie.hat(coords, found))
+        model = base_dynamics(carried(few, elements, turns), half)
+        found = _step(few, elements, coords, found, model)
+    return found
 
 
 def _simpler(action_generators: Tensor, generators: Tensor) -> list[tuple[int, Tensor]]:

@@ -109,5 +109,8 @@ def affine_fields(points: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
     return values[order] / len(points) ** 0.5, fields[order].unflatten(-1, (n, n + 1))
 
 
+FORM_POINTS = 2400
+"""Transitions that the form of a search is a mean over."""
+
 _BUDGET = 1 << 25
 """Numbers of a piece of rows."""

@@ -34,6 +34,7 @@ _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian no
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
+_AGAIN = 3  # steps from a solution to the next
 
 
 class PooledModel:
@@ -52,6 +53,7 @@ class PooledModel:
             being 0; None keeps ``a = 1, b = 0``.
         penalty: What is known of the unknowns of the left actions besides.
         seed: Seed of the features.
+        scale: Their length scale; None: that of largest evidence.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
@@ -67,7 +69,9 @@ class PooledModel:
         calibration: Tensor | None = None,
         penalty: Penalty | None = None,
         seed: int = 0,
+        scale: float | None = None,
     ) -> None:
+        self._candidates = _SCALES if scale is None else (scale,)
         self.subgroup, self.noise, self.penalty = subgroup, noise, penalty
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
@@ -134,6 +138,19 @@ class PooledModel:
         self.spread = (square / total).sqrt()
         return self.spread
 
+    def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
+        """The same fit of other transitions from where this one ended, with other waves."""
+        calibration = None
+        if self.calibrated:
+            factor, shift = self.calibration
+            calibration = torch.stack((factor.log(), shift), -1)
+        penalty = None if self.penalty is None else _drawn_anew(self.penalty, self.actions, seed)
+        start, scale = self.actions, self._scale
+        other = PooledModel(self.subgroup, start, self.noise, calibration, penalty, seed, scale)
+        for _ in range(_AGAIN):
+            other.step(points, rewards)
+        return other
+
     def reward_model(self) -> RewardModel:
         """What one model for all tasks knows, as of the last step, in the base task's units."""
         assert self._white is not None, "the first step sets it"
@@ -172,12 +189,13 @@ class PooledModel:
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
         found = []
-        for scale in _SCALES:
+        for scale in self._candidates:
             table = gain[..., None] * features(white, self._drawn / scale, self._phases)
             statistics = moments(table.flatten(0, 1), target.flatten()[:, None])
             found.append(fit(Moments(*(ranks.sum(term) for term in statistics))))
         best = min(range(len(found)), key=lambda index: float(found[index].cost))
-        self._omega = self._drawn / _SCALES[best]
+        self._scale = self._candidates[best]
+        self._omega = self._drawn / self._scale
         self._ridge = found[best].ridge
         self.spread = found[best].noise.sqrt()
         self._weights = found[best].weights[:, 0]
@@ -204,6 +222,19 @@ class PooledModel:
             factors, shifts = own * predicted[..., None], own / self.noise[:, None, None]
             along = torch.cat((along, factors, shifts), -1)
         return along.flatten(0, 1)
+
+
+def _drawn_anew(penalty: Penalty, start: Tensor, seed: int) -> Penalty:
+    """What might be known of the unknowns instead, as sure as it is."""
+    generator = torch.Generator().manual_seed(seed)
+    size = len(penalty(start)[0])
+    drawn = torch.randn(size, generator=generator, dtype=torch.float64).to(start)
+
+    def other(unknowns: Tensor) -> tuple[Tensor, Tensor]:
+        residual, derivative = penalty(unknowns)
+        return residual + drawn, derivative
+
+    return other
 
 
 def calibrate(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) -> Tensor:

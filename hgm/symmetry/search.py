@@ -13,7 +13,7 @@ from hgm.numerics.ranks import ALONE
 from hgm.symmetry.conclusion import conclude, conclude_orbits
 from hgm.symmetry.directions import FEWEST, seen_directions, turned_towards_axes
 from hgm.symmetry.findings import Dynamics, Findings, Problem
-from hgm.symmetry.invariance import equivariance_form
+from hgm.symmetry.invariance import FORM_POINTS, equivariance_form
 from hgm.symmetry.kept import keep
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.orbits import part
@@ -26,7 +26,6 @@ from hgm.symmetry.view import Units, View, units_of
 from hgm.symmetry.within import CONVINCING, Within
 
 _LEADING = 12  # tasks that find the algebra; the others are then located in it
-_FORM_POINTS = 2400
 
 
 class Search:
@@ -137,7 +136,7 @@ class Search:
             half = halves(scaled.reward.shape).to(inputs.device).flatten()
             change = next_state - state
             model = choose(self.dynamics, inputs, change, half)
-            every = max(1, len(state) // _FORM_POINTS)
+            every = max(1, len(state) // FORM_POINTS)
             form = equivariance_form(model, state[::every], action[::every], len(units.frame))
             return Dynamics(model, form)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from hgm.checks import check_int
 
-_MOST = {"num_starts": 1_000_000, "num_points": 1_000_000}
+_MOST = {"num_starts": 1_000_000, "num_points": 1_000_000, "num_refits": 64}
 """Largest values of steps that are not counted in steps."""
 
 
@@ -21,6 +21,7 @@ class SearchSteps:
         pair_steps: Steps of every joint fit.
         pool_steps: Steps of pooled refinement.
         max_directions: Most shared directions that are tried.
+        num_refits: Fits of halves of the transitions, which intervals come from; 0: no intervals.
     """
 
     num_starts: int | None = None
@@ -29,14 +30,16 @@ class SearchSteps:
     pair_steps: int = 10
     pool_steps: int = 15
     max_directions: int = 6
+    num_refits: int = 8
 
     def __post_init__(self) -> None:
         """Checks the arguments.
 
         Raises:
-            ValueError: If one is no positive int.
+            ValueError: If one is no positive int, or `num_refits` is negative.
         """
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None or field.name != "num_starts":
-                check_int(field.name, value, 1, _MOST.get(field.name, 10_000))
+                least = 0 if field.name == "num_refits" else 1
+                check_int(field.name, value, least, _MOST.get(field.name, 10_000))

@@ -183,6 +183,12 @@ class Within:
         """What the dynamics say of coordinates on directions ``(p, D)``, ``(p, p)``."""
         return directions @ self.prior @ directions.mT
 
+    def prior_of(self, group: LieGroup) -> Tensor:
+        """What the dynamics say of coordinates in the group searched, or in one within it."""
+        if group is self.group:
+            return self.prior
+        return self.prior_in(lie.vee(group.generators, self.group.generators))
+
     @property
     def _raw_parameters(self) -> bool:
         return any(True for _ in self.group.parameters())

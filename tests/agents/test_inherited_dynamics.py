@@ -40,7 +40,7 @@ def expert(family):
 def found():
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = Transitions(TurnedMotors(rate=2), num_transitions=600, seed=SEED)
-    steps = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3)
+    steps = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3, num_refits=0)
     model = Discovery(data.sizes, steps=steps)
     quiet = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     trainer = Trainer(accelerator="cpu", devices=1, max_epochs=-1, **dict.fromkeys(quiet, False))

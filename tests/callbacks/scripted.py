@@ -94,6 +94,10 @@ class Scripted(LightningModule):
             "generators": TURN.tolist(),
             "action_generators": TURN.tolist(),
             "element_deviation_deg": [0.1, 0.2, 0.3],
+            "generator_interval": [[[[-0.01, 0.01], [-1.1, -0.9]], [[0.9, 1.2], [None, None]]]],
+            "action_generator_interval": [[[[0.0, 0.0], [-1.1, -0.7]], [[0.9, 1.1], [0.0, 0.1]]]],
+            "element_within_deg": [0.0, 0.5, 0.25, None],
+            "action_element_within_deg": [0.0, 1.5, 1.25, None],
             "orbits": [[0, 1, 2, 3]],
             "num_tasks": 4,
         }

@@ -151,9 +151,19 @@ def test_the_table_tells_what_was_found_on_80_columns():
         "action set cannot tell: 0 (not bounded)",
         "epsilon 0.02, the largest of these deviations",
         "regret per step at most 0.3 by what is seen to deviate",
+        "95% intervals entries to 0.2, L to 0.5 deg, K to 1.5 deg",
         "element errors 0.100, 0.200, 0.300 deg",
     ):
         assert line in rows
+
+
+def test_the_table_says_where_there_are_no_intervals():
+    nothing = {"generator_interval": None, "action_generator_interval": None}
+    rows = [" ".join(row.replace("│", " ").split()) for row in shown(nothing).splitlines()]
+    assert "95% intervals none" in rows
+    undetermined = {"element_within_deg": [None] * 4}
+    rows = [" ".join(row.replace("│", " ").split()) for row in shown(undetermined).splitlines()]
+    assert "95% intervals entries to 0.2, L to ? deg, K to 1.5 deg" in rows
 
 
 def test_the_table_names_orbits_and_tasks_that_are_alone():

@@ -24,6 +24,7 @@ SMALL = [
     "model.steps.num_starts=12",
     "model.steps.num_points=32",
     "model.steps.pair_steps=5",
+    "model.steps.num_refits=2",
     "model.steps.pool_steps=3",
     "trainer.accelerator=cpu",
 ]

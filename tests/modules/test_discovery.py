@@ -4,6 +4,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from hgm.sizes import Sizes
 from hgm.symmetry import SearchSteps
 from hgm.symmetry.losses import differential_invariance
 
-FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3)
+FEW = SearchSteps(num_starts=12, num_points=32, pair_steps=5, pool_steps=3, num_refits=0)
 REQUIRED = {
     "verdict",
     "algebra_dim",
@@ -91,6 +92,23 @@ def trained(data, loss="differential", test=True, steps=FEW, group=None, callbac
 
 def navigation(batch_size=None):
     return Transitions(Navigation(), num_transitions=300, batch_size=batch_size, seed=10)
+
+
+def test_intervals_of_a_learned_inner_product_leave_it_as_it_was_learned():
+    """Refits write the group's raw parameters, which the geometry is made of."""
+    data, found = navigation(), []
+    for num in (0, 2):
+        steps = replace(FEW, num_refits=num)
+        found.append(trained(data, steps=steps, group=Compact(2)))
+    one, two = found
+    assert equal(one.candidate.state(), two.candidate.state())
+    assert torch.equal(one.group.raw_metric, two.group.raw_metric)
+    assert one.metrics["generator_interval"] is None
+    ends = torch.tensor(two.metrics["generator_interval"], dtype=torch.float64)
+    low, high = ends.unbind(-1)
+    assert bool((low < high).all())
+    truth = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]).double()
+    assert bool(((low <= truth) & (truth <= high)).all())
 
 
 @pytest.fixture(scope="module")

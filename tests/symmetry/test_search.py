@@ -224,7 +224,8 @@ def test_tasks_beyond_the_leading_ones_are_located():
 
 def test_only_named_sources_are_seen():
     samples, _ = recorded(BANK["cone"], 200)
-    steps = SearchSteps(num_starts=4, num_points=20, start_steps=1, pair_steps=1, pool_steps=1)
+    one = dict.fromkeys(("start_steps", "pair_steps", "pool_steps"), 1)
+    steps = SearchSteps(num_starts=4, num_points=20, num_refits=0, **one)
     _, findings = noted(samples, steps=steps, sources=["observation"])
     assert findings.problem.view.sight.source == "observation"
 
@@ -308,3 +309,10 @@ def test_number_of_starts_may_be_left_open():
     assert SearchSteps(num_starts=None).num_starts is None
     with pytest.raises(ValueError, match="`num_starts`"):
         SearchSteps(num_starts=0)
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, None, True, 65])
+def test_number_of_refits_is_none_or_some(value):
+    with pytest.raises(ValueError, match="`num_refits` to be an int"):
+        SearchSteps(num_refits=value)
+    assert SearchSteps(num_refits=0).num_refits == 0
