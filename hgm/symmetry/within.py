@@ -157,18 +157,18 @@ class Within:
             every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords @ whole[0])
             subgroup = Subgroup(group, every, fixed=True)
             fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
-        else:
-            stiff = _across(inside, prior)
-            fits: list[Fit] = []
-            for strength in (prior, *(stiffness * stiff for stiffness in _STIFFNESS)):
-                name, subgroup = "algebra in the whole group", Subgroup(group, whole)
-                fits.append((yield from self.align(name, "algebra", subgroup, strength)))
-            dim = self._dim_closed(span.fit)
-            believed = [fit for fit in fits if self._dim_closed(fit) <= dim]
-            if not believed:
-                return span
-            least = min(fit.loss for fit in believed) + SAME_FIT
-            fit = [fit for fit in believed if fit.loss <= least][-1]
+            return Span(fit, fit, span.num_directions)
+        stiff = _across(inside, prior)
+        fits: list[Fit] = []
+        for strength in (prior, *(stiffness * stiff for stiffness in _STIFFNESS)):
+            name, subgroup = "algebra in the whole group", Subgroup(group, whole)
+            fits.append((yield from self.align(name, "algebra", subgroup, strength)))
+        dim = self._dim_closed(span.fit)
+        believed = [fit for fit in fits if self._dim_closed(fit) <= dim]
+        if not believed:
+            return span
+        least = min(fit.loss for fit in believed) + SAME_FIT
+        fit = [fit for fit in believed if fit.loss <= least][-1]
         free = yield from self._align_freely(group, fit.coords, prior)
         return Span(fit, free, span.num_directions)
 
