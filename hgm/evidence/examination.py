@@ -20,6 +20,7 @@ from hgm.evidence.dynamics import (
     one_in_all_frames,
 )
 from hgm.evidence.intervals import UNDETERMINED, intervals, record
+from hgm.evidence.local import local
 from hgm.evidence.orbits import judged_tasks, orbits_of, rewards_of_orbits
 from hgm.evidence.regret import regret_bound
 from hgm.evidence.stabiliser import spare_constraints
@@ -148,15 +149,10 @@ def examine(
     )
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
-    group = (findings.generators, findings.action_generators, findings.coords)
     half = halves(kept.reward.shape).to(kept.reward.device)
     symmetric = Equivariance(nothing(DYNAMICS), 1.0)
     if moves and not findings.inherited:
-        symmetric = equivariant(dynamics.model, *group, *scaled)
-        sharper = one_in_all_frames(findings, *scaled)
-        if sharper is not None:
-            both = (symmetric.statement, sharper)
-            symmetric = symmetric._replace(statement=stronger(*both))
+        symmetric = _symmetric(findings, *scaled)
     turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
     statements = {
         "rewards": rewards.statement,
@@ -229,6 +225,19 @@ def examine(
         "dynamics": "inherited" if findings.inherited else "shared",
         "dynamics_model": type(dynamics.model).__name__,
     }
+
+
+def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivariance:
+    """Whether the group is a symmetry of the dynamics, everywhere."""
+    group = (findings.generators, findings.action_generators, findings.coords)
+    found = equivariant(findings.dynamics.model, *group, train, held)
+    smooth, sharper = found.statement, one_in_all_frames(findings, train, held)
+    if sharper is not None:
+        smooth = stronger(smooth, sharper)
+    places = local(findings, train, held)
+    # Of a deviation that is as smooth as the waves, these see as much.
+    sharp = places.broken and places.effect > 2 * smooth.effect
+    return found._replace(statement=places if sharp else smooth)
 
 
 def _action_set(findings: Findings, half: Tensor, train: Samples, held: Samples) -> Statement:

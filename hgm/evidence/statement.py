@@ -10,7 +10,8 @@ from scipy.stats import t as student
 from torch import Tensor
 
 _BLOCKS = 40
-_LEVEL = 0.99
+LEVEL = 0.99
+"""Of the intervals."""
 
 
 class Tolerance(NamedTuple):
@@ -92,7 +93,7 @@ def measure(
     scale = whole.mean().clamp_min(1e-300)
     effect = parts.mean() / scale
     spread = (parts - effect * whole).std() / scale / math.sqrt(blocks)
-    reach = float(student.ppf((1 + _LEVEL) / 2, blocks - 1)) * math.hypot(float(spread), doubt)
+    reach = float(student.ppf((1 + LEVEL) / 2, blocks - 1)) * math.hypot(float(spread), doubt)
     return Statement(float(effect), float(effect) - reach, float(effect) + reach, tolerance)
 
 

@@ -25,6 +25,7 @@ from hgm.envs.bank.more_dynamics import MORE_DYNAMICS
 from hgm.envs.bank.more_plane import MORE_PLANE
 from hgm.envs.bank.more_rewards import MORE_REWARDS
 from hgm.envs.bank.more_spaces import MORE_SPACES
+from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
@@ -52,6 +53,7 @@ _ALL = (
     *HELD_OUT_WISHES,
     *HELD_OUT_FAINT,
     *ORBITS,
+    *OBSTACLES,
 )
 
 BANK: dict[str, Specimen] = {specimen.name: specimen for specimen in _ALL}
