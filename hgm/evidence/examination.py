@@ -235,6 +235,9 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     if sharper is not None:
         smooth = stronger(smooth, sharper)
     places = local(findings, train, held)
+    if smooth.broken and places.high < smooth.low / 2:
+        # Waves fit sharp dynamics unlike in frames of unlike density; neighbours compare no fits.
+        smooth = places._replace(tolerance=smooth.tolerance)
     # Of a deviation that is as smooth as the waves, these see as much.
     sharp = places.broken and places.effect > 2 * smooth.effect
     return found._replace(statement=places if sharp else smooth)

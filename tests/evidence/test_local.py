@@ -6,10 +6,12 @@ import pytest
 import torch
 from systems import TURN, Known, randn
 
+from hgm.evidence import examination
 from hgm.evidence.dynamics import DYNAMICS
 from hgm.evidence.examination import _symmetric
 from hgm.evidence.local import LOCAL, in_common, local
 from hgm.evidence.matched import Matched, matched
+from hgm.evidence.statement import Statement
 from hgm.symmetry.heredity import base_dynamics
 from hgm.symmetry.samples import Samples, halves
 
@@ -96,6 +98,19 @@ def test_what_waves_see_is_left_to_them(obstacle, tolerance):
     found = _symmetric(findings(train), train, held).statement
     assert found.broken
     assert found.tolerance.approximate == tolerance.approximate
+
+
+def test_what_waves_see_and_neighbours_exclude_is_no_deviation(monkeypatch):
+    """Frames of unlike density are fitted unlike, where dynamics are sharp."""
+    claim = Statement(5e-3, 4e-3, 6e-3, DYNAMICS)
+    monkeypatch.setattr(examination, "one_in_all_frames", lambda *given: claim)
+    train, held = walk(free, num=2000, noise=0.02), walk(free, num=200, seed=10)
+    found = _symmetric(findings(train), train, held).statement
+    assert not found.broken
+    assert found.tolerance == DYNAMICS
+    assert found.high < claim.low / 2
+    train, held = (walk(blown, num=num, noise=0.02, seed=k) for num, k in ((2000, 0), (200, 10)))
+    assert _symmetric(findings(train), train, held).statement.broken
 
 
 def test_actions_that_do_not_turn_are_seen():
