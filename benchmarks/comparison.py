@@ -37,8 +37,10 @@ RESULTS = ROOT / "benchmarks" / "results" / "comparison.json"
 FIGURES = ROOT / "docs" / "figures"
 DOCUMENT = ROOT / "docs" / "results.md"
 MARKERS = ("<!-- comparison -->", "<!-- end of comparison -->")
-METHODS = ("hereditary", "pearl", "ccm", "rl2", "oracle", "random")
+METHODS = ("hereditary", "pearl", "ccm", "rl2", "oracle", "random", "goal_relative")
 NUM_TASKS = (2, 4, 8, 16, 32)
+LEAST = -0.02
+"""What figures show of ends of intervals below zero."""
 FEW = 4
 """Number of training tasks where all else is varied."""
 BUDGETS = (0, 1, 2, 5, 10, 25, 50, 100)
@@ -160,7 +162,7 @@ def _rounded(value: Any) -> Any:
 
 def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Test and training regret, slope and first episodes of runs that differ by their seed only."""
-    from hgm.evaluation import bootstrap, slope
+    from hgm.evaluation import estimate, slope
 
     def split(run: dict[str, Any], key: str) -> tuple[np.ndarray, np.ndarray]:
         values, num = np.asarray(run[key]), run["num_test_tasks"]
@@ -168,15 +170,16 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     test = [split(run, "regret")[0] for run in runs]
     pairs = [np.stack((split(run, "separation")[0], split(run, "regret")[0])) for run in runs]
+    regret, steepness = estimate(test), estimate(pairs, slope)
     return {
         "seeds": len(runs),
-        "regret": float(np.mean(test)),
-        "regret_interval": bootstrap(test, np.mean),
+        "regret": regret.value,
+        "regret_interval": regret.interval,
         "regret_worst": float(np.max(test)),
         "regret_train": [float(split(run, "regret")[1].mean()) for run in runs],
         "optimal_return": float(np.mean([split(run, "optimal_return")[0] for run in runs])),
-        "slope": slope(np.concatenate(pairs, 1)),
-        "slope_interval": bootstrap(pairs, slope),
+        "slope": steepness.value,
+        "slope_interval": steepness.interval,
         "first": float(np.mean([split(run, "regret_first_episodes")[0] for run in runs])),
         "frames": runs[0]["frames"],
         "seconds": float(np.median([run["wall_seconds"] for run in runs])),
@@ -253,6 +256,8 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
         axes.set_xlabel(xlabel)
         axes.set_ylabel("regret on new tasks")
         draw(axes, groups)
+        # Ends of t-intervals may be far below zero, where no regret is.
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], LEAST))
         axes.axhline(0, c="0.7", lw=0.8, zorder=0)
         axes.legend(frameon=False, fontsize=8)
         drawn[name] = figure
@@ -284,7 +289,7 @@ def draw_tasks(axes: Axes, groups: Groups) -> None:
 
 def draw_budget(axes: Axes, groups: Groups) -> None:
     """The same against the transitions explored."""
-    from hgm.evaluation import bootstrap
+    from hgm.evaluation import estimate
 
     for (method, num), group in groups.items():
         if num != FEW or not group[0]["regret_by_budget"]:
@@ -295,14 +300,14 @@ def draw_budget(axes: Axes, groups: Groups) -> None:
                 np.asarray(run["regret_by_budget"][budget])[: run["num_test_tasks"]]
                 for run in group
             ]
-            points[int(budget)] = float(np.mean(kept)), bootstrap(kept, np.mean)
+            points[int(budget)] = estimate(kept)
         _line(axes, method, points, lambda row: row)
     axes.set_xscale("symlog", linthresh=1)
 
 
 def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> None:
     """Learning curves of the baselines; whole trainings of several lengths for the hereditary."""
-    from hgm.evaluation import bootstrap
+    from hgm.evaluation import estimate
 
     for (method, num), group in groups.items():
         if num != FEW or method in ("random", "hereditary"):
@@ -311,8 +316,7 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
         common = sorted(set.intersection(*(set(curve) for curve in curves)) - {0})
         points = {}
         for frames in common:
-            values = [np.array([curve[frames]]) for curve in curves]
-            points[frames] = float(np.mean(values)), bootstrap(values, np.mean)
+            points[frames] = estimate([np.array([curve[frames]]) for curve in curves])
         _line(axes, method, points, lambda row: row)
     own = [run for run in runs if run["method"] == "hereditary" and run["num_train_tasks"] == FEW]
     lengths = sorted({run["frames"] for run in own})
@@ -323,7 +327,7 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
             for run in own
             if run["frames"] == frames
         ]
-        points[frames] = float(np.mean(kept)), bootstrap(kept, np.mean)
+        points[frames] = estimate(kept)
     if points:
         _line(axes, "hereditary", points, lambda row: row)
     axes.set_xscale("log")
@@ -332,9 +336,13 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
 def _line(axes: Axes, method: str, points: dict[int, Any], read: Any) -> None:
     x = sorted(points)
     mean, interval = zip(*(read(points[at]) for at in x), strict=True)
-    low, high = np.transpose(interval)
-    axes.plot(x, mean, color=_colour(method), label=method, marker=".")
-    axes.fill_between(x, low, high, color=_colour(method), alpha=0.15, lw=0)
+    half = np.array(
+        [
+            np.nan if high is None else high - at
+            for at, (_, high) in zip(mean, interval, strict=True)
+        ]
+    )
+    axes.errorbar(x, mean, half, color=_colour(method), label=method, marker=".", capsize=2, lw=1)
 
 
 def _colour(method: str) -> str:

@@ -126,7 +126,9 @@ def regret_table(metrics: dict[str, Any]) -> Table:
 
     def row(name: str, key: str) -> None:
         low, high = metrics[f"{key}_interval"]
-        table.add_row(name, f"{metrics[key]:.3f}", f"{low:.3f} to {high:.3f}")
+        bounded = low is not None and high is not None
+        interval = f"{low:.3f} to {high:.3f}" if bounded else ""
+        table.add_row(name, f"{metrics[key]:.3f}", interval)
 
     explored = metrics["exploration_transitions"]
     row("return", "return")
