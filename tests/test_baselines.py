@@ -36,7 +36,8 @@ SMALL = [
     "data.batch_size=8",
     "data.random_rounds=1",
 ]
-LEARNED = ("pearl", "ccm", "contrastive_pearl", "oracle")
+LEARNED = ("pearl", "ccm", "contrastive_pearl", "oracle", "goal_relative")
+ORACLES = ("oracle", "goal_relative")
 
 
 def run(folder, model, *overrides):
@@ -55,13 +56,13 @@ def pearl(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("model", ["ccm", "contrastive_pearl", "oracle", "random"])
+@pytest.mark.parametrize("model", ["ccm", "contrastive_pearl", *ORACLES, "random"])
 def test_every_baseline_is_trained_and_tested(model, tmp_path, capsys):
     scores, metrics = run(tmp_path / "run", model)
     assert len(scores["regret"]) == 8
-    assert metrics["oracle"] == (model == "oracle")
+    assert metrics["oracle"] == (model in ORACLES)
     assert ("told the tasks' parameters" in " ".join(capsys.readouterr().out.split())) == (
-        model == "oracle"
+        model in ORACLES
     )
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"regret.png", "config.yaml"} <= files
@@ -139,7 +140,9 @@ def test_runs_are_summed_up_by_method_and_number_of_tasks():
     row = comparison.summarise(groups["pearl", 4])
     assert row["seeds"] == 2
     assert row["regret"] == 3.5  # levels 2 and 3, and one more on average
-    assert row["regret_interval"] == [3.0, 4.0]
+    # s = 1 / sqrt 2, and t = 12.7062 with one degree of freedom.
+    assert row["regret_interval"] == pytest.approx([3.5 - 12.7062 / 2, 3.5 + 12.7062 / 2])
+    assert row["slope_interval"] == pytest.approx([2.0, 2.0])
     assert np.isclose(row["slope"], 2.0)
     assert row["regret_train"] == [0.25, 0.25]
     assert row["regret_worst"] == 5.0
