@@ -37,7 +37,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "comparison.json"
 FIGURES = ROOT / "docs" / "figures"
 DOCUMENT = ROOT / "docs" / "results.md"
 MARKERS = ("<!-- comparison -->", "<!-- end of comparison -->")
-METHODS = ("hereditary", "pearl", "ccm", "rl2", "oracle", "random", "goal_relative")
+METHODS = ("hereditary", "pearl", "ccm", "rl2", "planning", "oracle", "goal_relative", "random")
 NUM_TASKS = (2, 4, 8, 16, 32)
 LEAST = -0.02
 """What figures show of ends of intervals below zero."""
@@ -124,15 +124,18 @@ def _measure(path: Path, seed: int, budgets: Sequence[int]) -> dict[str, Any]:
         "optimal_return": scores["optimal_return"],
         "regret_by_budget": by_budget,
         "wall_seconds": metrics["wall_seconds"],
-        "frames": _frames(path, metrics),
+        "frames": _frames(path, metrics, getattr(data, "num_transitions", 0) * len(data.tasks)),
     }
 
 
-def _frames(path: Path, metrics: dict[str, Any]) -> int:
-    """Environment steps of all training; the hereditary agent's are those of two stages."""
+def _frames(path: Path, metrics: dict[str, Any], spent: int) -> int:
+    """Environment steps of all training; the hereditary agent's are those of two stages.
+
+    What is not trained by rounds says only how many transitions it had in all, `spent`.
+    """
     stages = path.parent
     if not (stages / "policy").is_dir():
-        return int(metrics.get("frames", 0))
+        return int(metrics.get("frames", spent))
     policy = json.loads((stages / "policy" / "metrics.json").read_text())
     discovery = json.loads((stages / "discovery" / "metrics.json").read_text())
     return int(policy["num_frames"] + discovery["num_transitions"] * policy["num_tasks"])
@@ -218,13 +221,19 @@ def tabulate(lines: Sequence[Sequence[str]]) -> Table:
     return shown
 
 
-def document(lines: Sequence[Sequence[str]], path: Path) -> None:
-    """Puts the table between the two markers of a Markdown file."""
-    head, _, rest = path.read_text().partition(MARKERS[0])
-    _, _, tail = rest.partition(MARKERS[1])
-    body = [COLUMNS, ["---"] * len(COLUMNS), *lines]
+def document(
+    lines: Sequence[Sequence[str]],
+    path: Path,
+    columns: Sequence[str] = COLUMNS,
+    markers: tuple[str, str] = MARKERS,
+) -> None:
+    """Puts a table between the two markers of a Markdown file."""
+    start, end = markers
+    head, _, rest = path.read_text().partition(start)
+    _, _, tail = rest.partition(end)
+    body = [columns, ["---"] * len(columns), *lines]
     text = "\n".join(f"| {' | '.join(line)} |" for line in body)
-    path.write_text(f"{head}{MARKERS[0]}\n{text}\n{MARKERS[1]}{tail}")
+    path.write_text(f"{head}{start}\n{text}\n{end}{tail}")
 
 
 def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -317,6 +326,9 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
         points = {}
         for frames in common:
             points[frames] = estimate([np.array([curve[frames]]) for curve in curves])
+        if not points:  # trained in one go
+            row = summarise(group)
+            points[row["frames"]] = row["regret"], row["regret_interval"]
         _line(axes, method, points, lambda row: row)
     own = [run for run in runs if run["method"] == "hereditary" and run["num_train_tasks"] == FEW]
     lengths = sorted({run["frames"] for run in own})

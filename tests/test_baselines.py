@@ -56,7 +56,7 @@ def pearl(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("model", ["ccm", "contrastive_pearl", *ORACLES, "random"])
+@pytest.mark.parametrize("model", ["ccm", "contrastive_pearl", *ORACLES, "planning", "random"])
 def test_every_baseline_is_trained_and_tested(model, tmp_path, capsys):
     scores, metrics = run(tmp_path / "run", model)
     assert len(scores["regret"]) == 8
@@ -66,7 +66,7 @@ def test_every_baseline_is_trained_and_tested(model, tmp_path, capsys):
     )
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"regret.png", "config.yaml"} <= files
-    assert ("learning.png" in files) == (model != "random")
+    assert ("learning.png" in files) == (model in LEARNED)
 
 
 def test_agents_are_tested_before_any_training_and_until_its_end(pearl):
@@ -154,6 +154,22 @@ def test_figures_show_every_method():
         labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
         hidden = {"random"} if name == "comparison_frames" else set()
         assert labels == {"hereditary", "pearl", "random"} - hidden, name
+
+
+def test_what_is_trained_in_one_go_is_one_point_of_the_learning_curves():
+    alone = [run | {"method": "planning", "curve": []} for run in RUNS if run["method"] == "pearl"]
+    figure = comparison.figures(RUNS + alone)["comparison_frames"]
+    container = figure.axes[0].containers[1]
+    assert container.get_label() == "planning"
+    assert container.lines[0].get_xydata().tolist() == [[1000.0, 3.5]]
+
+
+def test_transitions_of_one_go_are_counted(tmp_path):
+    found = comparison.perform(tmp_path, ("random", 8, 0, ()))
+    assert found["frames"] == 0
+    (tmp_path / "seed").mkdir()
+    assert comparison._frames(tmp_path / "seed", {}, 8000) == 8000
+    assert comparison._frames(tmp_path / "seed", {"frames": 7}, 8000) == 7
 
 
 def test_every_job_is_planned_once_and_few_tasks_come_first():
