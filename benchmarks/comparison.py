@@ -147,12 +147,21 @@ def _git(*words: str) -> str:
 
 
 def collect(folder: Path, out: Path) -> None:
-    """Writes the results of all finished runs in a folder, one run a line, to four digits."""
+    """Adds the results of all finished runs in a folder, one run a line, to four digits.
+
+    They take the place of those of the same method, tasks, seed and overrides; others stay.
+    """
     texts = [file.read_text() for file in sorted(folder.glob("*/result.json"))]
     place = f"{folder.absolute()}/"  # results must not depend on where they were made
-    found = [json.loads(text.replace(place, "")) for text in texts]
-    lines = ",\n".join(json.dumps(_rounded(run)) for run in found)
+    former = json.loads(out.read_text())["runs"] if out.exists() else []
+    found = [_rounded(json.loads(text.replace(place, ""))) for text in texts]
+    runs = {_which(run): run for run in [*former, *found]}
+    lines = ",\n".join(json.dumps(runs[which]) for which in sorted(runs))
     out.write_text(f'{{"runs": [\n{lines}\n]}}\n')
+
+
+def _which(run: dict[str, Any]) -> Job:
+    return run["method"], run["num_train_tasks"], run["seed"], tuple(run["overrides"])
 
 
 def _rounded(value: Any) -> Any:
@@ -287,11 +296,15 @@ def draw_distance(axes: Axes, groups: Groups) -> None:
 
 
 def draw_tasks(axes: Axes, groups: Groups) -> None:
-    """Means over seeds with intervals, against the number of training tasks."""
+    """Means over seeds, with intervals where there are several, against the number of tasks."""
+
+    def read(row: dict[str, Any]) -> tuple[float, Sequence[float | None]]:
+        return row["regret"], row["regret_interval"] if row["seeds"] > 1 else (None, None)
+
     for method in METHODS:
         points = {num: summarise(group) for (name, num), group in groups.items() if name == method}
         if points:
-            _line(axes, method, points, lambda row: (row["regret"], row["regret_interval"]))
+            _line(axes, method, points, read)
     axes.set_xscale("log", base=2)
     axes.set_xticks(NUM_TASKS, [str(num) for num in NUM_TASKS])
 

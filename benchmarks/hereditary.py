@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import DOCUMENT, ROOT, document
+from comparison import DOCUMENT, ROOT, _git, document
 
 RESULTS = ROOT / "benchmarks" / "results" / "hereditary.json"
 MARKERS = ("<!-- hereditary -->", "<!-- end of hereditary -->")
@@ -23,6 +23,7 @@ KEPT = (
     *("num_test_tasks", "num_train_tasks", "exploration_transitions", "separation", "return"),
     *("success", "optimal_return", "regret", "regret_oracle", "regret_first_episodes"),
 )
+COMMAND = "hgm experiment=navigation"
 COLUMNS = ("quantity", "mean", "95% over seeds", "best and worst seed")
 ROWS = (
     ("regret on new tasks", "regret_mean"),
@@ -56,7 +57,7 @@ def collect(run: Path) -> dict[str, Any]:
         )
         found = {"seed": _seed(file), "verdict": metrics["verdict"]}
         seeds.append(found | {key: _rounded(scores[key]) for key in KEPT if key in scores})
-    return {"command": "hgm experiment=navigation", "seeds": seeds}
+    return {"command": COMMAND, "commit": _git("rev-parse", "--short", "HEAD"), "seeds": seeds}
 
 
 def rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
@@ -100,8 +101,9 @@ def main() -> None:
         if options.run is None:
             parser.error("give --run FOLDER, or --draw")
         found = collect(options.run)
-        lines = ",\n".join(json.dumps(one) for one in found["seeds"])
-        options.out.write_text(f'{{"command": "{found["command"]}", "seeds": [\n{lines}\n]}}\n')
+        lines = ",\n".join(json.dumps(one) for one in found.pop("seeds"))
+        head = json.dumps(found).removesuffix("}")
+        options.out.write_text(f'{head}, "seeds": [\n{lines}\n]}}\n')
     table = rows(json.loads(options.out.read_text())["seeds"])
     document(table, DOCUMENT, COLUMNS, MARKERS)
     for line in table:

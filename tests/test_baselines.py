@@ -156,6 +156,15 @@ def test_figures_show_every_method():
         assert labels == {"hereditary", "pearl", "random"} - hidden, name
 
 
+def test_single_seeds_have_no_interval_in_the_figure_of_tasks():
+    alone = [run for run in RUNS if run["seed"] == 0 or run["num_train_tasks"] == 4]
+    (container, *_) = comparison.figures(alone)["comparison_tasks"].axes[0].containers
+    ends = container.lines[2][0].get_segments()
+    widths = [float(np.ptp(segment[:, 1])) if len(segment) else np.nan for segment in ends]
+    assert widths[0] > 1
+    assert np.isnan(widths[1])
+
+
 def test_what_is_trained_in_one_go_is_one_point_of_the_learning_curves():
     alone = [run | {"method": "planning", "curve": []} for run in RUNS if run["method"] == "pearl"]
     figure = comparison.figures(RUNS + alone)["comparison_frames"]
@@ -189,13 +198,18 @@ def test_finished_jobs_are_not_repeated(tmp_path):
     assert comparison.perform(tmp_path, job) == {"from": "the file"}
 
 
-def test_results_are_collected_to_four_digits(tmp_path):
-    for name, value in (("a", 0.123456), ("b", [f"{tmp_path}/x", {"c": 2}])):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(json.dumps({"regret": value}))
-    comparison.collect(tmp_path, tmp_path / "out.json")
-    runs = json.loads((tmp_path / "out.json").read_text())["runs"]
-    assert runs == [{"regret": 0.1235}, {"regret": ["x", {"c": 2}]}]
+def test_results_are_added_to_four_digits(tmp_path):
+    job = {"method": "pearl", "num_train_tasks": 4, "overrides": []}
+    out = tmp_path / "out.json"
+    former = [job | {"seed": 0, "regret": 9.0}, job | {"seed": 2, "regret": 8.0}]
+    out.write_text(json.dumps({"runs": former}))
+    for seed, value in ((1, [f"{tmp_path}/x", {"c": 2}]), (0, 0.123456)):
+        (tmp_path / str(seed)).mkdir()
+        text = json.dumps(job | {"seed": seed, "regret": value})
+        (tmp_path / str(seed) / "result.json").write_text(text)
+    comparison.collect(tmp_path, out)
+    runs = json.loads(out.read_text())["runs"]
+    assert [run["regret"] for run in runs] == [0.1235, ["x", {"c": 2}], 8.0]
 
 
 def test_what_is_committed_can_be_drawn(tmp_path, monkeypatch):

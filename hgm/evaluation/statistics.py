@@ -10,6 +10,8 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 _NUM_RESAMPLES = 2000
+_FEWEST = 3
+"""Tasks that can be drawn with replacement."""
 
 
 class Estimate(NamedTuple):
@@ -36,7 +38,7 @@ def estimate(runs: Sequence[np.ndarray], statistic: Callable[..., Any] = np.mean
     *A single run* says nothing of other seeds. Its interval is over its tasks, whose regrets are
     skewed and many enough to be drawn with replacement, by the bias-corrected and accelerated
     bootstrap of :func:`scipy.stats.bootstrap` (B. Efron, *Better Bootstrap Confidence Intervals*,
-    1987). One task of one run has no interval.
+    1987). Fewer than three tasks of a single run have no interval.
 
     Args:
         runs: Values of the tasks of every run, ``(T,)``, or ``(2, T)`` where the statistic is one
@@ -53,9 +55,10 @@ def estimate(runs: Sequence[np.ndarray], statistic: Callable[..., Any] = np.mean
     if len(rows) > 1:
         half = stats.t.ppf((1 + CONFIDENCE) / 2, len(rows) - 1) * stats.sem(values)
         return Estimate(mean, [mean - float(half), mean + float(half)])
-    if rows[0].shape[-1] == 1:
+    if rows[0].shape[-1] < _FEWEST:
         return Estimate(mean, [None, None])
-    if not np.ptp(rows[0], -1).all():  # where nothing varies, the bootstrap gives NaN
+    without = [statistic(*np.delete(rows[0], i, -1), axis=-1) for i in range(rows[0].shape[-1])]
+    if np.ptp(without) <= 1e-9 * np.abs(without).max():  # the bootstrap would give NaN
         return Estimate(mean, [mean, mean])
     found = stats.bootstrap(
         rows[0],

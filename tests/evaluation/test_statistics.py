@@ -65,6 +65,11 @@ def test_slopes_of_a_single_run_are_drawn_in_pairs():
 
 
 def test_what_bounds_nothing_has_no_interval():
-    assert estimate([np.array([0.5])]) == (0.5, [None, None])
+    for few in (np.array([0.5]), np.array([0.25, 0.75])):
+        assert estimate([few]) == (0.5, [None, None])
+    line = np.array([0.1, 0.5, 0.9])
+    value, ends = estimate([np.stack((line, 3 * line))], slope)
+    assert ends == [value, value]
+    assert value == pytest.approx(3.0)
     assert estimate([np.full(4, 0.5)]) == (0.5, [0.5, 0.5])
     assert estimate([np.stack((np.zeros(4), np.arange(4.0)))], slope) == (0.0, [0.0, 0.0])
