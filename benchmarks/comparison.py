@@ -39,7 +39,7 @@ DOCUMENT = ROOT / "docs" / "results.md"
 MARKERS = ("<!-- comparison -->", "<!-- end of comparison -->")
 METHODS = ("hereditary", "pearl", "ccm", "rl2", "planning", "oracle", "goal_relative", "random")
 NUM_TASKS = (2, 4, 8, 16, 32)
-LEAST = -0.02
+LEAST = -0.01
 """What figures show of ends of intervals below zero."""
 FEW = 4
 """Number of training tasks where all else is varied."""
@@ -367,7 +367,8 @@ def _line(axes: Axes, method: str, points: dict[int, Any], read: Any) -> None:
             for at, (_, high) in zip(mean, interval, strict=True)
         ]
     )
-    axes.errorbar(x, mean, half, color=_colour(method), label=method, marker=".", capsize=2, lw=1)
+    colour, faint = _colour(method), (_colour(method), 0.4)
+    axes.errorbar(x, mean, half, c=colour, ecolor=faint, label=method, marker=".", capsize=2, lw=1)
 
 
 def _colour(method: str) -> str:

@@ -24,7 +24,7 @@ KEPT = (
     *("success", "optimal_return", "regret", "regret_oracle", "regret_first_episodes"),
 )
 COMMAND = "hgm experiment=navigation"
-COLUMNS = ("quantity", "mean", "95% over seeds", "best and worst seed")
+COLUMNS = ("quantity", "mean", "95% over seeds", "least and largest seed")
 ROWS = (
     ("regret on new tasks", "regret_mean"),
     ("of which the base policy's own", "regret_of_policy"),
