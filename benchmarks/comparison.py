@@ -37,8 +37,10 @@ RESULTS = ROOT / "benchmarks" / "results" / "comparison.json"
 FIGURES = ROOT / "docs" / "figures"
 DOCUMENT = ROOT / "docs" / "results.md"
 MARKERS = ("<!-- comparison -->", "<!-- end of comparison -->")
-METHODS = ("hereditary", "pearl", "ccm", "rl2", "oracle", "random")
+METHODS = ("hereditary", "pearl", "ccm", "rl2", "planning", "oracle", "goal_relative", "random")
 NUM_TASKS = (2, 4, 8, 16, 32)
+LEAST = -0.01
+"""What figures show of ends of intervals below zero."""
 FEW = 4
 """Number of training tasks where all else is varied."""
 BUDGETS = (0, 1, 2, 5, 10, 25, 50, 100)
@@ -122,15 +124,18 @@ def _measure(path: Path, seed: int, budgets: Sequence[int]) -> dict[str, Any]:
         "optimal_return": scores["optimal_return"],
         "regret_by_budget": by_budget,
         "wall_seconds": metrics["wall_seconds"],
-        "frames": _frames(path, metrics),
+        "frames": _frames(path, metrics, getattr(data, "num_transitions", 0) * len(data.tasks)),
     }
 
 
-def _frames(path: Path, metrics: dict[str, Any]) -> int:
-    """Environment steps of all training; the hereditary agent's are those of two stages."""
+def _frames(path: Path, metrics: dict[str, Any], spent: int) -> int:
+    """Environment steps of all training; the hereditary agent's are those of two stages.
+
+    What is not trained by rounds says only how many transitions it had in all, `spent`.
+    """
     stages = path.parent
     if not (stages / "policy").is_dir():
-        return int(metrics.get("frames", 0))
+        return int(metrics.get("frames", spent))
     policy = json.loads((stages / "policy" / "metrics.json").read_text())
     discovery = json.loads((stages / "discovery" / "metrics.json").read_text())
     return int(policy["num_frames"] + discovery["num_transitions"] * policy["num_tasks"])
@@ -142,12 +147,21 @@ def _git(*words: str) -> str:
 
 
 def collect(folder: Path, out: Path) -> None:
-    """Writes the results of all finished runs in a folder, one run a line, to four digits."""
+    """Adds the results of all finished runs in a folder, one run a line, to four digits.
+
+    They take the place of those of the same method, tasks, seed and overrides; others stay.
+    """
     texts = [file.read_text() for file in sorted(folder.glob("*/result.json"))]
     place = f"{folder.absolute()}/"  # results must not depend on where they were made
-    found = [json.loads(text.replace(place, "")) for text in texts]
-    lines = ",\n".join(json.dumps(_rounded(run)) for run in found)
+    former = json.loads(out.read_text())["runs"] if out.exists() else []
+    found = [_rounded(json.loads(text.replace(place, ""))) for text in texts]
+    runs = {_which(run): run for run in [*former, *found]}
+    lines = ",\n".join(json.dumps(runs[which]) for which in sorted(runs))
     out.write_text(f'{{"runs": [\n{lines}\n]}}\n')
+
+
+def _which(run: dict[str, Any]) -> Job:
+    return run["method"], run["num_train_tasks"], run["seed"], tuple(run["overrides"])
 
 
 def _rounded(value: Any) -> Any:
@@ -160,7 +174,7 @@ def _rounded(value: Any) -> Any:
 
 def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Test and training regret, slope and first episodes of runs that differ by their seed only."""
-    from hgm.evaluation import bootstrap, slope
+    from hgm.evaluation import estimate, slope
 
     def split(run: dict[str, Any], key: str) -> tuple[np.ndarray, np.ndarray]:
         values, num = np.asarray(run[key]), run["num_test_tasks"]
@@ -168,15 +182,16 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     test = [split(run, "regret")[0] for run in runs]
     pairs = [np.stack((split(run, "separation")[0], split(run, "regret")[0])) for run in runs]
+    regret, steepness = estimate(test), estimate(pairs, slope)
     return {
         "seeds": len(runs),
-        "regret": float(np.mean(test)),
-        "regret_interval": bootstrap(test, np.mean),
+        "regret": regret.value,
+        "regret_interval": regret.interval,
         "regret_worst": float(np.max(test)),
         "regret_train": [float(split(run, "regret")[1].mean()) for run in runs],
         "optimal_return": float(np.mean([split(run, "optimal_return")[0] for run in runs])),
-        "slope": slope(np.concatenate(pairs, 1)),
-        "slope_interval": bootstrap(pairs, slope),
+        "slope": steepness.value,
+        "slope_interval": steepness.interval,
         "first": float(np.mean([split(run, "regret_first_episodes")[0] for run in runs])),
         "frames": runs[0]["frames"],
         "seconds": float(np.median([run["wall_seconds"] for run in runs])),
@@ -215,13 +230,19 @@ def tabulate(lines: Sequence[Sequence[str]]) -> Table:
     return shown
 
 
-def document(lines: Sequence[Sequence[str]], path: Path) -> None:
-    """Puts the table between the two markers of a Markdown file."""
-    head, _, rest = path.read_text().partition(MARKERS[0])
-    _, _, tail = rest.partition(MARKERS[1])
-    body = [COLUMNS, ["---"] * len(COLUMNS), *lines]
+def document(
+    lines: Sequence[Sequence[str]],
+    path: Path,
+    columns: Sequence[str] = COLUMNS,
+    markers: tuple[str, str] = MARKERS,
+) -> None:
+    """Puts a table between the two markers of a Markdown file."""
+    start, end = markers
+    head, _, rest = path.read_text().partition(start)
+    _, _, tail = rest.partition(end)
+    body = [columns, ["---"] * len(columns), *lines]
     text = "\n".join(f"| {' | '.join(line)} |" for line in body)
-    path.write_text(f"{head}{MARKERS[0]}\n{text}\n{MARKERS[1]}{tail}")
+    path.write_text(f"{head}{start}\n{text}\n{end}{tail}")
 
 
 def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -253,6 +274,8 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
         axes.set_xlabel(xlabel)
         axes.set_ylabel("regret on new tasks")
         draw(axes, groups)
+        # Ends of t-intervals may be far below zero, where no regret is.
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], LEAST))
         axes.axhline(0, c="0.7", lw=0.8, zorder=0)
         axes.legend(frameon=False, fontsize=8)
         drawn[name] = figure
@@ -273,18 +296,22 @@ def draw_distance(axes: Axes, groups: Groups) -> None:
 
 
 def draw_tasks(axes: Axes, groups: Groups) -> None:
-    """Means over seeds with intervals, against the number of training tasks."""
+    """Means over seeds, with intervals where there are several, against the number of tasks."""
+
+    def read(row: dict[str, Any]) -> tuple[float, Sequence[float | None]]:
+        return row["regret"], row["regret_interval"] if row["seeds"] > 1 else (None, None)
+
     for method in METHODS:
         points = {num: summarise(group) for (name, num), group in groups.items() if name == method}
         if points:
-            _line(axes, method, points, lambda row: (row["regret"], row["regret_interval"]))
+            _line(axes, method, points, read)
     axes.set_xscale("log", base=2)
     axes.set_xticks(NUM_TASKS, [str(num) for num in NUM_TASKS])
 
 
 def draw_budget(axes: Axes, groups: Groups) -> None:
     """The same against the transitions explored."""
-    from hgm.evaluation import bootstrap
+    from hgm.evaluation import estimate
 
     for (method, num), group in groups.items():
         if num != FEW or not group[0]["regret_by_budget"]:
@@ -295,14 +322,14 @@ def draw_budget(axes: Axes, groups: Groups) -> None:
                 np.asarray(run["regret_by_budget"][budget])[: run["num_test_tasks"]]
                 for run in group
             ]
-            points[int(budget)] = float(np.mean(kept)), bootstrap(kept, np.mean)
+            points[int(budget)] = estimate(kept)
         _line(axes, method, points, lambda row: row)
     axes.set_xscale("symlog", linthresh=1)
 
 
 def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> None:
     """Learning curves of the baselines; whole trainings of several lengths for the hereditary."""
-    from hgm.evaluation import bootstrap
+    from hgm.evaluation import estimate
 
     for (method, num), group in groups.items():
         if num != FEW or method in ("random", "hereditary"):
@@ -311,8 +338,10 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
         common = sorted(set.intersection(*(set(curve) for curve in curves)) - {0})
         points = {}
         for frames in common:
-            values = [np.array([curve[frames]]) for curve in curves]
-            points[frames] = float(np.mean(values)), bootstrap(values, np.mean)
+            points[frames] = estimate([np.array([curve[frames]]) for curve in curves])
+        if not points:  # trained in one go
+            row = summarise(group)
+            points[row["frames"]] = row["regret"], row["regret_interval"]
         _line(axes, method, points, lambda row: row)
     own = [run for run in runs if run["method"] == "hereditary" and run["num_train_tasks"] == FEW]
     lengths = sorted({run["frames"] for run in own})
@@ -323,7 +352,7 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
             for run in own
             if run["frames"] == frames
         ]
-        points[frames] = float(np.mean(kept)), bootstrap(kept, np.mean)
+        points[frames] = estimate(kept)
     if points:
         _line(axes, "hereditary", points, lambda row: row)
     axes.set_xscale("log")
@@ -332,9 +361,14 @@ def draw_frames(runs: Sequence[dict[str, Any]], axes: Axes, groups: Groups) -> N
 def _line(axes: Axes, method: str, points: dict[int, Any], read: Any) -> None:
     x = sorted(points)
     mean, interval = zip(*(read(points[at]) for at in x), strict=True)
-    low, high = np.transpose(interval)
-    axes.plot(x, mean, color=_colour(method), label=method, marker=".")
-    axes.fill_between(x, low, high, color=_colour(method), alpha=0.15, lw=0)
+    half = np.array(
+        [
+            np.nan if high is None else high - at
+            for at, (_, high) in zip(mean, interval, strict=True)
+        ]
+    )
+    colour, faint = _colour(method), (_colour(method), 0.4)
+    axes.errorbar(x, mean, half, c=colour, ecolor=faint, label=method, marker=".", capsize=2, lw=1)
 
 
 def _colour(method: str) -> str:

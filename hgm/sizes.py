@@ -23,6 +23,7 @@ class Sizes:
         num_updates: Updates of the whole training; None where the model decides when to stop.
         task_parameters: Hidden parameters of the training tasks, ``(N, k)``: for oracles only, and
             reports say so. None where nobody knows them.
+        task_goals: States that the training tasks want, ``(N, n)``: likewise.
 
     Raises:
         ValueError: If a size is below 1, or a shape does not fit.
@@ -39,6 +40,7 @@ class Sizes:
     action_box: Tensor | None = None
     num_updates: int | None = None
     task_parameters: Tensor | None = field(default=None, repr=False)
+    task_goals: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the values."""

@@ -36,7 +36,8 @@ SMALL = [
     "data.batch_size=8",
     "data.random_rounds=1",
 ]
-LEARNED = ("pearl", "ccm", "contrastive_pearl", "oracle")
+LEARNED = ("pearl", "ccm", "contrastive_pearl", "oracle", "goal_relative")
+ORACLES = ("oracle", "goal_relative")
 
 
 def run(folder, model, *overrides):
@@ -55,17 +56,17 @@ def pearl(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("model", ["ccm", "contrastive_pearl", "oracle", "random"])
+@pytest.mark.parametrize("model", ["ccm", "contrastive_pearl", *ORACLES, "planning", "random"])
 def test_every_baseline_is_trained_and_tested(model, tmp_path, capsys):
     scores, metrics = run(tmp_path / "run", model)
     assert len(scores["regret"]) == 8
-    assert metrics["oracle"] == (model == "oracle")
+    assert metrics["oracle"] == (model in ORACLES)
     assert ("told the tasks' parameters" in " ".join(capsys.readouterr().out.split())) == (
-        model == "oracle"
+        model in ORACLES
     )
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"regret.png", "config.yaml"} <= files
-    assert ("learning.png" in files) == (model != "random")
+    assert ("learning.png" in files) == (model in LEARNED)
 
 
 def test_agents_are_tested_before_any_training_and_until_its_end(pearl):
@@ -139,7 +140,9 @@ def test_runs_are_summed_up_by_method_and_number_of_tasks():
     row = comparison.summarise(groups["pearl", 4])
     assert row["seeds"] == 2
     assert row["regret"] == 3.5  # levels 2 and 3, and one more on average
-    assert row["regret_interval"] == [3.0, 4.0]
+    # s = 1 / sqrt 2, and t = 12.7062 with one degree of freedom.
+    assert row["regret_interval"] == pytest.approx([3.5 - 12.7062 / 2, 3.5 + 12.7062 / 2])
+    assert row["slope_interval"] == pytest.approx([2.0, 2.0])
     assert np.isclose(row["slope"], 2.0)
     assert row["regret_train"] == [0.25, 0.25]
     assert row["regret_worst"] == 5.0
@@ -151,6 +154,31 @@ def test_figures_show_every_method():
         labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
         hidden = {"random"} if name == "comparison_frames" else set()
         assert labels == {"hereditary", "pearl", "random"} - hidden, name
+
+
+def test_single_seeds_have_no_interval_in_the_figure_of_tasks():
+    alone = [run for run in RUNS if run["seed"] == 0 or run["num_train_tasks"] == 4]
+    (container, *_) = comparison.figures(alone)["comparison_tasks"].axes[0].containers
+    ends = container.lines[2][0].get_segments()
+    widths = [float(np.ptp(segment[:, 1])) if len(segment) else np.nan for segment in ends]
+    assert widths[0] > 1
+    assert np.isnan(widths[1])
+
+
+def test_what_is_trained_in_one_go_is_one_point_of_the_learning_curves():
+    alone = [run | {"method": "planning", "curve": []} for run in RUNS if run["method"] == "pearl"]
+    figure = comparison.figures(RUNS + alone)["comparison_frames"]
+    container = figure.axes[0].containers[1]
+    assert container.get_label() == "planning"
+    assert container.lines[0].get_xydata().tolist() == [[1000.0, 3.5]]
+
+
+def test_transitions_of_one_go_are_counted(tmp_path):
+    found = comparison.perform(tmp_path, ("random", 8, 0, ()))
+    assert found["frames"] == 0
+    (tmp_path / "seed").mkdir()
+    assert comparison._frames(tmp_path / "seed", {}, 8000) == 8000
+    assert comparison._frames(tmp_path / "seed", {"frames": 7}, 8000) == 7
 
 
 def test_every_job_is_planned_once_and_few_tasks_come_first():
@@ -170,13 +198,18 @@ def test_finished_jobs_are_not_repeated(tmp_path):
     assert comparison.perform(tmp_path, job) == {"from": "the file"}
 
 
-def test_results_are_collected_to_four_digits(tmp_path):
-    for name, value in (("a", 0.123456), ("b", [f"{tmp_path}/x", {"c": 2}])):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(json.dumps({"regret": value}))
-    comparison.collect(tmp_path, tmp_path / "out.json")
-    runs = json.loads((tmp_path / "out.json").read_text())["runs"]
-    assert runs == [{"regret": 0.1235}, {"regret": ["x", {"c": 2}]}]
+def test_results_are_added_to_four_digits(tmp_path):
+    job = {"method": "pearl", "num_train_tasks": 4, "overrides": []}
+    out = tmp_path / "out.json"
+    former = [job | {"seed": 0, "regret": 9.0}, job | {"seed": 2, "regret": 8.0}]
+    out.write_text(json.dumps({"runs": former}))
+    for seed, value in ((1, [f"{tmp_path}/x", {"c": 2}]), (0, 0.123456)):
+        (tmp_path / str(seed)).mkdir()
+        text = json.dumps(job | {"seed": seed, "regret": value})
+        (tmp_path / str(seed) / "result.json").write_text(text)
+    comparison.collect(tmp_path, out)
+    runs = json.loads(out.read_text())["runs"]
+    assert [run["regret"] for run in runs] == [0.1235, ["x", {"c": 2}], 8.0]
 
 
 def test_what_is_committed_can_be_drawn(tmp_path, monkeypatch):

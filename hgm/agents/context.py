@@ -89,5 +89,6 @@ class ContextAgent(Agent):
     def _acted(self, actor: TensorDictModuleBase, latent: Tensor, state: Tensor) -> Tensor:
         latent = latent.view(len(latent), *(1,) * (state.dim() - 2), -1)
         latent = latent.expand(*state.shape[:-1], -1)
-        entries = {"observation": state.to(latent.device), "latent": latent}
-        return actor(TensorDict(entries, state.shape[:-1]))["action"].to(state.device)
+        told = self.inference.tell(state.to(latent.device), latent)
+        entries = TensorDict(observation=told[0], latent=told[1], batch_size=state.shape[:-1])
+        return actor(entries)["action"].to(state.device)

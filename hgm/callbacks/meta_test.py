@@ -53,8 +53,8 @@ class MetaTestReport(TrainingReport):
         self.protocol = MetaTest() if protocol is None else protocol
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tests what has learned nothing yet."""
-        if not self.curve:
+        """Tests what has learned nothing yet, where it can act already."""
+        if not self.curve and pl_module.agent is not None:
             self.on_validation_end(trainer, pl_module)
 
     def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
@@ -112,6 +112,11 @@ class MetaTestReport(TrainingReport):
         self, trainer: Trainer, module: Any, protocol: MetaTest, advance: Callable[[str], None]
     ) -> dict[str, Any]:
         family = trainer.datamodule.family  # type: ignore[attr-defined]
+        if family is None:
+            raise ValueError(
+                "Expected `data` of a task family for a meta-test, got recorded transitions: there "
+                "are no tasks to act in. Choose data=transitions."
+            )
         with torch.random.fork_rng(devices=[]):  # training must not notice
             torch.manual_seed(self.seed)
             return meta_test(module.agent, family, protocol, self.seed, advance)
@@ -126,7 +131,9 @@ def regret_table(metrics: dict[str, Any]) -> Table:
 
     def row(name: str, key: str) -> None:
         low, high = metrics[f"{key}_interval"]
-        table.add_row(name, f"{metrics[key]:.3f}", f"{low:.3f} to {high:.3f}")
+        bounded = low is not None and high is not None
+        interval = f"{low:.3f} to {high:.3f}" if bounded else ""
+        table.add_row(name, f"{metrics[key]:.3f}", interval)
 
     explored = metrics["exploration_transitions"]
     row("return", "return")

@@ -96,6 +96,7 @@ class Streamed(LightningDataModule, ABC):
             action_box=self.family.action_box(),
             num_updates=self.num_updates,
             task_parameters=self.tasks,
+            task_goals=self.family.goals(self.tasks),
         )
 
     @property

@@ -2,13 +2,14 @@
 
 from hgm.evaluation.meta_test import MetaTest, explore, meta_test, run_episodes
 from hgm.evaluation.regret import regret_metrics
-from hgm.evaluation.statistics import CONFIDENCE, bootstrap, slope
+from hgm.evaluation.statistics import CONFIDENCE, Estimate, estimate, slope
 from hgm.evaluation.truth import truth_metrics
 
 __all__ = [
     "CONFIDENCE",
+    "Estimate",
     "MetaTest",
-    "bootstrap",
+    "estimate",
     "explore",
     "meta_test",
     "regret_metrics",

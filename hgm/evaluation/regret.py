@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from hgm.evaluation.statistics import bootstrap, slope
+from hgm.evaluation.statistics import estimate, slope
 
 
 def regret_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     r"""Summary of meta-tests of one agent, one run a seed, docs/method.md section 11.
 
-    Lists are per test task, over all runs. Intervals ``*_interval`` are 95% bootstrap intervals
-    over seeds, or over test tasks if there is one seed only (``intervals_over`` says which). What
-    needs the optimum or the true group is absent where they are not known.
+    Lists are per test task, over all runs. Intervals ``*_interval`` are 95% t-intervals over seeds,
+    or bootstrap intervals over test tasks if there is one seed only (``intervals_over`` says
+    which), see :func:`hgm.evaluation.estimate`. What needs the optimum or the true group is absent
+    where they are not known.
     """
 
     def per_run(key: str, train: bool = False) -> list[np.ndarray]:
@@ -33,9 +34,8 @@ def regret_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "success": float(np.concatenate(per_run("success")).mean()),
     }
 
-    def add(name: str, values: list[np.ndarray]) -> None:
-        metrics[name] = float(np.mean([run.mean() for run in values]))
-        metrics[f"{name}_interval"] = bootstrap(values, np.mean)
+    def add(name: str, values: list[np.ndarray], statistic: Callable[..., Any] = np.mean) -> None:
+        metrics[name], metrics[f"{name}_interval"] = estimate(values, statistic)
 
     add("return", per_run("return"))
     if not all("regret" in run for run in runs):
@@ -48,8 +48,7 @@ def regret_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     add("regret_train_tasks", per_run("regret", train=True))
     add("regret_first_episode", per_run("regret_first_episodes"))
     both = [np.stack(pair) for pair in zip(per_run("separation"), regret, strict=True)]
-    metrics["regret_slope"] = slope(np.concatenate(both, 1))
-    metrics["regret_slope_interval"] = bootstrap(both, slope)
+    add("regret_slope", both, slope)
     if all("regret_oracle" in run for run in runs):
         oracle, base = per_run("regret_oracle"), per_run("regret_oracle", train=True)
         add("regret_of_policy", [run[:1] for run in base])

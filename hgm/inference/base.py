@@ -54,6 +54,15 @@ class TaskInference(nn.Module, ABC):
         return self._half.device
 
     @property
+    def dim_told(self) -> int:
+        """Dimension of what :meth:`tell` leaves of a latent."""
+        return self.dim_latent
+
+    def tell(self, state: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """What a policy reads: states ``(..., n)`` and latents ``(..., Z)``, both as they are."""
+        return state, latent
+
+    @property
     @abstractmethod
     def dim_statistic(self) -> int:
         """Dimension ``P`` of a statistic."""

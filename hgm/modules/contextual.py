@@ -62,10 +62,8 @@ class Contextual(OffPolicy):
             )
         self.inference, self.posterior_sampling = inference, posterior_sampling
         with seeded(self.seed):
-            self.policy = self._make_networks(inference.dim_latent)
-            self.explorer = (
-                self._make_networks(inference.dim_latent) if inference.explores else None
-            )
+            self.policy = self._make_networks(inference.dim_told)
+            self.explorer = self._make_networks(inference.dim_told) if inference.explores else None
 
     def losses(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """Those of policy, inference and explorer, of learners ``[L]``.
@@ -79,11 +77,18 @@ class Contextual(OffPolicy):
             latent = latent.detach()
         rows = batch["transitions"].clone(False).auto_batch_size_(2)
         rows["latent"] = rows["next", "latent"] = latent[:, None].expand(*rows.shape, -1)
-        entries |= self.objective(self.policy, rows.reshape(-1))
+        entries |= self.objective(self.policy, self._told(rows).reshape(-1))
         if self.explorer is not None:
-            found = self.objective(self.explorer, self.inference.exploration(batch).reshape(-1))
+            explored = self._told(self.inference.exploration(batch))
+            found = self.objective(self.explorer, explored.reshape(-1))
             entries |= {f"{key}_explorer": value for key, value in found.items()}
         return entries
+
+    def _told(self, rows: TensorDictBase) -> TensorDictBase:
+        for part in (rows, rows["next"]):
+            told = self.inference.tell(part["observation"], part["latent"])
+            part["observation"], part["latent"] = told
+        return rows
 
     def _policies(self) -> list[ActorCritic]:
         return [self.policy] if self.explorer is None else [self.policy, self.explorer]

@@ -218,3 +218,11 @@ def test_no_checkpoint_lies_between_a_batch_and_its_validation(
         trainer.global_step += together
         report.on_train_batch_end(trainer, None, None, None, batch)
     assert report.saved == saved
+
+
+def test_recorded_transitions_have_no_tasks_to_act_in(tmp_path):
+    report = MetaTestReport(tmp_path, PROTOCOL)
+    trainer = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(family=None))
+    with pytest.raises(ValueError, match="recorded transitions.*data=transitions"):
+        report.on_test_end(trainer, Solved(RandomAgent(-torch.ones(2), torch.ones(2))))
+    assert not (tmp_path / "scores.json").exists()

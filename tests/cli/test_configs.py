@@ -167,12 +167,14 @@ def test_builds_what_it_names(group, name, tmp_path):
         return
     if group == "trainer":
         plain |= {"accelerator": "cpu", "devices": 1, "logger": False}
-    kinds = {**dict.fromkeys(("policy",), "replay"), "rl2": "trials", "discovery": "transitions"}
+    kinds = {**dict.fromkeys(("policy",), "replay"), "rl2": "trials"}
+    kinds |= dict.fromkeys(("discovery", "planning"), "transitions")
     kind = kinds.get(name, "meta_replay" if "inference" in node else "tasks")
     box = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    tasks = torch.rand(4, 5)
     offers = {
         "family": Navigation(),
-        "sizes": Sizes(4, 2, 2, kind, box, 10, torch.rand(4, 5)),
+        "sizes": Sizes(4, 2, 2, kind, box, 10, tasks, tasks[:, :2]),
         **dict.fromkeys(("dim_space", "dim_state", "dim_action"), 2),
         **{"num_tasks": 4, "seed": 0, "group": GL(2), "run_dir": tmp_path, "settings": {}},
     }

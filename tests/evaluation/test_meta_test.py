@@ -12,7 +12,7 @@ from hgm.agents import Agent
 from hgm.envs import Navigation, Scattered
 from hgm.evaluation import (
     MetaTest,
-    bootstrap,
+    estimate,
     explore,
     meta_test,
     regret_metrics,
@@ -277,24 +277,6 @@ def test_the_same_seed_gives_the_same_scores():
     assert meta_test(Still(), Navigation(), SMALL, seed=5) != scores[0]
 
 
-def test_slope_is_that_of_least_squares():
-    x = np.array([0.0, 0.2, 0.5, 0.9])
-    y = 0.3 * x + np.array([0.1, -0.1, 0.05, 0.0])
-    assert math.isclose(slope(np.stack((x, y))), np.polyfit(x, y, 1)[0], rel_tol=1e-9)
-    assert slope(np.stack((np.ones(4), y))) == 0.0
-
-
-def test_bootstrap_covers_the_mean_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    hits = []
-    for _ in range(60):
-        runs = [generator.normal(size=4) + generator.normal() for _ in range(12)]
-        low, high = bootstrap(runs, np.mean)
-        hits.append(low <= 0 <= high)
-    # 95% asked for; twelve seeds are few, so percentile intervals are somewhat short.
-    assert 0.8 <= np.mean(hits) <= 1.0
-
-
 def test_metrics_sum_up_seeds():
     runs = [meta_test(Still(), Navigation(), SMALL, seed=seed) for seed in range(3)]
     metrics = regret_metrics(runs)
@@ -305,7 +287,11 @@ def test_metrics_sum_up_seeds():
     assert metrics["num_seeds"] == 3
     mean = np.mean([np.mean(run["regret"][:6]) for run in runs])
     assert math.isclose(metrics["regret_mean"], mean)
-    assert metrics["regret_mean_interval"][0] <= mean <= metrics["regret_mean_interval"][1]
+    expected = estimate([np.asarray(run["regret"][:6]) for run in runs])
+    assert metrics["regret_mean_interval"] == expected.interval
+    pairs = [np.stack((run["separation"][:6], run["regret"][:6])) for run in runs]
+    assert metrics["regret_slope"] == np.mean([slope(*pair) for pair in pairs])
+    assert metrics["regret_slope_interval"] == estimate(pairs, slope).interval
     train = np.mean([np.mean(run["regret"][6:]) for run in runs])
     assert math.isclose(metrics["regret_train_tasks"], train)
     assert regret_metrics(runs[:1])["intervals_over"] == "tasks"

@@ -223,6 +223,26 @@ def test_an_oracle_knows_the_training_tasks_and_nothing_of_transitions():
     assert list(inference.parameters()) == []
 
 
+def test_a_relative_oracle_tells_the_way_from_the_goal_and_never_the_goal():
+    inference = Oracle(replace(SIZES, task_goals=TASKS[:, :2]), relative=True)
+    latent, _ = inference.infer(learners([2, 0]))
+    assert_close(latent, TASKS[[2, 0]])
+    state = torch.tensor([[10.0, 10.0], [-1.0, 5.0]])
+    seen, rest = inference.tell(state, latent)
+    assert_close(seen, torch.tensor([[4.0, 3.0], [-1.0, 4.0]]))
+    assert_close(rest, torch.tensor([[8.0], [2.0]]))
+    assert inference.dim_told == 1
+    for other in (Oracle(SIZES), made(Variational)):
+        assert other.dim_told == 3
+        assert_close(other.tell(state, latent), (state, latent))
+
+
+@pytest.mark.parametrize("goals", [None, TASKS[:, 1:]])
+def test_a_relative_oracle_needs_parameters_that_begin_with_goals(goals):
+    with pytest.raises(ValueError, match="begin with their goals"):
+        Oracle(replace(SIZES, task_goals=goals), relative=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
@@ -233,6 +253,7 @@ def test_an_oracle_knows_the_training_tasks_and_nothing_of_transitions():
         (Contrastive, {"temperature": 0.0}, "temperature"),
         (Contrastive, {"explores": 1}, "explores"),
         (Contrastive, {"width": 0}, "width"),
+        (Oracle, {"relative": 1}, "relative"),
     ],
 )
 def test_mistakes_are_named(kind, options, message):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from lightning import Callback, Trainer
+from torch.testing import assert_close
 
 from hgm.datamodules import MetaReplay, Replay
 from hgm.envs import Navigation
@@ -29,6 +30,7 @@ KINDS = {
     "ccm": lambda sizes: Contrastive(sizes, 3, 8, 1),
     "contrastive_pearl": lambda sizes: Contrastive(sizes, 3, 8, 1, 0.0, "cosine", explores=False),
     "oracle": Oracle,
+    "goal_relative": lambda sizes: Oracle(sizes, relative=True),
 }
 ALL = pytest.mark.parametrize("kind", KINDS)
 
@@ -141,6 +143,26 @@ def test_latents_tell_tasks_apart(kind, batch):
     other["context", "next", "reward"] += 1.0
     torch.manual_seed(0)
     assert model.losses(other)["loss_critic"] != here
+
+
+def test_policies_of_a_relative_oracle_cannot_tell_tasks_apart_but_by_the_way_to_the_goal(batch):
+    model, _ = make("goal_relative")
+    moved = batch.clone()
+    moved["task"] = (batch["task"] + 1) % 4
+    goals = [model.inference.tasks[one["task"].squeeze(-1), None, :2] for one in (batch, moved)]
+    for key in ("observation", ("next", "observation")):
+        moved["transitions", key] += goals[1] - goals[0]
+    found = []
+    for one in (batch.clone(), moved):
+        torch.manual_seed(0)
+        found.append(model.losses(one))
+    assert_close(*found)
+    agent = model.agent
+    agent.begin(2)
+    agent.reveal(model.inference.tasks[[0, 3]])
+    actions = agent.act(model.inference.tasks[[0, 3], None, :2] + torch.randn(5, 2))
+    assert_close(*actions)
+    assert not torch.isclose(actions[0, 0], actions[0, 1]).any()
 
 
 @pytest.mark.parametrize("kind", ["pearl", "ccm"])
