@@ -215,8 +215,14 @@ def test_begin_forgets():
     after = 0.5 * randn(2, 2)
     agent.observe(after, after, torch.tensor([-1.0, -0.3]).double(), after)
     assert agent.coords.abs().max() > 0
-    agent.begin(3)
-    assert_close(agent.coords, torch.zeros(3, 1).double())
+    fresh = HereditaryAgent(circle(reward_model()), ACTOR, seed=1)
+    for one in (agent, fresh):
+        one.begin(3)
+    assert agent.coords.shape == (3, 1)
+    for one in (agent, fresh):  # what was seen before makes no difference
+        after = randn(3, 2, seed=5)
+        one.observe(after, after, -torch.ones(3).double(), after)
+    assert_close(agent.coords, fresh.coords)
 
 
 @pytest.mark.parametrize(
