@@ -30,8 +30,6 @@ from torch import Tensor
 
 from hgm import __version__, lie
 from hgm.adaptation import OnlineAdaptation, Posterior, adapt
-from hgm.adaptation.candidates import NUM_ERRORS
-from hgm.adaptation.reward import Reward
 from hgm.datamodules import Transitions
 from hgm.datamodules.behaviours import make_behaviour
 from hgm.envs import Navigation
@@ -39,6 +37,8 @@ from hgm.geometry import Geometry
 from hgm.modules import Discovery
 
 MEDIAN_OF_NORMAL = 0.6745
+GROSS = 10
+"""Predicted deviations, beyond which an error is gross: most are mirror images."""
 BARS = {"ratio": 1.3, "coverage": (0.90, 0.99), "median_deg": 0.5, "worst_deg": 5.0, "speed": 100}
 
 
@@ -178,8 +178,15 @@ def precision(plan: Plan, families: list[Family]) -> list[dict[str, Any]]:
                 rows.append(
                     {"reward_noise": noise, "transitions": size, "calibrate": calibrate}
                     | {key: [entry[key] for entry in entries] for key in entries[0]}
+                    | {"coverage_over_seeds": spread([entry["coverage"] for entry in entries])}
                 )
     return rows
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Smallest, middle and largest value, and the mean."""
+    found = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    return found | {"mean": statistics.mean(values)}
 
 
 def measure(family: Family, context: Context, size: int, calibrate: bool) -> dict[str, float]:
@@ -191,7 +198,9 @@ def measure(family: Family, context: Context, size: int, calibrate: bool) -> dic
     truth = wrapped(angle_of(context.goals) - angle_of(family.base))
     entry = {
         "median_deg": float(error.median().rad2deg()),
+        "rms_deg": float(error.square().mean().sqrt().rad2deg()),
         "worst_deg": float(error.max().rad2deg()),
+        "gross": float((error > GROSS * posterior.deviation).double().mean()),
         "coverage": float(posterior.contains(truth[:, None]).double().mean()),
         "several_modes": float((posterior.num_modes > 1).double().mean()),
         "ms_per_task": 1e3 * seconds / len(error),
@@ -199,6 +208,7 @@ def measure(family: Family, context: Context, size: int, calibrate: bool) -> dic
     if family.noise:
         bound = MEDIAN_OF_NORMAL * cramer_rao(context, family.noise)
         entry["ratio"] = float((error / bound).median())
+        entry["rms_ratio"] = float((error * MEDIAN_OF_NORMAL / bound).square().mean().sqrt())
     return entry
 
 
@@ -209,13 +219,12 @@ class Descent:
         self.family = family
         assert family.geometry.reward is not None, "discover checks it"
         self.model = family.geometry.reward
-        self.noise = Reward(self.model, torch.float64, NUM_ERRORS).noise
 
     def loss(self, coords: Tensor, context: Context) -> Tensor:
         """Minus the log-likelihood: normal errors with Cauchy tails."""
         inverse = lie.exp(-lie.hat(coords, self.family.geometry.generators))
         found = self.model(context.points[0] @ inverse.mT)
-        variance = self.noise + found.variance
+        variance = self.model.scatter(context.points[0] @ inverse.mT) + found.variance
         square = (context.rewards[0] - found.value).square() / variance
         loss = 4.5 * torch.log1p(square / 9) + variance.log() / 2
         return (loss * context.mask[0]).sum()
@@ -326,9 +335,9 @@ def verdict(report: dict[str, Any]) -> dict[str, bool]:
 def show(console: Console, report: dict[str, Any]) -> None:
     """Prints the tables."""
     table = Table(title="Adaptation: medians over seeds (ranges)")
-    for name in ("noise", "K", "a, b", "x Cramer-Rao", "median deg", "worst deg", "95% covers"):
+    for name in ("noise", "K", "a, b", "x Cramer-Rao", "rms x C-R", "median deg", "rms deg"):
         table.add_column(name, justify="right")
-    for name in ("several modes", "ms / task"):
+    for name in ("worst deg", "gross", "95% covers", "several modes", "ms / task"):
         table.add_column(name, justify="right")
     for row in report["rows"]:
         table.add_row(
@@ -336,8 +345,11 @@ def show(console: Console, report: dict[str, Any]) -> None:
             str(row["transitions"]),
             "unknown" if row["calibrate"] else "known",
             _range(row.get("ratio")),
+            _range(row.get("rms_ratio")),
             _range(row["median_deg"]),
+            _range(row["rms_deg"]),
             _range(row["worst_deg"]),
+            _range(row["gross"]),
             _range(row["coverage"]),
             _range(row["several_modes"]),
             _range(row["ms_per_task"]),
@@ -406,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, fewer tasks and steps")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     plan = Plan(list(range(options.first_seed, options.first_seed + options.seeds)))
     if options.quick:
         plan = replace(

@@ -15,6 +15,16 @@ NUM_ERRORS = 32  # samples of the errors of R: they tell variances to 25%
 MAX_ROWS = 2**19  # rows in memory at a time
 
 
+def all_over(geometry: Geometry, num: int, seed: int) -> Tensor:
+    """Coordinates all over the group, evenly spaced in one dimension, ``(num, d)``."""
+    d, reach = geometry.dim_algebra, geometry.reach.double()
+    if d < 2:
+        unit = (torch.arange(num, dtype=torch.float64)[:, None] + 0.5) / num
+    else:
+        unit = SobolEngine(d, scramble=True, seed=seed).draw(num, dtype=torch.float64)
+    return (2 * unit.to(reach) - 1) * reach
+
+
 class Candidates:
     """Elements all over the group, told apart by the rewards that they predict.
 
@@ -27,12 +37,8 @@ class Candidates:
     """
 
     def __init__(self, geometry: Geometry, model: RewardModel, num: int, seed: int) -> None:
-        d, reach = geometry.dim_algebra, geometry.reach.double()
-        if d == 1:
-            unit = (torch.arange(num, dtype=torch.float64)[:, None] + 0.5) / num
-        else:
-            unit = SobolEngine(d, scramble=True, seed=seed).draw(num, dtype=torch.float64)
-        spaced = (2 * unit.to(reach) - 1) * reach
+        reach = geometry.reach.double()
+        spaced = all_over(geometry, num, seed)
         self.coords = torch.cat((torch.zeros_like(spaced[:1]), geometry.coords.to(reach), spaced))
         self.extent = (self.coords / reach).square().sum(-1)
         self._inverse = lie.exp(-lie.hat(self.coords, geometry.point_generators.double()))
@@ -45,7 +51,7 @@ class Candidates:
         self._landmarks = lie.act(away, self._model.base[:, None])[:, 0]
         self._landed = self._land(self._inverse)
         rewards = self._model(self._landed, slope=False)[0].double()
-        num_near = min(4 * d + 1, len(self.coords))
+        num_near = min(4 * geometry.dim_algebra + 1, len(self.coords))
         distance, self.near = torch.cdist(rewards, rewards).topk(num_near, largest=False)
         self.cell = distance[:, num_near // 2].median().square() / (4 * NUM_LANDMARKS)
 

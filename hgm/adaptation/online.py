@@ -181,7 +181,7 @@ class OnlineAdaptation:
         renewed, _, _ = fitting.sums(known.row[near], *moved, self._seen)
         asked[near] = fitting.solve(renewed, self._seen.num_seen).asked
         stale &= asked > _STALE
-        fresh = self._starts(known.put(near, renewed))
+        fresh = self._starts(known.put(near, renewed), some.mask.any(1))
         if self.asleep is not None:
             stale &= ~self.asleep[known.row]
             fresh = fresh.at(~self.asleep[fresh.row])
@@ -242,17 +242,25 @@ class OnlineAdaptation:
         wide = variance + (_TOLERATED * fitting.model.span).square()
         return ((residual.square() / wide).clamp_max(_FARTHEST) * self._seen.mask[tasks]).sum(1)
 
-    def _starts(self, known: Modes | None = None) -> Modes:
-        """Likely candidates next to which there is neither a better one nor a known mode."""
+    def _starts(self, known: Modes | None = None, told: Tensor | None = None) -> Modes:
+        """Likely candidates next to which there is neither a better one nor a known mode.
+
+        And those that are likelier than any known mode, though they be half a cell off: then the
+        modes have missed something, such as the next of two mirror images.
+        """
         loss, extra = self._score()
         places = self._candidates
         score = -loss - 1e-6 * places.extent  # of equals, the one that moves least
         # A candidate half a cell off loses up to half a nat per observation.
         enough = score.amax(1, keepdim=True) - _HOPELESS - self._seen.num_seen[:, None] / 2
         peak = (score >= score[:, places.near].amax(-1)) & (score > enough)
-        if known is not None:
+        if known is not None and told is not None:
             near = places.near[places.nearest(self._fitting.inverse(known.coords))]
             peak[known.row[:, None], near] = False
+            most = torch.full_like(score[:, 0], -torch.inf)
+            most = most.scatter_reduce(0, known.row, -known.loss, "amax")
+            missed = most.isfinite() & told
+            peak |= (score > most[:, None]) & missed[:, None]
         best = score.where(peak, -torch.inf).topk(min(self.num_modes, score.shape[1]))
         row, slot = (best.values > -torch.inf).nonzero(as_tuple=True)
         index = best.indices[row, slot]
@@ -323,4 +331,4 @@ def _reward_of(geometry: Geometry) -> RewardModel:
             "Expected `geometry` to reach out in every direction, but the training tasks' "
             f"coordinates bound those that are not compact to {reach.tolist()}."
         )
-    return RewardModel(**{name: value.double() for name, value in vars(geometry.reward).items()})
+    return geometry.reward.each(Tensor.double)

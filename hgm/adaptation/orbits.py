@@ -120,11 +120,26 @@ class OrbitAdaptation:
 
     def coords(self, orbit: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Coordinates in given orbits ``(T,)``, or a sample of them, ``(T, d)``."""
-        found = [
-            one.coords if generator is None else one.sample(generator) for one in self.posteriors
-        ]
+        found = self.posteriors
+        return self._in(
+            orbit, [one.coords if generator is None else one.sample(generator) for one in found]
+        )
+
+    def modes(self, orbit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Modes in given orbits ``(T,)``, likeliest first, ``(T, M, d)``.
+
+        With their weights, ``(T, M)``, and the likeliest one's predicted deviation, ``(T,)``.
+        """
+        found = self.posteriors
+        fields = ("modes", "weights", "deviation")
+        modes, weights, deviation = (
+            self._in(orbit, [getattr(one, field) for one in found]) for field in fields
+        )
+        return modes, weights, deviation
+
+    def _in(self, orbit: Tensor, parts: list[Tensor]) -> Tensor:
         where = [self._known.index(int(index)) for index in orbit]
-        return torch.stack(found)[where, torch.arange(len(where))]
+        return torch.stack(parts)[where, torch.arange(len(where))]
 
     def _evidence(self) -> Tensor:
         """Of the orbits with a reward model, ``(T, O)``; none of those that are left alone."""

@@ -12,7 +12,8 @@ from hgm.geometry.action_reward import ActionReward
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import LINEAR_SCALE
 
-_FLOOR = 1e-3  # f, relative to the spread of R: about the misfit of 256 waves away from kinks
+_FLOOR = 1e-3  # f, relative to the spread of R, where it is not known how far R is off
+_LEAST = 1e-5  # the same where that was learned: about the misfit of 256 waves away from kinks
 TAIL = 9.0  # nu; loses 3% of efficiency on Gaussian noise
 _MARGIN = 1.6  # 99% of normal points are within sqrt(n) + 1.6 deviations
 NUM_LANDMARKS = 48
@@ -28,7 +29,8 @@ class Reward:
     Attributes:
         base: Points like those that it was fitted to, ``(P, n)``.
         span: Standard deviation of its values there, ``()``.
-        noise: Variance of an observation where the model is sure, ``()``.
+        noise: Variance of an observation where the model is sure, ``()``; usually, where it is not
+            the same everywhere.
         num_errors: Number ``S`` of columns whose squares sum to the variance of the model.
     """
 
@@ -48,7 +50,9 @@ class Reward:
         if spread.shape[1] > most_errors:  # mixtures have the same sum of squares, on average
             spread = spread @ randn(spread.shape[1], most_errors) / most_errors**0.5
         self.num_errors = spread.shape[1]
-        weights = torch.cat((model.weights[:, None], spread), 1)
+        self._local = model.misfit is not None
+        own = torch.zeros_like(model.weights) if model.misfit is None else model.misfit
+        weights = torch.cat((model.weights[:, None], own[:, None], spread), 1)
         linear, omega = LINEAR_SCALE * root @ weights[num:-1], root @ model.frequencies.mT
         self.base = randn(NUM_LANDMARKS, root.shape[1]).to(root) @ torch.linalg.pinv(root)
         self.base = self.base + model.mean
@@ -60,7 +64,10 @@ class Reward:
             self.base = torch.cat((self.base, actions), -1)
             rewards = rewards + terms.to(model.mean.dtype)(actions)
         self.span = rewards.std()
+        self._least = (_LEAST * self.span).square()
         self.noise = model.noise.square() + (_FLOOR * self.span).square()
+        if model.misfit is not None:
+            self.noise = model.noise.square().maximum(self._least)
         self._mean, self._root = model.mean.to(dtype), root.to(dtype)
         self._omega, self._linear = omega.to(dtype), linear.to(dtype)
         self._phases = (model.phases - model.mean @ omega).to(dtype)
@@ -89,10 +96,13 @@ class Reward:
         radius = ((points - self._mean) @ self._root).norm(dim=-1)
         beyond = (radius - self._root.shape[1] ** 0.5 - _MARGIN).clamp_min(0.0)
         doubt = beyond * (self.span + (found[:, 0] - self._centre).abs())
-        value, error = found[:, 0], found[:, 1:]
+        value, error = found[:, 0], found[:, 2:]
         if terms is not None:
             value = value + terms(action)
-        variance = self.noise + doubt.square() + error.square().sum(-1)
+        noise = self.noise
+        if self._local:
+            noise = found[:, 1].exp().clamp(self._least, self.span.square())
+        variance = noise + doubt.square() + error.square().sum(-1)
         known = (value, error, variance)
         if waves is None:
             return known

@@ -13,13 +13,28 @@ from torch import Tensor
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from hgm.adaptation import OrbitAdaptation
+from hgm.adaptation.candidates import all_over
 from hgm.agents.base import Agent
 from hgm.geometry import Geometry
 from hgm.policies.symmetric import HereditaryActor
 
+_SURE = 0.95  # weight of a mode, from which it is the only one that counts
+_PRECISE = 0.03  # of the reach: the next reward tells modes apart that are as precise as that
+_NUM_CHOICES = 48  # elements whose actions may be taken: 7.5 degrees apart on the circle
+
 
 class HereditaryAgent(Agent):
-    """Finds a task's place in the group from its transitions, and acts with the base policy there.
+    r"""Finds a task's place in the group from its transitions, and acts with the base policy there.
+
+    Before the first reward every place is as likely: it acts by one drawn from all over the group.
+    Where several modes `m` of weights `w_m` are left, such as mirror images, it takes, of the
+    actions that the base policy would take in these and all over the group, the one that is nearest
+    to their mean: least wrong on average,
+
+    .. math:: a = \arg\min_g \sum_m w_m |\pi_g(s) - \pi_{g_m}(s)|^2.
+
+    Where modes are vague, rewards are noisy, and between them one learns less which is right: then
+    it acts by the likeliest.
 
     It obeys the verdict: where that is neither found nor approximate, or no reward model tells a
     task's place, it is the base policy everywhere, and :attr:`obstacle` says why. It also is the
@@ -32,11 +47,11 @@ class HereditaryAgent(Agent):
             orbits, one of each, in their order, or of the first ones only.
         calibrate: Whether a new task's rewards may be scaled and shifted; None: if those of the
             training tasks were.
-        sample: Whether to act by a sample of the posterior, drawn at every step, and not by its
-            mode.
+        sample: Whether to act by a sample of the posterior, drawn at every step, instead.
         seed: Seed of the samples.
 
     Attributes:
+        coords: The likeliest coordinates, or a sample, ``(T, d)``.
         obstacle: Why the base policy acts everywhere, in a few words; None where tasks are adapted
             to.
         orbit: The likeliest orbit of every task, ``(T,)``.
@@ -66,6 +81,7 @@ class HereditaryAgent(Agent):
         if not self.adapts:
             self.geometry = geometry.trivial()
         self._generator = torch.Generator().manual_seed(seed)
+        self._everywhere = all_over(self.geometry, _NUM_CHOICES, seed)
 
     @property
     def adapts(self) -> bool:
@@ -73,8 +89,11 @@ class HereditaryAgent(Agent):
         return self.obstacle is None
 
     def begin(self, num_tasks: int) -> None:
-        """Knows nothing: the coordinates are those of the base task."""
-        self.coords = torch.zeros(num_tasks, self.geometry.dim_algebra, dtype=torch.float64)
+        """Knows nothing: coordinates are drawn from all over the group."""
+        shape = num_tasks, self.geometry.dim_algebra
+        self.coords = 2 * torch.rand(shape, generator=self._generator, dtype=torch.float64) - 1
+        self.coords = self.coords * self.geometry.reach.cpu()
+        self._torn = torch.zeros(num_tasks, dtype=torch.bool)
         self.orbit = torch.zeros(num_tasks, dtype=torch.int64)
         self.outside = torch.zeros(num_tasks, dtype=torch.bool)
         if self.adapts:
@@ -90,8 +109,13 @@ class HereditaryAgent(Agent):
         points, told = self.geometry.observed(state, action, reward.nan_to_num(), next_observation)
         self._adaptation.observe(points, told, mask=given)
         self.orbit, _, self.outside = self._adaptation.places
-        generator = self._generator if self.sample else None
-        self.coords = self._adaptation.coords(self.orbit, generator)
+        if self.sample:
+            self.coords = self._adaptation.coords(self.orbit, self._generator)
+        else:
+            self._modes, self._weights, deviation = self._adaptation.modes(self.orbit)
+            self.coords = self._modes[:, 0]
+            sure = self._weights[:, 0] > _SURE
+            self._torn = ~sure & (deviation < _PRECISE * self.geometry.reach.norm())
 
     @property
     def stays(self) -> Tensor:
@@ -100,11 +124,34 @@ class HereditaryAgent(Agent):
 
     def act(self, state: Tensor) -> Tensor:
         """Deterministic actions of the carried policy."""
-        stays = self.stays.to(self.coords.device)
-        coords = self.coords.masked_fill(stays[:, None], 0.0)
+        stays = self.stays
+        coords = self.coords.masked_fill(stays.to(self.coords.device)[:, None], 0.0)
+        orbit = self.orbit.masked_fill(stays, 0)
+        action = self._act_at(coords, orbit, state)
+        torn = (self._torn.to(stays.device) & ~stays).nonzero()[:, 0]
+        if len(torn):
+            action[torn] = self._least_wrong(torn, state[torn])
+        return action
+
+    def _least_wrong(self, tasks: Tensor, state: Tensor) -> Tensor:
+        """Of actions all over the group, those nearest to the mean over the modes of `tasks`."""
+        modes, weights = self._modes[tasks], self._weights[tasks]
+        places = torch.cat((modes, self._everywhere.to(modes).expand(len(tasks), -1, -1)), 1)
+        num = places.shape[1]
+        actions = self._act_at(
+            places.flatten(0, 1),
+            self.orbit[tasks].repeat_interleave(num),
+            state.repeat_interleave(num, 0),
+        ).unflatten(0, (len(tasks), num))
+        weights = weights.to(actions).view(*weights.shape, *(1,) * (state.dim() - 1))
+        mean = (weights * actions[:, : weights.shape[1]]).sum(1, keepdim=True)
+        best = (actions - mean).square().sum(-1, keepdim=True).argmin(1, keepdim=True)
+        return actions.take_along_dim(best, 1)[:, 0]
+
+    def _act_at(self, coords: Tensor, orbit: Tensor, state: Tensor) -> Tensor:
+        """What the orbits' policies would do in places ``(T, d)`` of orbits ``(T,)``."""
         if len(self.actors) == 1:
             return self._carried(self.geometry, coords, state)
-        orbit = self.orbit.masked_fill(stays, 0)
         parts = [self._carried(self.geometry, coords, state, which) for which in self.actors]
         index = orbit.view(1, -1, *(1,) * (state.dim() - 1)).to(state.device)
         return torch.stack(parts).take_along_dim(index, 0)[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hgm.numerics.fourier import Whitening, features, slope
+from hgm.numerics.fourier import LINEAR_SCALE, Whitening, features, slope
 
 
 class Prediction(NamedTuple):
@@ -37,6 +38,8 @@ class RewardModel:
         weights: Weights, ``(F + q + 1,)``, in units of the reward.
         spread: Columns whose squares sum to the covariance of the weights, ``(F + q + 1, S)``.
         noise: Standard deviation of the rewards about the model, ``()``.
+        misfit: Weights of the logarithm of the square of that, where it is not the same everywhere,
+            ``(F + q + 1,)``; None where that was not learned.
     """
 
     mean: Tensor
@@ -46,6 +49,7 @@ class RewardModel:
     weights: Tensor
     spread: Tensor
     noise: Tensor
+    misfit: Tensor | None = None
 
     def __call__(self, points: Tensor) -> Prediction:
         """Predicts at points ``(..., n)``, in the dtype of the model."""
@@ -60,6 +64,13 @@ class RewardModel:
         table = features(white, self.frequencies, self.phases)
         return table @ self.weights, (table @ self.spread).square().sum(-1)
 
+    def scatter(self, points: Tensor) -> Tensor:
+        """Variance of rewards about the model at points ``(..., n)``, ``(...)``."""
+        if self.misfit is None:
+            return self.noise.square().expand(points.shape[:-1])
+        white = Whitening(self.mean, self.root)(points.to(self.mean))
+        return (features(white, self.frequencies, self.phases) @ self.misfit).exp()
+
     def __repr__(self) -> str:
         """Its sizes: the tensors would fill pages."""
         noise = f"{float(self.noise):.3g}"
@@ -67,8 +78,13 @@ class RewardModel:
 
     def scaled(self, factor: Tensor | float) -> RewardModel:
         """The model of `factor` times the reward."""
+        misfit = self.misfit
+        if misfit is not None:
+            more = torch.as_tensor(factor).to(misfit).abs().log() * 2 / LINEAR_SCALE
+            misfit = torch.cat((misfit[:-1], misfit[-1:] + more))
         return replace(
             self,
+            misfit=misfit,
             weights=factor * self.weights,
             spread=factor * self.spread,
             noise=factor * self.noise,
@@ -86,4 +102,9 @@ class RewardModel:
 
     def to(self, device: torch.device | str) -> RewardModel:
         """The same on another device."""
-        return RewardModel(**{name: value.to(device) for name, value in vars(self).items()})
+        return self.each(lambda value: value.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> RewardModel:
+        """The same with every tensor changed."""
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return RewardModel(**{name: change(part) for name, part in parts.items()})

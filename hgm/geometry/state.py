@@ -86,7 +86,9 @@ def _check_orbits(orbits: Any, num_tasks: int, n: int) -> None:
 
 
 def _check_reward(what: str, reward: Any, n: int) -> None:
-    _check_keys(f"`{what}`", reward, _REWARD)
+    # Files of before 0.2 know one noise for all points.
+    more = ("misfit",) if isinstance(reward, dict) and "misfit" in reward else ()
+    _check_keys(f"`{what}`", reward, (*_REWARD, *more))
     (num,) = _check(f"{what}.phases", reward["phases"], ("F",))
     _, q = _check(f"{what}.root", reward["root"], (n, "q"))
     shapes: dict[str, tuple[int | str, ...]] = {
@@ -97,6 +99,8 @@ def _check_reward(what: str, reward: Any, n: int) -> None:
         "spread": (num + q + 1, "S"),
         "noise": (),
     }
+    if reward.get("misfit") is not None:
+        shapes["misfit"] = (num + q + 1,)
     for name, shape in shapes.items():
         _check(f"{what}.{name}", reward[name], shape)
     _check_dtypes(what, reward, list(shapes), "phases")

@@ -10,6 +10,7 @@ from hgm import lie
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import (
     LENGTHSCALES,
+    LINEAR_SCALE,
     Jet,
     Moments,
     Whitening,
@@ -35,6 +36,8 @@ _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
 _AGAIN = 3  # steps from a solution to the next
+_LEAST = 1e-12  # of the mean square of the residuals: they may be 0
+_LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
 
 
 class PooledModel:
@@ -124,6 +127,8 @@ class PooledModel:
         weight = self._trust(residual)
         shared = ranks.sum((weight[:, None] * table).mT @ jacobian)
         jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
+        self._turned = -torch.cholesky_solve(shared, root)
+        self._seen = white.flatten(0, 1), (residual.view_as(target) / gain).flatten()
         sums = normal_equations(jacobian, weight, residual[:, None])
         self.normal, pull = (ranks.sum(term) for term in sums)
         if self.penalty is not None:
@@ -151,12 +156,19 @@ class PooledModel:
             other.step(points, rewards)
         return other
 
-    def reward_model(self) -> RewardModel:
-        """What one model for all tasks knows, as of the last step, in the base task's units."""
+    def reward_model(self, ranks: Ranks = ALONE) -> RewardModel:
+        """What one model for all tasks knows, as of the last step, in the base task's units.
+
+        Its errors are those of the weights for given elements, and those of the elements, which
+        the weights follow. Where it is off by more or less than elsewhere, logarithms of squared
+        residuals tell, a regression on the same features (Harvey, *Econometrica* 44, 1976).
+        """
         assert self._white is not None, "the first step sets it"
         shape = (len(self._weights), _NUM_SAMPLES)
         normal = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         spread = torch.linalg.solve_triangular(self._root.mT, normal.to(self._root), upper=True)
+        values, vectors = torch.linalg.eigh(self._covariance())
+        turned = self._turned @ (vectors * values.clamp_min(0.0).sqrt())
         noise = (self.noise / self.calibration[0]).square().mean().sqrt()
         return RewardModel(
             mean=self._white.mean,
@@ -164,9 +176,22 @@ class PooledModel:
             frequencies=self._omega,
             phases=self._phases,
             weights=self._weights,
-            spread=spread * self.spread / _NUM_SAMPLES**0.5,
+            spread=torch.cat((spread * self.spread / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self.spread / _GAUSSIAN_SPREAD,
+            misfit=self._misfit(ranks),
         )
+
+    def _misfit(self, ranks: Ranks) -> Tensor:
+        """Weights of the logarithm of the variance about the model, ``(M,)``."""
+        white, residual = self._seen
+        square = residual.square()
+        total, count = ranks.sum(torch.stack((square.sum(), torch.ones_like(square).sum())))
+        logs = (square + _LEAST * total / count).log() + _LOG_OF_SQUARE
+        mean = ranks.sum(logs.sum()) / count
+        table = features(white, self._omega, self._phases)
+        statistics = moments(table, (logs - mean)[:, None])
+        weights = fit(Moments(*(ranks.sum(term) for term in statistics))).weights[:, 0]
+        return torch.cat((weights[:-1], weights[-1:] + mean / LINEAR_SCALE))
 
     @property
     def actions(self) -> Tensor:
@@ -175,8 +200,11 @@ class PooledModel:
 
     def covariance(self) -> Tensor:
         """Covariance of the unknowns of the left actions, as of the last step, ``(u, u)``."""
-        full = torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
-        return full[: self.num_actions, : self.num_actions]
+        return self._covariance()[: self.num_actions, : self.num_actions]
+
+    def _covariance(self) -> Tensor:
+        """The same of all unknowns."""
+        return torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
 
     def _inverse(self, unknowns: Tensor) -> Tensor:
         return torch.linalg.inv(self.subgroup.elements(unknowns))

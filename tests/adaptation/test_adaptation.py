@@ -966,3 +966,30 @@ def test_rewards_may_see_a_part_of_the_state(calibrate):
     other = points.clone()
     other[..., [1, 3]] = 100 * randn(2, 60, 2, seed=7)
     assert_close(adapt(whole, other, rewards, calibrate=calibrate).coords, found.coords)
+
+
+def test_a_mirror_image_next_to_a_mode_is_not_missed():
+    """Of two images closer than three candidates, rewards off the line tell the right one."""
+    geometry = circle(linear_model([1.0, 0.0], noise=1e-4))
+    angle, num = torch.linspace(0.05, 0.5, 60).double(), 60
+    truth = angle.repeat(2) * torch.tensor([1.0, -1.0]).double().repeat_interleave(num)
+    online = OnlineAdaptation(geometry, 2 * num)
+    for direction in (0.0, 0.3, 0.4, 0.35):  # the first leaves both images
+        point = torch.tensor([math.cos(direction), math.sin(direction)]).double()
+        rewards = (truth - direction).cos()
+        online.observe(point.expand(2 * num, 2), rewards)
+    error = (online.posterior.coords[:, 0] - truth).abs()
+    assert (error < 5 * online.posterior.deviation).all()
+    assert error.max() < 0.01
+
+
+def test_points_where_the_model_is_off_tell_less():
+    model = linear_model([1.0, 0.0], noise=0.01)
+    slope = torch.tensor([0.0, 1.0, 0.0, 2 * math.log(0.01) / 3]).double()  # log v = x / 12 + ...
+    geometry = translations((1.0, 0.0), model=replace(model, misfit=slope))
+    points = torch.tensor([-2.0, 2.0]).double()[:, None, None] * torch.tensor([1.0, 0.0]).double()
+    posterior = adapt(geometry, points, points[..., 0])
+    variance = geometry.reward.scatter(points)[:, 0]
+    assert variance[1] > 2 * variance[0]
+    expected = 1 / (1 / variance + 3 / geometry.reach.square())
+    assert_close(posterior.covariance[:, 0, 0], expected, rtol=1e-3, atol=0)

@@ -129,7 +129,9 @@ def test_the_agent_finds_its_tasks_and_acts_there():
     geometry = circle(reward_model())
     agent = HereditaryAgent(geometry, ACTOR)
     agent.begin(5)
-    assert_close(agent.act(randn(5, 4, 2)), swirl(randn(5, 4, 2)))
+    drawn = agent.coords[:, None]
+    expected = act(HereditaryActor(ACTOR, geometry, drawn), randn(5, 4, 2))
+    assert_close(agent.act(randn(5, 4, 2)), expected)
     truth = torch.linspace(-2.5, 2.5, 5).double()[:, None]
     goals = geometry.act(truth, GOAL.expand(5, 2), torch.zeros(5, 2))[0]
     for step in range(6):
@@ -213,8 +215,14 @@ def test_begin_forgets():
     after = 0.5 * randn(2, 2)
     agent.observe(after, after, torch.tensor([-1.0, -0.3]).double(), after)
     assert agent.coords.abs().max() > 0
-    agent.begin(3)
-    assert_close(agent.coords, torch.zeros(3, 1).double())
+    fresh = HereditaryAgent(circle(reward_model()), ACTOR, seed=1)
+    for one in (agent, fresh):
+        one.begin(3)
+    assert agent.coords.shape == (3, 1)
+    for one in (agent, fresh):  # what was seen before makes no difference
+        after = randn(3, 2, seed=5)
+        one.observe(after, after, -torch.ones(3).double(), after)
+    assert_close(agent.coords, fresh.coords)
 
 
 @pytest.mark.parametrize(
@@ -336,3 +344,45 @@ def test_an_orbit_without_a_policy_is_left_alone():
 def test_there_are_no_more_policies_than_orbits(actors):
     with pytest.raises(ValueError, match=r"Expected `actor` .* 2 orbit\(s\), got"):
         HereditaryAgent(two_orbits(), actors)
+
+
+def test_before_the_first_reward_every_place_is_as_likely():
+    agent = HereditaryAgent(circle(reward_model()), ACTOR)
+    agent.begin(4000)
+    share = (agent.coords / math.pi).flatten().histc(8, -1, 1) / 4000
+    assert_close(share, torch.full((8,), 1 / 8).double(), atol=0.02, rtol=0)
+
+
+def straight(state):
+    """At full speed to the goal."""
+    return 0.1 * torch.nn.functional.normalize(GOAL - state, dim=-1)
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.2])
+def test_between_mirror_images_it_takes_the_action_that_is_least_wrong(noise):
+    """Precise ones: at full speed, between them. Vague ones: to the likeliest."""
+    turn = lie.so_generators(2).double()
+    model = replace(reward_model(), noise=torch.tensor(noise).double())
+    geometry = Geometry(turn, turn, torch.zeros(1, 1), 2, "found", "so(2)", reward=model)
+    actor = TensorDictModule(straight, in_keys=["observation"], out_keys=["action"])
+    agent = HereditaryAgent(geometry, actor)
+    agent.begin(2)
+    off = torch.tensor([0.9, -0.7]).double()  # of the goals, from the line along the x axis
+    goals = torch.stack((off.cos(), off.sin()), -1)
+    for length in (0.3, -0.2, 0.5):
+        after = torch.tensor([[length, 0.0]]).double().expand(2, 2)
+        agent.observe(after, after, -(after - goals).norm(dim=-1), after)
+    here = torch.zeros(2, 3, 2).double()
+    action = agent.act(here)
+    likeliest = act(HereditaryActor(actor, geometry, agent.coords[:, None]), here)
+    if noise > 0.1:
+        assert_close(action, likeliest)
+    else:
+        found = agent._adaptation.posteriors[0]
+        assert (found.weights[:, 1] > 0.1).all()
+        goals = geometry.act(found.modes, GOAL.expand(2, 4, 2), found.modes.expand(2, 4, 2))[0]
+        mean = (found.weights[..., None] * goals).sum(1, keepdim=True)
+        expected = 0.1 * torch.nn.functional.normalize(mean, dim=-1).expand(2, 3, 2)
+        assert_close(action, expected, atol=0.1 * math.pi / 48, rtol=0)
+        assert ((action - likeliest).norm(dim=-1) > 0.02).all()
+        assert_close(action.norm(dim=-1), torch.full((2, 3), 0.1).double())

@@ -250,6 +250,26 @@ def reward_model():
     )
 
 
+def test_files_without_the_misfit_of_rewards_are_read():
+    misfit = randn(4)
+    noise, root = torch.tensor(0.05).double(), torch.eye(2).double()
+    model = replace(reward_model(), root=root, noise=noise, misfit=misfit)
+    state = replace(plane(), reward=model).state()
+    assert torch.equal(Geometry.of_state(state).reward.misfit, misfit)
+    del state["reward"]["misfit"]
+    old = Geometry.of_state(state).reward
+    assert old.misfit is None
+    assert_close(old.scatter(torch.zeros(3, 2)), torch.full((3,), 0.05**2).double())
+    with pytest.raises(ValueError, match=r"`reward.misfit` of shape \(4,\), got \(3,\)"):
+        Geometry.of_state(state | {"reward": state["reward"] | {"misfit": misfit[:3]}})
+
+
+def test_scaled_rewards_are_off_by_as_much_more():
+    model = replace(reward_model(), misfit=randn(4))
+    points = randn(5, 2)
+    assert_close(model.scaled(3.0).scatter(points), 9 * model.scatter(points))
+
+
 def test_repr_says_what_it_is():
     told = replace(plane(), reward=reward_model(), calibration=randn(3, 2))
     assert repr(told) == (
@@ -331,7 +351,8 @@ def test_orbits_are_saved(tmp_path):
     assert [one.tasks for one in again.orbits] == [[0, 2], [1]]
     assert again.orbits[1].reward is None
     for name, value in vars(geometry.orbits[0].reward).items():
-        assert torch.equal(getattr(again.orbits[0].reward, name), value)
+        same = getattr(again.orbits[0].reward, name)
+        assert same is value is None or torch.equal(same, value)
     assert "orbits" not in plane().state()
 
 

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -211,3 +212,49 @@ def test_the_reward_model_is_that_of_the_base_task(scaled):
     assert (prediction.variance.sqrt() < NOISE).all()
     assert_close(found.noise, torch.tensor(NOISE).double(), rtol=0.1, atol=0)
     assert model.calibrated == scaled
+
+
+def test_the_model_knows_where_it_is_off():
+    subgroup, _, points, _, noise = problem(SO(2).double(), num=900)
+    inverse = torch.linalg.inv(problem(SO(2).double())[1])
+    carried = lie.act(inverse, points)
+    kink = torch.tensor([0.8, 0.3]).double()
+    values = -(carried - kink).norm(dim=-1)
+    model = run(PooledModel(subgroup, subgroup.start, 0.02 * noise), points, values, 12)
+    found = model.reward_model()
+    far = carried.flatten(0, 1)
+    distance = (far - kink).norm(dim=-1)
+    square = (found(far).value + distance).square()
+    near, other = distance < 0.1, (distance > 0.6) & (far.norm(dim=-1) < 1.5)
+    scatter = found.scatter(far)
+    assert scatter[near].median() > 10 * scatter[other].median()
+    for where in (near, other):
+        assert 0.2 < scatter[where].median() / square[where].median() * 0.45 < 5
+
+
+def test_where_only_noise_is_left_it_is_the_same_everywhere():
+    subgroup, _, points, values, noise = problem(GL(2).double(), num=900)
+    found = run(PooledModel(subgroup, subgroup.start, noise), points, values).reward_model()
+    scatter = found.scatter(torch.tanh(randn(200, 2, seed=9)))
+    assert_close(scatter, torch.full((200,), NOISE**2).double(), rtol=0.35, atol=0)
+
+
+def test_weights_follow_the_elements():
+    """A change of elements that the model does not know of is a change of its weights."""
+    subgroup, _, points, values, noise = problem(SO(2).double(), num=600)
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    step = 1e-4 * torch.eye(len(model.unknowns)).double()
+    here, turned = model.unknowns, model._turned
+    model.step(points, values)
+    for index, small in enumerate(step):
+        ends = []
+        for sign in (1, -1):
+            model.unknowns = here + sign * small
+            model.step(points, values)
+            ends.append(model.reward_model()(torch.tanh(randn(50, 2, seed=3))).value)
+        inner = replace(model.reward_model(), weights=turned[:, index])
+        expected = inner(torch.tanh(randn(50, 2, seed=3))).value
+        numeric = (ends[0] - ends[1]) / 2e-4
+        # To Kaufman's approximation, which leaves out residuals times derivatives of features.
+        assert torch.cosine_similarity(numeric, expected, dim=0) > 0.95
+        assert 0.7 < numeric.norm() / expected.norm() < 1.3
