@@ -29,6 +29,8 @@ SLIGHT = {
     "stray_field",
     "nearly_equal_springs",
     "nearly_equal_gains",
+    "octagon",
+    "nearly_weightless",
 }
 FAINT = (
     "snowfall",
@@ -38,6 +40,7 @@ FAINT = (
     "landau_of_300",
     "hazy_tracker",
     "stars",
+    "jammed_radar",
 )
 BROKEN = [
     name
@@ -139,6 +142,7 @@ def test_negative_specimens_break_their_group_materially(name):
         "own_gears",
         "own_delays",
         "own_pace",
+        "chequered",
     ],
 )
 def test_neither_turns_nor_reflections_keep_worlds_that_have_a_place(name):
@@ -202,7 +206,7 @@ def test_states_stay_bounded(name):
     for seed in range(3):
         data = record(BANK[name], 2000, seed)
         assert all(np.isfinite(values).all() for values in data.values())
-        assert abs(data["next_observation"]).max() < 50
+        assert abs(data["next_observation"]).max() < 100
 
 
 @pytest.mark.parametrize("name", sorted(SLIGHT))

@@ -29,8 +29,13 @@ from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
+from hgm.envs.bank.unseen_breaks import UNSEEN_BREAKS
+from hgm.envs.bank.unseen_faint import UNSEEN_FAINT
+from hgm.envs.bank.unseen_motion import UNSEEN_MOTION
+from hgm.envs.bank.unseen_rewards import UNSEEN_REWARDS
+from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 
-VERSION = 3
+VERSION = 4
 
 _ALL = (
     *GOALS,
@@ -54,6 +59,11 @@ _ALL = (
     *HELD_OUT_FAINT,
     *ORBITS,
     *OBSTACLES,
+    *UNSEEN_MOTION,
+    *UNSEEN_SURROUNDINGS,
+    *UNSEEN_BREAKS,
+    *UNSEEN_REWARDS,
+    *UNSEEN_FAINT,
 )
 
 BANK: dict[str, Specimen] = {specimen.name: specimen for specimen in _ALL}
