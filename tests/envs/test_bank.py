@@ -31,6 +31,8 @@ SLIGHT = {
     "nearly_equal_gains",
     "octagon",
     "nearly_weightless",
+    "direct_current",
+    "ledger",
 }
 FAINT = (
     "snowfall",
@@ -41,6 +43,7 @@ FAINT = (
     "hazy_tracker",
     "stars",
     "jammed_radar",
+    "photon_noise",
 )
 BROKEN = [
     name
@@ -199,6 +202,49 @@ def test_mirrored_bumps_need_a_reflection_which_the_swirl_has_not():
     first = specimen.step(moved[0], moved[1], other, still)
     last = lie.act(left, specimen.step(state[None], action[None], base, still)[0])
     assert (first - last).norm() > 0.3 * (last - moved[0]).norm()
+
+
+def unlike(name, seed, maps):
+    """One minus the rank correlation of rewards under the best of maps ``(M, 2, 2)``, a task each.
+
+    Of the base task's rewards at points, and of the other tasks' at points that are moved.
+    """
+    specimen = BANK[name]
+    tasks, _, _, following = points(specimen, seed)
+    base = specimen.reward(*3 * [following[None]], tasks[:1, None])
+    moved = lie.act(maps, following)
+    best = []
+    for row in tasks[1:, None]:
+        rewards = specimen.reward(moved, moved, moved, row.expand(len(maps), 1, -1))
+        ranks = torch.cat((base, rewards)).argsort(-1).argsort(-1).double()
+        best.append(1 - torch.corrcoef(ranks)[0, 1:].max())
+    return torch.stack(best)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_linear_map_that_dynamics_leave_does_what_powers_and_moebius_maps_do(seed):
+    steps = torch.linspace(-1.2, 1.2, 25, dtype=torch.float64)
+    logs, angles = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
+    turned = logs.exp()[:, None, None] * lie.exp(
+        torch.pi / 1.2 * angles[:, None, None] * blocks.spin(2, 0)
+    )
+    scaled = torch.diag_embed(torch.stack((logs, angles), -1).exp())
+    assert unlike("gamma", seed, torch.cat((scaled, scaled.flip(-1)))).max() > 0.02
+    assert unlike("smith_chart", seed, turned).max() > 0.03
+
+    tasks, _, _, tones = points(BANK["gamma"], seed)
+    powers = tones[None] ** (tasks[:1, None] / tasks[:, None])
+    rewards = BANK["gamma"].reward(powers, powers, powers, tasks[:, None])
+    assert_close(rewards, rewards[:1].expand_as(rewards))
+
+    tasks, _, _, following = points(BANK["smith_chart"], seed)
+    wave = torch.view_as_complex(following)[None]
+    first, goal = torch.view_as_complex(blocks.goal(tasks[:, None])).split((1, len(tasks) - 1))
+    left = (wave - first) / (1 - first.conj() * wave)
+    wave = torch.view_as_real((left + goal) / (1 + goal.conj() * left))
+    rewards = BANK["smith_chart"].reward(wave, wave, wave, tasks[1:, None])
+    base = BANK["smith_chart"].reward(*3 * [following[None]], tasks[:1, None])
+    assert_close(rewards, base.expand_as(rewards))
 
 
 @pytest.mark.parametrize("name", [name for name, one in BANK.items() if one.cause != "units"])

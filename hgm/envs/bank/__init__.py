@@ -11,6 +11,11 @@ from hgm.envs.bank.base import Specimen, record
 from hgm.envs.bank.borderline import BORDERLINE
 from hgm.envs.bank.broken_dynamics import BROKEN_DYNAMICS
 from hgm.envs.bank.broken_rewards import BROKEN_REWARDS
+from hgm.envs.bank.fresh_broken import FRESH_BROKEN
+from hgm.envs.bank.fresh_circuits import FRESH_CIRCUITS
+from hgm.envs.bank.fresh_economy import FRESH_ECONOMY
+from hgm.envs.bank.fresh_faint import FRESH_FAINT
+from hgm.envs.bank.fresh_light import FRESH_LIGHT
 from hgm.envs.bank.goals import GOALS
 from hgm.envs.bank.held_out_faint import HELD_OUT_FAINT
 from hgm.envs.bank.held_out_fields import HELD_OUT_FIELDS
@@ -64,6 +69,11 @@ _ALL = (
     *UNSEEN_BREAKS,
     *UNSEEN_REWARDS,
     *UNSEEN_FAINT,
+    *FRESH_LIGHT,
+    *FRESH_CIRCUITS,
+    *FRESH_ECONOMY,
+    *FRESH_BROKEN,
+    *FRESH_FAINT,
 )
 
 BANK: dict[str, Specimen] = {specimen.name: specimen for specimen in _ALL}
