@@ -7,24 +7,23 @@ that it showed, it is held out no more. ``benchmarks/verdict.py`` measures rates
 added, or changed, raises :data:`VERSION`, as rates of different versions cannot be compared.
 """
 
+from dataclasses import replace
+
 from hgm.envs.bank.base import Specimen, record
 from hgm.envs.bank.borderline import BORDERLINE
 from hgm.envs.bank.broken_dynamics import BROKEN_DYNAMICS
 from hgm.envs.bank.broken_rewards import BROKEN_REWARDS
+from hgm.envs.bank.faint import FAINT
+from hgm.envs.bank.fields import FIELDS
 from hgm.envs.bank.fresh_broken import FRESH_BROKEN
 from hgm.envs.bank.fresh_circuits import FRESH_CIRCUITS
 from hgm.envs.bank.fresh_economy import FRESH_ECONOMY
 from hgm.envs.bank.fresh_faint import FRESH_FAINT
 from hgm.envs.bank.fresh_light import FRESH_LIGHT
 from hgm.envs.bank.goals import GOALS
-from hgm.envs.bank.held_out_faint import HELD_OUT_FAINT
-from hgm.envs.bank.held_out_fields import HELD_OUT_FIELDS
-from hgm.envs.bank.held_out_machines import HELD_OUT_MACHINES
-from hgm.envs.bank.held_out_units import HELD_OUT_UNITS
-from hgm.envs.bank.held_out_wishes import HELD_OUT_WISHES
-from hgm.envs.bank.held_out_worlds import HELD_OUT_WORLDS
 from hgm.envs.bank.heredity import HEREDITY
 from hgm.envs.bank.inertia import INERTIA
+from hgm.envs.bank.machines import MACHINES
 from hgm.envs.bank.more_borderline import MORE_BORDERLINE
 from hgm.envs.bank.more_dynamics import MORE_DYNAMICS
 from hgm.envs.bank.more_plane import MORE_PLANE
@@ -34,15 +33,18 @@ from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
+from hgm.envs.bank.units import UNITS
 from hgm.envs.bank.unseen_breaks import UNSEEN_BREAKS
 from hgm.envs.bank.unseen_faint import UNSEEN_FAINT
 from hgm.envs.bank.unseen_motion import UNSEEN_MOTION
 from hgm.envs.bank.unseen_rewards import UNSEEN_REWARDS
 from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
+from hgm.envs.bank.wishes import WISHES
+from hgm.envs.bank.worlds import WORLDS
 
 VERSION = 4
 
-_ALL = (
+_LOOKED_AT = (
     *GOALS,
     *INERTIA,
     *SPACES,
@@ -56,14 +58,16 @@ _ALL = (
     *MORE_DYNAMICS,
     *MORE_REWARDS,
     *MORE_BORDERLINE,
-    *HELD_OUT_MACHINES,
-    *HELD_OUT_FIELDS,
-    *HELD_OUT_UNITS,
-    *HELD_OUT_WORLDS,
-    *HELD_OUT_WISHES,
-    *HELD_OUT_FAINT,
+    *MACHINES,
+    *FIELDS,
+    *UNITS,
+    *WORLDS,
+    *WISHES,
+    *FAINT,
     *ORBITS,
     *OBSTACLES,
+)
+_HELD_OUT = (
     *UNSEEN_MOTION,
     *UNSEEN_SURROUNDINGS,
     *UNSEEN_BREAKS,
@@ -75,6 +79,7 @@ _ALL = (
     *FRESH_BROKEN,
     *FRESH_FAINT,
 )
+_ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
 BANK: dict[str, Specimen] = {specimen.name: specimen for specimen in _ALL}
 """All specimens by name."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from hgm.envs.bank import blocks
 from hgm.envs.bank.base import NEVER_FOUND
 from hgm.envs.bank.blocks import angles, goal, relative, shared, spread, table, unit
+from hgm.envs.bank.fields import numbers, vectors
 from hgm.envs.bank.fresh_circuits import (
     THERMOSTATS,
     THREE_PHASE,
@@ -25,7 +26,6 @@ from hgm.envs.bank.fresh_circuits import (
 )
 from hgm.envs.bank.fresh_economy import FOOD_WEBS, PRICE_PATH, ponds, price_level
 from hgm.envs.bank.fresh_light import LIGHT, PLATES, hills, inherited, plate, still
-from hgm.envs.bank.held_out_fields import numbers, vectors
 from hgm.envs.bank.more_rewards import marks
 from hgm.envs.point import bound_box, bound_disc
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from hgm.envs.bank import blocks
 from hgm.envs.bank.base import Step
 from hgm.envs.bank.blocks import angles, each, relative, shared, spread, table
+from hgm.envs.bank.fields import numbers, vectors
 from hgm.envs.bank.fresh_light import LIGHT, graded, hills, inherited, still, tensor
-from hgm.envs.bank.held_out_fields import numbers, vectors
 from hgm.envs.point import bound_disc
 
 # Turns about (1, 1, 1), of which a third of a full one passes three phases on.

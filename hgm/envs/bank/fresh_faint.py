@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hgm.envs.bank import blocks
 from hgm.envs.bank.blocks import spread
+from hgm.envs.bank.faint import SLIGHTLY
 from hgm.envs.bank.fresh_circuits import THREE_PHASE, grid, inverted
 from hgm.envs.bank.fresh_light import LIGHT, STOKES, hills, inherited, tensor
-from hgm.envs.bank.held_out_faint import SLIGHTLY
 from hgm.envs.bank.more_borderline import FAINT
 
 

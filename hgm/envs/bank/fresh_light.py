@@ -12,7 +12,7 @@ from hgm import lie
 from hgm.envs.bank import blocks
 from hgm.envs.bank.base import Reward, Shape, Step
 from hgm.envs.bank.blocks import angles, each, relative, spread, table, turn
-from hgm.envs.bank.held_out_machines import DOT
+from hgm.envs.bank.machines import DOT
 from hgm.envs.point import bound_disc
 
 LIGHT = replace(DOT, dim_state=3, dim_action=3, behaviour=blocks.normal(1.0, 3), max_steps=25)

@@ -17,7 +17,7 @@ from hgm.envs.bank.base import NEVER_FOUND, Shape
 from hgm.envs.bank.blocks import distance, of_distance, spread, table, turn, unit, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_machines import BODY, DOT
+from hgm.envs.bank.machines import BODY, DOT
 from hgm.envs.bank.spaces import DUET
 from hgm.envs.bank.unseen_surroundings import THERMOSTAT, house
 
@@ -193,7 +193,6 @@ UNSEEN_BREAKS = (
         name="mismatched_dance",
         cause="dynamics",
         verdicts=NEVER_FOUND,
-        half="held_out",
         num_tasks=6,
         start=blocks.normal(0.6, 4),
         step=_dance,

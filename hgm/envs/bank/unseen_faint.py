@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hgm.envs.bank import blocks
 from hgm.envs.bank.blocks import of_distance, unit, walk
-from hgm.envs.bank.held_out_faint import SLIGHTLY
-from hgm.envs.bank.held_out_machines import DOT
+from hgm.envs.bank.faint import SLIGHTLY
+from hgm.envs.bank.machines import DOT
 from hgm.envs.bank.more_borderline import FAINT
 from hgm.envs.bank.unseen_breaks import SWING, pendulum
 from hgm.envs.bank.unseen_surroundings import RADAR

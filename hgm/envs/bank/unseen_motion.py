@@ -11,7 +11,7 @@ from torch import Tensor
 from hgm.envs.bank import blocks
 from hgm.envs.bank.base import Shape
 from hgm.envs.bank.blocks import goal, inertia, of_distance, shared, table, turn, unit
-from hgm.envs.bank.held_out_machines import BODY, HELD_OUT_MACHINES, TURNED_TWICE
+from hgm.envs.bank.machines import BODY, MACHINES, TURNED_TWICE
 from hgm.envs.bank.more_plane import length
 from hgm.envs.bank.spaces import ROTATIONS
 from hgm.envs.point import bound_disc
@@ -151,7 +151,7 @@ _YAW = torch.zeros(1, 7, 7, dtype=torch.float64)
 _YAW[0, 0, 3] = _YAW[0, 1, 2] = -0.5
 _YAW[0, 3, 0] = _YAW[0, 2, 1] = 0.5
 
-_ATTITUDE = next(one for one in HELD_OUT_MACHINES if one.name == "attitude")
+_ATTITUDE = next(one for one in MACHINES if one.name == "attitude")
 
 
 def _at_port(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> Tensor:

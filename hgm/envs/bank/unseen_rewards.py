@@ -15,7 +15,7 @@ from hgm.envs.bank.base import NEVER_FOUND
 from hgm.envs.bank.blocks import distance, inertia, shared, spread, table, turn, unit, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_machines import BODY, DOT
+from hgm.envs.bank.machines import BODY, DOT
 from hgm.envs.point import bound_disc
 
 WISH = replace(

@@ -10,7 +10,7 @@ from torch import Tensor
 from hgm.envs.bank import blocks
 from hgm.envs.bank.base import Shape
 from hgm.envs.bank.blocks import distance, goal, of_distance, spread, turn, walk
-from hgm.envs.bank.held_out_machines import BODY, DOT
+from hgm.envs.bank.machines import BODY, DOT
 from hgm.envs.bank.more_plane import length
 from hgm.envs.bank.unseen_motion import STILL
 from hgm.envs.point import bound_disc

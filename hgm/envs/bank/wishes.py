@@ -1,4 +1,4 @@
-"""Negative, held out: wishes that nothing carries into one another, or that say too little.
+"""Negative: wishes that nothing carries into one another, or that say too little.
 
 The dynamics have the stated group, and bounds of actions leave no other linear maps.
 """
@@ -15,9 +15,9 @@ from hgm.envs.bank.base import NEVER_FOUND, NONE, PARTIAL, Shape
 from hgm.envs.bank.blocks import distance, goal, shared, spread, table, turn, unit, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_machines import CRANE, DOT, load
-from hgm.envs.bank.held_out_units import HELD_OUT_UNITS
+from hgm.envs.bank.machines import CRANE, DOT, load
 from hgm.envs.bank.more_rewards import marks
+from hgm.envs.bank.units import UNITS
 
 WISHES = replace(
     DOT,
@@ -73,7 +73,7 @@ def _same(num: int, generator: torch.Generator) -> Tensor:
     return torch.cat((CIRCLE(1, generator).expand(num, -1), tags), -1)
 
 
-HELD_OUT_WISHES = (
+WISHES = (
     # Unit circles of norms of which no linear map makes others.
     replace(
         WISHES, name="own_norms", tasks=table(CIRCLE, marks(2.0, 0.6, 8.0, 1.0, 3.0)), reward=_norm
@@ -116,7 +116,7 @@ HELD_OUT_WISHES = (
     ),
     # There is a group, and one single element is seen of it, or none.
     replace(
-        next(one for one in HELD_OUT_UNITS if one.name == "carousel"),
+        next(one for one in UNITS if one.name == "carousel"),
         name="two_seats",
         cause="too_few",
         verdicts=SILENT,

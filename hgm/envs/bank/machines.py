@@ -1,4 +1,4 @@
-"""Positive, held out: what a workshop or a game has, turned in the plane or in space."""
+"""Positive: what a workshop or a game has, turned in the plane or in space."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hgm.envs.bank.more_spaces import well
 from hgm.envs.bank.spaces import ROTATIONS, directions, shortest_turn
 from hgm.envs.point import bound_disc
 
-DOT = replace(CONE, half="held_out")
-BODY = replace(SLIDER, half="held_out")
+DOT = replace(CONE, half="reported")
+BODY = replace(SLIDER, half="reported")
 TURNED_TWICE = torch.stack([torch.block_diag(one, one) for one in ROTATIONS])
 
 
@@ -201,7 +201,7 @@ def _in_attitude(state: Tensor, action: Tensor, following: Tensor, task: Tensor)
     return well([0.8, 0.2, -0.3], [1.0, 2.0, 3.0])(back[..., 0])
 
 
-HELD_OUT_MACHINES = (
+MACHINES = (
     replace(
         BODY,
         name="arm",

@@ -1,4 +1,4 @@
-"""Positive, held out: charges, oscillators and waves, whose phases or frames turn.
+"""Positive: charges, oscillators and waves, whose phases or frames turn.
 
 Pairs of coordinates are complex numbers.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from hgm.envs.bank import blocks
 from hgm.envs.bank.blocks import each, goal, inertia, table, unit
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_machines import BODY
+from hgm.envs.bank.machines import BODY
 from hgm.envs.bank.spaces import ROTATIONS, directions, shortest_turn
 from hgm.envs.point import bound_disc
 
@@ -149,7 +149,7 @@ def _crystal(state: Tensor, action: Tensor, task: Tensor, random: Tensor) -> Ten
     return 0.85 * state + 0.5 * squares(action) / strength + 0.02 * random
 
 
-HELD_OUT_FIELDS = (
+FIELDS = (
     CYCLOTRON,
     LANDAU,
     replace(

@@ -1,4 +1,4 @@
-"""Borderline, held out: groups that are true and hard to see, or slightly false."""
+"""Borderline: groups that are true and hard to see, or slightly false."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hgm.envs.bank import blocks
 from hgm.envs.bank.base import APPROXIMATE, FOUND
 from hgm.envs.bank.blocks import inertia, of_distance, shared, spread, table, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
+from hgm.envs.bank.fields import CYCLOTRON, LANDAU
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_fields import CYCLOTRON, LANDAU
-from hgm.envs.bank.held_out_machines import BODY, DOT, TRACKED
-from hgm.envs.bank.held_out_worlds import crossed
+from hgm.envs.bank.machines import BODY, DOT, TRACKED
 from hgm.envs.bank.more_borderline import FAINT
+from hgm.envs.bank.worlds import crossed
 from hgm.envs.point import bound_disc
 
 SLIGHTLY = (APPROXIMATE, FOUND)
@@ -25,7 +25,7 @@ def _nearly_equal_springs(x: Tensor, v: Tensor, action: Tensor, task: Tensor) ->
     return bound_disc(action, 1.5) - blocks.stretch(x, task[..., 2:3], 1.03) - 0.5 * v
 
 
-HELD_OUT_FAINT = (
+FAINT = (
     replace(LANDAU, name="landau_of_300", cause="too_few", verdicts=FAINT, most=300),
     replace(TRACKED, name="hazy_tracker", cause="noise", verdicts=FAINT, reward_noise=4.0),
     # Rewards are whole numbers of stars, which is an increasing map that forgets.

@@ -1,4 +1,4 @@
-"""Negative, held out: worlds that have their places, and machines that differ from task to task.
+"""Negative: worlds that have their places, and machines that differ from task to task.
 
 As in :mod:`hgm.envs.bank.more_dynamics`, rewards fix the elements on positions, up to reflections
 in a goal; each comment says why nothing linear lets the dynamics follow.
@@ -16,13 +16,13 @@ from hgm.envs.bank import blocks
 from hgm.envs.bank.base import NEVER_FOUND
 from hgm.envs.bank.blocks import inertia, shared, spread, table, turn, unit, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
+from hgm.envs.bank.fields import CYCLOTRON, magnetic
 from hgm.envs.bank.goals import CIRCLE
-from hgm.envs.bank.held_out_fields import CYCLOTRON, magnetic
-from hgm.envs.bank.held_out_machines import BODY, DOT, TURNED_TWICE
-from hgm.envs.bank.held_out_units import NUMERAIRE, REACTOR, prices, reaction
+from hgm.envs.bank.machines import BODY, DOT, TURNED_TWICE
 from hgm.envs.bank.more_plane import length
 from hgm.envs.bank.more_rewards import marks
 from hgm.envs.bank.spaces import ROTATIONS, directions, shortest_turn
+from hgm.envs.bank.units import NUMERAIRE, REACTOR, prices, reaction
 from hgm.envs.point import bound_box, bound_disc
 
 PLACED = replace(
@@ -128,7 +128,7 @@ def _taxed(state: Tensor, action: Tensor, task: Tensor, random: Tensor) -> Tenso
     return prices(state, action, task, random) * (1 - levied)
 
 
-HELD_OUT_WORLDS = (
+WORLDS = (
     # A strip, a slope, a wall, a pad, a post have a place: no turn about the origin keeps it, and
     # of reflections at most one does.
     replace(PLACED, name="conveyor_belt", step=walk(motion=_belt)),

@@ -1,4 +1,4 @@
-"""Positive, held out: units of goods and substances, time that goes on, places and poses."""
+"""Positive: units of goods and substances, time that goes on, places and poses."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hgm import lie
 from hgm.envs.bank import blocks
 from hgm.envs.bank.base import Shape
 from hgm.envs.bank.blocks import angles, each, inertia, spread, table, turn, unit, walk
-from hgm.envs.bank.held_out_machines import BODY, DOT
+from hgm.envs.bank.machines import BODY, DOT
 from hgm.envs.bank.more_spaces import carried, well
 from hgm.envs.bank.spaces import LINEAR
 from hgm.envs.point import bound_disc
 
-FLOW = replace(LINEAR, half="held_out", num_tasks=5)
+FLOW = replace(LINEAR, half="reported", num_tasks=5)
 
 
 def _tensor(values: list[list[float]]) -> Tensor:
@@ -183,7 +183,7 @@ def _storey(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> T
     return torch.exp(-across.square().sum(-1) / (2 * 0.5**2) - height.square() / (2 * 0.8**2))
 
 
-HELD_OUT_UNITS = (
+UNITS = (
     replace(
         FLOW,
         name="nautilus",
