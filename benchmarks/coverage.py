@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from finished import results
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
@@ -272,27 +273,6 @@ def _told(one: dict[str, Any]) -> str:
     return f"{one['hits']}/{one['total']} = {one['rate']:.1%} ({low:.0%} to {high:.0%})"
 
 
-def results(cases: Sequence[Case], cache: Path | None) -> list[dict[str, Any]]:
-    """Entries of all cases; those in the cache are not run again, new ones are added to it."""
-    known: dict[str, dict[str, Any]] = {}
-    if cache is not None and cache.exists():
-        for line in cache.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:  # empty, or cut off in the middle of writing
-                continue
-            known[entry["key"]] = entry
-    for case in cases:
-        if case.key in known:
-            continue
-        known[case.key] = run(case)
-        if cache is not None:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with cache.open("a") as file:
-                file.write("\n" + json.dumps(known[case.key]))
-    return [known[case.key] for case in cases]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -303,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    entries = results([Case(name, seed) for seed in seeds for name in options.only], options.cache)
+    cases = [Case(name, seed) for seed in seeds for name in options.only]
+    entries = list(results(cases, run, options.cache))
     families = {
         name: summary([entry for entry in entries if entry["specimen"] == name])
         for name in options.only

@@ -29,16 +29,16 @@ import math
 import platform
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from arms import ARMS, BANDWIDTHS, Alignment, Problem, condition, descend, fit_models
+from finished import results
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -404,39 +404,6 @@ def _text(figure: dict[str, Any], form: str = "{:.3g}") -> str:
     return f"{mean} ({' to '.join(known)})"
 
 
-def results(cases: Sequence[Case], cache: Path | None, jobs: int) -> Iterator[dict[str, Any]]:
-    """Entries of all cases as they come, those in the cache first; new ones are added to it."""
-    known: dict[str, dict[str, Any]] = {}
-    if cache is not None and cache.exists():
-        lines = map(_entry, cache.read_text().splitlines())
-        known = {entry["key"]: entry for entry in lines if entry is not None}
-    yield from (known[case.key] for case in cases if case.key in known)
-    for entry in _runs([case for case in cases if case.key not in known], jobs):
-        if cache is not None:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with cache.open("a") as file:
-                # A line of its own, whatever the line before was cut off in.
-                file.write("\n" + json.dumps(entry))
-        yield entry
-
-
-def _entry(line: str) -> dict[str, Any] | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # empty, or cut off in the middle of writing
-        return None
-
-
-def _runs(cases: Sequence[Case], jobs: int) -> Iterator[dict[str, Any]]:
-    if jobs == 1 or len(cases) < 2:
-        yield from map(run, cases)
-        return
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,))
-    with pool:
-        for future in as_completed([pool.submit(run, case) for case in cases]):
-            yield future.result()
-
-
 def settings_of(
     families: Sequence[str], sizes: Sequence[int], noises: Sequence[float], full: bool = False
 ) -> list[Setting]:
@@ -466,7 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = settings_of(options.only, options.sizes, options.noises, options.full)
     if not settings:
         parser.error("no setting of the plan has these sizes and noises: --full measures them")
-    torch.set_num_threads(1)
+
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + options.tuning_seeds)
     columns = (
         TextColumn("{task.description}"),
@@ -474,12 +441,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    begin = partial(torch.set_num_threads, 1)
     with Progress(*columns, console=console) as progress:
 
         def runs(name: str, cases: list[Case]) -> dict[Setting, list[dict[str, Any]]]:
             bar = progress.add_task(name, total=len(cases))
             found: dict[Setting, list[dict[str, Any]]] = {case.setting: [] for case in cases}
-            for entry in results(cases, options.cache, options.jobs):
+            for entry in results(cases, run, options.cache, options.jobs, begin):
                 found[Setting(*entry["setting"])].append(entry)
                 progress.update(bar, advance=1)
             for entries in found.values():

@@ -29,14 +29,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from finished import results
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -63,13 +63,6 @@ class Case(NamedTuple):
     def key(self) -> str:
         """One line for the case and the version of the bank."""
         return json.dumps([*self, VERSION])
-
-
-class Limits(NamedTuple):
-    """What a run may take; beyond, it counts as an error."""
-
-    seconds: float
-    gigabytes: float | None
 
 
 def whitening(states: Tensor) -> Tensor:
@@ -299,44 +292,6 @@ def _rate(share: dict[str, Any]) -> str:
     return f"{share['hits']}/{share['total']} = {share['rate']:.1%} ({low:.1%} to {high:.1%})"
 
 
-def results(
-    cases: Sequence[Case], cache: Path | None, jobs: int, limits: Limits
-) -> Iterator[dict[str, Any]]:
-    """Entries of all cases as they come, those in the cache first; new ones are added to it."""
-    known: dict[str, dict[str, Any]] = {}
-    if cache is not None and cache.exists():
-        lines = cache.read_text().splitlines()
-        known = {entry["key"]: entry for entry in map(_entry, lines) if entry is not None}
-    yield from (known[case.key] for case in cases if case.key in known)
-    missing = [case for case in cases if case.key not in known]
-    for entry in _runs(missing, jobs, limits):
-        if cache is not None:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with cache.open("a") as file:
-                # A line of its own, whatever the line before was cut off in.
-                file.write("\n" + json.dumps(entry))
-        yield entry
-
-
-def _entry(line: str) -> dict[str, Any] | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # empty, or cut off in the middle of writing
-        return None
-
-
-def _runs(cases: Sequence[Case], jobs: int, limits: Limits) -> Iterator[dict[str, Any]]:
-    if jobs == 1:
-        limit_memory(limits.gigabytes)
-        for case in cases:
-            yield run(case, limits.seconds)
-        return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), limit_memory, (limits.gigabytes,)) as pool:
-        futures = [pool.submit(run, case, limits.seconds) for case in cases]
-        for future in as_completed(futures):
-            yield future.result()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -369,8 +324,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("runs", total=len(cases))
-        limits = Limits(options.seconds, options.gigabytes)
-        for entry in results(cases, options.cache, options.jobs, limits):
+        one = partial(run, seconds=options.seconds)
+        begin = partial(limit_memory, options.gigabytes)
+        for entry in results(cases, one, options.cache, options.jobs, begin):
             entries.append(entry)
             progress.update(bar, advance=1, description=entry["specimen"])
     order = {case.key: index for index, case in enumerate(cases)}

@@ -162,7 +162,8 @@ def _generators(geometry: Any) -> Figure:
             size = len(matrix)
             for (i, j), value in np.ndenumerate(matrix) if size <= _WRITTEN else ():
                 colour = "white" if abs(value) > 0.6 * top else "black"
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+                written = f"{value:z.2f}"  # without the sign of a zero
+                axes.text(j, i, written, ha="center", va="center", fontsize=8, color=colour)
             ticks = range(size) if size <= _WRITTEN else range(0)
             axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
             axes.set_yticks(ticks, [str(tick + 1) for tick in ticks])

@@ -13,7 +13,7 @@ from hgm.envs.bank.base import Specimen, record
 from hgm.envs.bank.borderline import BORDERLINE
 from hgm.envs.bank.broken_dynamics import BROKEN_DYNAMICS
 from hgm.envs.bank.broken_rewards import BROKEN_REWARDS
-from hgm.envs.bank.faint import FAINT
+from hgm.envs.bank.faint import FAINT_GROUPS
 from hgm.envs.bank.fields import FIELDS
 from hgm.envs.bank.fresh_broken import FRESH_BROKEN
 from hgm.envs.bank.fresh_circuits import FRESH_CIRCUITS
@@ -39,7 +39,7 @@ from hgm.envs.bank.unseen_faint import UNSEEN_FAINT
 from hgm.envs.bank.unseen_motion import UNSEEN_MOTION
 from hgm.envs.bank.unseen_rewards import UNSEEN_REWARDS
 from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
-from hgm.envs.bank.wishes import WISHES
+from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
 
 VERSION = 4
@@ -62,8 +62,8 @@ _LOOKED_AT = (
     *FIELDS,
     *UNITS,
     *WORLDS,
-    *WISHES,
-    *FAINT,
+    *LONE_WISHES,
+    *FAINT_GROUPS,
     *ORBITS,
     *OBSTACLES,
 )

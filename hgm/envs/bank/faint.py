@@ -25,7 +25,7 @@ def _nearly_equal_springs(x: Tensor, v: Tensor, action: Tensor, task: Tensor) ->
     return bound_disc(action, 1.5) - blocks.stretch(x, task[..., 2:3], 1.03) - 0.5 * v
 
 
-FAINT = (
+FAINT_GROUPS = (
     replace(LANDAU, name="landau_of_300", cause="too_few", verdicts=FAINT, most=300),
     replace(TRACKED, name="hazy_tracker", cause="noise", verdicts=FAINT, reward_noise=4.0),
     # Rewards are whole numbers of stars, which is an increasing map that forgets.

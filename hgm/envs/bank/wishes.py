@@ -73,7 +73,7 @@ def _same(num: int, generator: torch.Generator) -> Tensor:
     return torch.cat((CIRCLE(1, generator).expand(num, -1), tags), -1)
 
 
-WISHES = (
+LONE_WISHES = (
     # Unit circles of norms of which no linear map makes others.
     replace(
         WISHES, name="own_norms", tasks=table(CIRCLE, marks(2.0, 0.6, 8.0, 1.0, 3.0)), reward=_norm
