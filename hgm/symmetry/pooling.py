@@ -35,7 +35,7 @@ _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian no
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
-_AGAIN = 3  # steps from a solution to the next
+_AGAIN = 2  # steps from a solution to the next
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
 _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
 
@@ -75,6 +75,7 @@ class PooledModel:
         scale: float | None = None,
     ) -> None:
         self._candidates = _SCALES if scale is None else (scale,)
+        self._choices = _CHOICES if scale is None else _CHOICES[:1]
         self.subgroup, self.noise, self.penalty = subgroup, noise, penalty
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
@@ -113,7 +114,7 @@ class PooledModel:
         target = (rewards - shift[:, None]) / self.noise[:, None]
         if self._white is None:
             self._white = whitening(carried, ranks)
-        if self._steps in _CHOICES:
+        if self._steps in self._choices:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
             self._choose(gain, self._white(carried[:, ::every]), target[:, ::every], ranks)
         self._steps += 1
