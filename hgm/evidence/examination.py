@@ -232,12 +232,10 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     group = (findings.generators, findings.action_generators, findings.coords)
     found = equivariant(findings.dynamics.model, *group, train, held)
     smooth, sharper = found.statement, one_in_all_frames(findings, train, held)
-    if sharper is not None:
-        smooth = stronger(smooth, sharper)
     places = local(findings, train, held)
-    if smooth.broken and places.high < smooth.low / 2:
-        # Waves fit sharp dynamics unlike in frames of unlike density; neighbours compare no fits.
-        smooth = places._replace(tolerance=smooth.tolerance)
+    # Waves fit sharp dynamics unlike in frames of unlike density; neighbours know no frames.
+    if sharper is not None and not (sharper.broken and places.high < sharper.low / 2):
+        smooth = stronger(smooth, sharper)
     # Of a deviation that is as smooth as the waves, these see as much.
     sharp = places.broken and places.effect > 2 * smooth.effect
     return found._replace(statement=places if sharp else smooth)

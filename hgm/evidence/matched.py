@@ -129,8 +129,8 @@ def _nearest(
 
 def _in_turn(field: Tensor) -> Tensor:
     """Rows ``(N, B, ...)`` of all tasks, which take turns, at most about 10,000 of them."""
-    rows = field.transpose(0, 1).flatten(0, 1)
-    return rows[:: -(-len(rows) // _ROWS)]
+    stride = -(-field.shape[:2].numel() // _ROWS)
+    return field[:, ::stride].transpose(0, 1).flatten(0, 1)
 
 
 def _predicted(model: DynamicsModel, inputs: Tensor, twin: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from hgm.checks import check_choice, check_int
 from hgm.differentials import DifferentialEstimator, FourierEstimator
 from hgm.dynamics import DynamicsModel, FourierDynamics, NetworkDynamics
 from hgm.evidence import examine
-from hgm.evidence.examination import UNDETERMINED
+from hgm.evidence.intervals import UNDETERMINED
 from hgm.geometry import ActionReward, Geometry, Orbit, RewardModel
 from hgm.geometry.sight import SOURCES
 from hgm.groups import GL, LieGroup
@@ -342,7 +342,7 @@ class Discovery(LightningModule):
         # An affine group does not move changes of state as it moves states.
         if pool is None or (affine and view.sight.source == "change"):
             return None, None
-        reward, calibration = pool.reward_model(across_processes()).scaled(scale).to("cpu"), None
+        reward, calibration = pool.doubted_model().scaled(scale).to("cpu"), None
         into = units.into[view.columns].mT
         shift = units.frame[:n, n] if affine else torch.zeros(n).to(into)
         reward = reward.seen_through(shift.cpu(), into.cpu())

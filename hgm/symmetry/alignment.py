@@ -21,6 +21,7 @@ _FAR = 1.2  # standard deviations of the points
 _SLOWEST = 0.15  # relative to the fastest plane's rate; slower ones do not turn
 _MOST_REACH = 30.0
 _DIRECTIONS = 256
+_AMISS = 0.1  # share of the square of a generator, below which its eigenvalues are errors
 
 
 def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Generator) -> Tensor:
@@ -54,37 +55,41 @@ def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
     return group.vee(starts)
 
 
-def draw_within(group: LieGroup, root: Tensor, num: int) -> Tensor:
+def draw_within(group: LieGroup, root: Tensor, num: int, generator: torch.Generator) -> Tensor:
     r"""Coordinates of starts all over a group that is known, ``(S, D)``, the identity among them.
 
     The group need not be compact, and may have planes of several rates. Starts are spread evenly
     over a box along the axes of a form :math:`S + 1 / R^2`: they go as far as half a turn of the
     slowest plane, `R`, along what only turns; and where lengths or places change, by a factor of
-    about `e`, or a deviation of the data. :math:`c^T S c` is the sum of the squares of
-    the real parts of the eigenvalues, as nearly as a form can be, and of the shift.
+    about `e`, or a deviation of the data. :math:`c^T S c` is, as nearly as a form can be, the sum
+    of the squares of the real parts of the eigenvalues, of the shift, and of whitened generators
+    that have next to no eigenvalues, for these shear.
 
     Args:
         group: The group searched.
         root: Inverse square root of the points' covariance, ``(n, n)``.
         num: Number of starts for a turn of the fastest plane; of several rates there are more.
+        generator: Source of randomness.
     """
-    dim, basis = group.dim_space, group.generators
-    size = group.dim_algebra
-    generator = torch.Generator().manual_seed(0)
+    dim, size = group.dim_space, group.dim_algebra
     some = torch.randn(_DIRECTIONS, size, generator=generator, dtype=torch.float64).to(root)
     some = some / some.norm(dim=-1, keepdim=True)
-    values = torch.linalg.eigvals(group.hat(some))
+    linear = root @ group.hat(some)[:, :dim, :dim] @ torch.linalg.inv(root)
+    values = torch.linalg.eigvals(linear)
     rates = values.imag.abs()
     fastest = rates.amax(-1, keepdim=True)
     slowest = torch.where(rates > _SLOWEST * fastest, rates, fastest).amin(-1).median()
     turns = float(fastest.median() / slowest.clamp_min(1e-12))
     half_turn = math.pi / slowest.clamp_min(math.pi / _MOST_REACH)
-    squares = (some[:, :, None] * some[:, None, :]).flatten(1)
-    growth = values.real.square().sum(-1)
-    form = torch.linalg.lstsq(squares, growth, driver="gelsd").solution.view(size, size)
-    shifts = (root @ basis[:, :dim, dim:]).flatten(1)
+    square = linear.square().sum((-2, -1))
+    sheared = (square - values.abs().square().sum(-1) / _AMISS).clamp_min(0.0)
+    products = (some[:, :, None] * some[:, None, :]).flatten(1)
+    growth = values.real.square().sum(-1) + sheared
+    form = (torch.linalg.pinv(products) @ growth).view(size, size)
+    shifts = (root @ group.generators[:, :dim, dim:]).flatten(1)
     axes, vectors = torch.linalg.eigh(form + shifts @ shifts.mT)
-    engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=0)
+    seed = int(torch.randint(1 << 31, (), generator=generator))
+    engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed)
     count = round(num * max(1.0, min(turns, 1 / _SLOWEST)))
     box = 2 * engine.draw(count, dtype=torch.float64).to(root) - 1
     starts = (box / (axes.clamp_min(0.0) + half_turn**-2).sqrt()) @ vectors.mT

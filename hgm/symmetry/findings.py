@@ -50,11 +50,13 @@ class Span(NamedTuple):
         fit: Elements in the span of few directions; free ones where no few are enough.
         free: Elements that are free, for comparison.
         num_directions: How many directions the elements need.
+        kept: Whether they were found among those that the dynamics keep.
     """
 
     fit: Fit
     free: Fit
     num_directions: int
+    kept: bool = False
 
 
 class Refined(NamedTuple):

@@ -1,5 +1,6 @@
 """What it means that a left action carries one task into another: residuals and derivatives."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -78,3 +79,8 @@ INVARIANCES: dict[str, Invariance] = {
     "functional": functional_invariance,
 }
 """Choices of ``model.loss``."""
+
+
+def expected_loss(dim_residual: int) -> float:
+    r"""Robust loss of residuals as large as predicted, :math:`E \log(1 + \chi^2_q)`, to 7%."""
+    return math.log1p(0.75 * dim_residual)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.func import jacfwd
@@ -130,6 +132,7 @@ class PooledModel:
         jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
         self._turned = -torch.cholesky_solve(shared, root)
         self._seen = white.flatten(0, 1), (residual.view_as(target) / gain).flatten()
+        self._ranks = ranks
         sums = normal_equations(jacobian, weight, residual[:, None])
         self.normal, pull = (ranks.sum(term) for term in sums)
         if self.penalty is not None:
@@ -157,12 +160,11 @@ class PooledModel:
             other.step(points, rewards)
         return other
 
-    def reward_model(self, ranks: Ranks = ALONE) -> RewardModel:
+    def reward_model(self) -> RewardModel:
         """What one model for all tasks knows, as of the last step, in the base task's units.
 
         Its errors are those of the weights for given elements, and those of the elements, which
-        the weights follow. Where it is off by more or less than elsewhere, logarithms of squared
-        residuals tell, a regression on the same features (Harvey, *Econometrica* 44, 1976).
+        the weights follow.
         """
         assert self._white is not None, "the first step sets it"
         shape = (len(self._weights), _NUM_SAMPLES)
@@ -179,12 +181,15 @@ class PooledModel:
             weights=self._weights,
             spread=torch.cat((spread * self.spread / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self.spread / _GAUSSIAN_SPREAD,
-            misfit=self._misfit(ranks),
         )
 
-    def _misfit(self, ranks: Ranks) -> Tensor:
-        """Weights of the logarithm of the variance about the model, ``(M,)``."""
-        white, residual = self._seen
+    def doubted_model(self) -> RewardModel:
+        """The same, with what it is off by where, which adaptation wants to know.
+
+        Logarithms of squared residuals tell, a regression on the same features (Harvey,
+        *Econometrica* 44, 1976).
+        """
+        (white, residual), ranks = self._seen, self._ranks
         square = residual.square()
         total, count = ranks.sum(torch.stack((square.sum(), torch.ones_like(square).sum())))
         logs = (square + _LEAST * total / count).log() + _LOG_OF_SQUARE
@@ -192,7 +197,8 @@ class PooledModel:
         table = features(white, self._omega, self._phases)
         statistics = moments(table, (logs - mean)[:, None])
         weights = fit(Moments(*(ranks.sum(term) for term in statistics))).weights[:, 0]
-        return torch.cat((weights[:-1], weights[-1:] + mean / LINEAR_SCALE))
+        misfit = torch.cat((weights[:-1], weights[-1:] + mean / LINEAR_SCALE))
+        return replace(self.reward_model(), misfit=misfit)
 
     @property
     def actions(self) -> Tensor:

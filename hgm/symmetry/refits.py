@@ -74,7 +74,7 @@ def half_samples(num_tasks: int, num: int, count: int) -> tuple[Tensor, int]:
     signs = torch.from_numpy(hadamard(order))[:count, 1:] > 0
     pairs = order - 1
     length = max(1, num // (2 * pairs))
-    place = torch.arange(min(num, 2 * pairs * length))
+    place = torch.arange(min(num // 2 * 2, 2 * pairs * length))
     stretch, tasks = place // length, range(num_tasks)
     chosen = [
         [place[row[(stretch // 2 + task) % pairs] == (stretch % 2 == 0)] for task in tasks]

@@ -40,9 +40,6 @@ class Search:
         steps: Effort.
         sources: What rewards may be functions of, some of :data:`hgm.symmetry.relevance.SOURCES`.
         seed: Seed of the starts.
-
-    Attributes:
-        expected: Robust loss of residuals as large as predicted, per coordinate that rewards see.
     """
 
     def __init__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept
-from hgm.symmetry.losses import Invariance, functional_invariance
+from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -52,13 +51,10 @@ _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _AS_WELL = 1.1  # spread, relative to that of elements with more freedom
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _DIRECTION = 0.02  # radians per radian that kept directions may be off
+_EXPLAINED = 0.9  # spread of pooled residuals below that of Gaussian noise: all is explained
+_FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _SHORT = 0.1  # radians, elements that say nothing of directions
 _INSIDE = 0.9  # cosine of directions that counts as the same
-
-
-def expected_loss(dim_residual: int) -> float:
-    r"""Robust loss of residuals as large as predicted, :math:`E \log(1 + \chi^2_q)`, to 7%."""
-    return math.log1p(0.75 * dim_residual)
 
 
 class Within:
@@ -170,7 +166,7 @@ class Within:
         least = min(fit.loss for fit in believed) + SAME_FIT
         fit = [fit for fit in believed if fit.loss <= least][-1]
         free = yield from self._align_freely(group, fit.coords, prior)
-        return Span(fit, free, span.num_directions)
+        return Span(fit, free, span.num_directions, kept=True)
 
     def _dim_closed(self, fit: Fit) -> int:
         return len(self.closed(fit.subgroup, fit.unknowns)[0])
@@ -196,11 +192,9 @@ class Within:
     def align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
-        if group is self.group:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
-            starts = draw_starts(group, root, num_starts, generator)
-        else:
-            starts = draw_within(group, root, num_starts)
+        draw = draw_starts if group is self.group else draw_within
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
+        starts = draw(group, root, num_starts, generator)
         return (
             yield from self.run(
                 AlignStarts(
@@ -267,16 +261,30 @@ class Within:
             subgroup = span.fit.subgroup
             deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
             return Refined(span.fit.unknowns, deviation, None)
-        return (yield from self.refine_fit(span.fit))
+        penalty = self._penalty(span.fit) if span.kept else None
+        best = yield from self.refine_fit(span.fit, penalty)
+        if penalty is None or (best.pool is not None and best.pool.spread < _EXPLAINED):
+            return best
+        # Rewards have noise, and tell whether the dynamics' directions cost them something.
+        other = yield from self.refine_fit(span.fit)
+        if other.pool is None:
+            return best
+        return other if best.pool is None or other.pool.spread < _FREE * best.pool.spread else best
 
-    def refine_fit(self, fit: Fit) -> Stage[Refined]:
+    def refine_fit(self, fit: Fit, penalty: Penalty | None = None) -> Stage[Refined]:
         """The same of elements that are few enough directions, or in a group that is known."""
         subgroup = fit.subgroup
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
-        steps, penalty = self.steps.pool_steps, self._penalty(fit)
         for calibrated in (False, True):
-            pool = Pool(subgroup, best.unknowns, self.estimator, steps, calibrated, penalty)
+            pool = Pool(
+                subgroup,
+                best.unknowns,
+                self.estimator,
+                self.steps.pool_steps,
+                calibrated,
+                penalty,
+            )
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
             if pool.accepted and better:
@@ -289,7 +297,7 @@ class Within:
     def _penalty(self, fit: Fit) -> Penalty | None:
         """What the dynamics say of directions, per radian that the elements go."""
         subgroup = fit.subgroup
-        if subgroup.fixed or subgroup.group is not self.group or self._raw_parameters:
+        if subgroup.fixed or subgroup.group is not self.group:
             return None
         root = root_of(_across(self.kept, self.prior)) / _DIRECTION
         size = fit.coords.norm(dim=-1, keepdim=True).clamp_min(_SHORT) * len(fit.coords) ** 0.5

@@ -142,7 +142,7 @@ THRICE, ONE = torch.block_diag(J, 3 * J), torch.eye(4).double()
 def test_starts_within_a_group_go_half_a_turn_of_its_slowest_plane(mix):
     """However scalings are mixed into the basis, which go as far as a factor of about e."""
     group = spanned(THRICE + mix * ONE, ONE - mix * THRICE)
-    starts = draw_within(group, torch.eye(4).double(), 16)
+    starts = draw_within(group, torch.eye(4).double(), 16, generator())
     assert len(starts) == 3 * 16  # of each turn of the fast plane
     assert_close(starts[0], torch.zeros(2).double())
     elements = group.hat(starts)
@@ -157,15 +157,33 @@ def test_starts_within_shifts_go_as_far_as_the_data():
     shift = torch.zeros(3, 3).double()
     shift[0, 2] = 1.0
     group = Spanned(shift[None], 2)
-    starts = draw_within(group, torch.eye(2).double() / 5, 12)
+    starts = draw_within(group, torch.eye(2).double() / 5, 12, generator())
     assert 4 < starts.abs().max() <= 5
+
+
+def test_starts_within_a_shear_are_not_stretched():
+    shear = torch.zeros(2, 2).double()
+    shear[0, 1] = 1.0
+    for amiss in (0.0, 0.01):
+        group = Spanned((shear + amiss * J)[None], 2)
+        starts = draw_within(group, torch.eye(2).double(), 24, generator())
+        assert 0.5 < starts.abs().max() < 2
+
+
+def test_starts_within_a_group_have_a_seed():
+    group = spanned(THRICE)
+    one, same, other = (
+        draw_within(group, torch.eye(4).double(), 8, generator(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
 
 
 def test_starts_within_a_group_do_not_depend_on_its_basis_much():
     for seed in range(3):
         chart = torch.eye(4).double() + 0.2 * randn(4, 4, seed=seed)
         group = spanned(chart @ THRICE @ torch.linalg.inv(chart))
-        starts = draw_within(group, torch.eye(4).double(), 16)
+        starts = draw_within(group, torch.eye(4).double(), 16, generator())
         assert float(starts.abs().max()) == pytest.approx(math.pi, rel=0.1)
 
 

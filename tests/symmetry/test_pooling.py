@@ -76,6 +76,36 @@ def test_elements_that_start_far_off_do_not_leave_a_smooth_model():
     assert float(model.spread) == pytest.approx(1.0, abs=0.15)
 
 
+def pulled(centre, sure):
+    """Knows unknowns to be `centre`, each to ``1 / sure``."""
+    eye = torch.eye(len(centre)).to(centre)
+    return lambda unknowns: (sure * (unknowns - centre), sure * eye)
+
+
+def test_what_is_known_besides_pulls_unknowns_where_it_says():
+    subgroup, _, points, values, noise = problem(SO(2).double())
+    free = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    centre = free.actions + 0.1
+    moves = []
+    for sure in (1.0, 1e2, 1e5):
+        model = PooledModel(subgroup, subgroup.start, noise, penalty=pulled(centre, sure))
+        moves.append((run(model, points, values).actions - free.actions).abs().max())
+    assert moves[0] < 1e-3
+    assert moves[0] < moves[1] < moves[2]
+    assert float(moves[2]) == pytest.approx(0.1, abs=2e-3)
+    assert model.covariance().diagonal().sqrt().max() < 1.1e-5
+
+
+def test_refits_draw_what_is_known_anew():
+    """Where rewards say nothing against it, refits differ by as much as it is unsure."""
+    subgroup, _, points, values, noise = problem(SO(2).double(), num=100)
+    sure = 1e4
+    penalty = pulled(subgroup.start, sure)
+    model = run(PooledModel(subgroup, subgroup.start, noise, penalty=penalty), points, values)
+    again = torch.stack([model.again(points, values, seed).actions for seed in range(1, 9)])
+    assert 0.3 / sure < float(again.std(0).mean()) < 2 / sure
+
+
 def test_recovers_scales_and_shifts_with_the_actions():
     subgroup, elements, points, values, noise = problem(SO(2).double(), scaled=True)
     start = torch.stack((FACTORS.log(), SHIFTS), -1) + 0.05 * randn(3, 2, seed=8)
@@ -221,7 +251,7 @@ def test_the_model_knows_where_it_is_off():
     kink = torch.tensor([0.8, 0.3]).double()
     values = -(carried - kink).norm(dim=-1)
     model = run(PooledModel(subgroup, subgroup.start, 0.02 * noise), points, values, 12)
-    found = model.reward_model()
+    found = model.doubted_model()
     far = carried.flatten(0, 1)
     distance = (far - kink).norm(dim=-1)
     square = (found(far).value + distance).square()
@@ -234,7 +264,7 @@ def test_the_model_knows_where_it_is_off():
 
 def test_where_only_noise_is_left_it_is_the_same_everywhere():
     subgroup, _, points, values, noise = problem(GL(2).double(), num=900)
-    found = run(PooledModel(subgroup, subgroup.start, noise), points, values).reward_model()
+    found = run(PooledModel(subgroup, subgroup.start, noise), points, values).doubted_model()
     scatter = found.scatter(torch.tanh(randn(200, 2, seed=9)))
     assert_close(scatter, torch.full((200,), NOISE**2).double(), rtol=0.35, atol=0)
 

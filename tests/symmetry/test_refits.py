@@ -45,6 +45,12 @@ def test_halves_are_balanced_against_each_other():
         assert_close(shared[~own], torch.full((56,), 300.0).double())
 
 
+@pytest.mark.parametrize(("num", "count"), [(13, 8), (101, 64), (125, 40)])
+def test_half_samples_of_few_transitions_are_halves(num, count):
+    halves, _ = half_samples(3, num, count)
+    assert halves.shape == (count, 3, num // 2)
+
+
 @pytest.mark.parametrize("num", [560, 1400])
 def test_half_samples_of_a_mean_have_the_variance_of_the_mean(num):
     """Mean squares over halves, for means of independent numbers: that of the mean, exactly."""

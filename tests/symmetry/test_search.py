@@ -17,11 +17,10 @@ from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry import Search, SearchSteps
 from hgm.symmetry.conclusion import split_entries
-from hgm.symmetry.losses import differential_invariance, functional_invariance
+from hgm.symmetry.losses import differential_invariance, expected_loss, functional_invariance
 from hgm.symmetry.samples import halves
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations
 from hgm.symmetry.view import Units
-from hgm.symmetry.within import expected_loss
 
 LEARNT = pytest.mark.parametrize(
     ("name", "seed"), [("cone", 0), ("cone", 1), ("inertia", 0), ("translations", 0)]
