@@ -70,7 +70,9 @@ def rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
         if key in both:
             low, high = both[f"{key}_interval"]
             ends = [one[key] for one in each]
-            cells = (f"{low:.4f} to {high:.4f}", f"{min(ends):.4f}, {max(ends):.4f}")
+            # One seed leaves intervals over tasks only, which say nothing of other seeds.
+            interval = f"{low:.4f} to {high:.4f}" if len(seeds) > 1 else "-"
+            cells = (interval, f"{min(ends):.4f}, {max(ends):.4f}")
             lines.append([name, f"{both[key]:.4f}", *cells])
     num = len(both["regret"])
     lines.append([f"largest regret of {num} new tasks", f"{both['regret_max']:.3f}", "-", "-"])

@@ -55,6 +55,12 @@ def test_seeds_are_collected_in_their_order_and_summed_up(tmp_path):
     assert "of which inference" not in shown  # the true group was not known
 
 
+def test_one_seed_has_no_interval(tmp_path):
+    experiment(tmp_path, {4: 0.1})
+    for line in hereditary.rows(hereditary.collect(tmp_path)["seeds"]):
+        assert line[2] == "-"
+
+
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match="seed_"):
         hereditary.collect(tmp_path)
