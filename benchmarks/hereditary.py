@@ -1,10 +1,11 @@
 """The hereditary agent alone, over many seeds of its experiment.
 
     hgm experiment=navigation experiment.num_seeds=20 run_dir=runs/hereditary
-    python benchmarks/hereditary.py --run runs/hereditary   # collects it, and writes the table
-    python benchmarks/hereditary.py --draw                  # only the table, from what is committed
+    python benchmarks/hereditary.py --run runs/hereditary --commit f3af10f   # collects it
+    python benchmarks/hereditary.py --draw   # only the table, from what is committed
 
-Per task and seed in ``benchmarks/results/hereditary.json``; the table goes to ``docs/results.md``.
+The commit is that of the code that ran, which a run folder does not tell. Per task and seed in
+``benchmarks/results/hereditary.json``; the table goes to ``docs/results.md``.
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ ROWS = (
 )
 
 
-def collect(run: Path) -> dict[str, Any]:
+def collect(run: Path, commit: str) -> dict[str, Any]:
     """What an experiment's meta-tests found, a seed each, and what it was run with.
 
+    Args:
+        run: Folder of the experiment.
+        commit: What was checked out when it ran.
+
     Raises:
-        ValueError: If there is no finished meta-test in the folder.
+        ValueError: If there is no finished meta-test in the folder, or no such commit.
     """
+    known = _git("rev-parse", "--verify", "--short", f"{commit}^{{commit}}")
+    if not known:
+        raise ValueError(f"Expected `commit` to be one of this repository's, got {commit!r}.")
     files = sorted(run.glob("seed_*/meta_test/scores.json"), key=lambda file: _seed(file))
     if not files:
         raise ValueError(f"Expected `run` to hold seed_*/meta_test/scores.json, got {run}.")
@@ -57,7 +65,7 @@ def collect(run: Path) -> dict[str, Any]:
         )
         found = {"seed": _seed(file), "verdict": metrics["verdict"]}
         seeds.append(found | {key: _rounded(scores[key]) for key in KEPT if key in scores})
-    return {"command": COMMAND, "commit": _git("rev-parse", "--short", "HEAD"), "seeds": seeds}
+    return {"command": COMMAND, "commit": known, "seeds": seeds}
 
 
 def rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
@@ -70,7 +78,9 @@ def rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
         if key in both:
             low, high = both[f"{key}_interval"]
             ends = [one[key] for one in each]
-            cells = (f"{low:.4f} to {high:.4f}", f"{min(ends):.4f}, {max(ends):.4f}")
+            # One seed leaves intervals over tasks only, which say nothing of other seeds.
+            interval = f"{low:.4f} to {high:.4f}" if len(seeds) > 1 else "-"
+            cells = (interval, f"{min(ends):.4f}, {max(ends):.4f}")
             lines.append([name, f"{both[key]:.4f}", *cells])
     num = len(both["regret"])
     lines.append([f"largest regret of {num} new tasks", f"{both['regret_max']:.3f}", "-", "-"])
@@ -94,13 +104,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, help="folder of the experiment")
+    parser.add_argument("--commit", help="what was checked out when it ran")
     parser.add_argument("--draw", action="store_true", help="only write what is committed")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     if not options.draw:
-        if options.run is None:
-            parser.error("give --run FOLDER, or --draw")
-        found = collect(options.run)
+        if options.run is None or options.commit is None:
+            parser.error("give --run FOLDER --commit COMMIT, or --draw")
+        found = collect(options.run, options.commit)
         lines = ",\n".join(json.dumps(one) for one in found.pop("seeds"))
         head = json.dumps(found).removesuffix("}")
         options.out.write_text(f'{head}, "seeds": [\n{lines}\n]}}\n')

@@ -37,7 +37,7 @@ def experiment(folder, levels):
 
 def test_seeds_are_collected_in_their_order_and_summed_up(tmp_path):
     experiment(tmp_path, {0: 0.1, 2: 0.2, 10: 0.6})
-    seeds = hereditary.collect(tmp_path)["seeds"]
+    seeds = hereditary.collect(tmp_path, "HEAD")["seeds"]
     assert [one["seed"] for one in seeds] == [0, 2, 10]
     assert "curve" not in seeds[0]
     assert seeds[0]["regret"][2] == 0.12346
@@ -55,9 +55,24 @@ def test_seeds_are_collected_in_their_order_and_summed_up(tmp_path):
     assert "of which inference" not in shown  # the true group was not known
 
 
+def test_the_commit_is_that_of_the_run(tmp_path):
+    experiment(tmp_path, {0: 0.1})
+    before = hereditary._git("rev-parse", "--short", "HEAD~1")
+    if before:  # a shallow checkout has none
+        assert hereditary.collect(tmp_path, "HEAD~1")["commit"] == before
+    with pytest.raises(ValueError, match="commit.*'none'"):
+        hereditary.collect(tmp_path, "none")
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    experiment(tmp_path, {4: 0.1})
+    for line in hereditary.rows(hereditary.collect(tmp_path, "HEAD")["seeds"]):
+        assert line[2] == "-"
+
+
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match="seed_"):
-        hereditary.collect(tmp_path)
+        hereditary.collect(tmp_path, "HEAD")
 
 
 def test_collecting_writes_what_drawing_shows(tmp_path, monkeypatch, capsys):
@@ -67,16 +82,17 @@ def test_collecting_writes_what_drawing_shows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(hereditary, "DOCUMENT", written)
     out = ["--out", str(tmp_path / "out.json")]
     texts = []
-    for given in (["--run", str(tmp_path)], ["--draw"]):
+    for given in (["--run", str(tmp_path), "--commit", "HEAD"], ["--draw"]):
         monkeypatch.setattr(sys, "argv", ["hereditary.py", *given, *out])
         hereditary.main()
         texts.append(written.read_text())
     assert texts[0] == texts[1]
     assert "old" not in texts[0]
     assert "regret on new tasks | 0.2500" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["hereditary.py", *out])
-    with pytest.raises(SystemExit):
-        hereditary.main()
+    for given in ([], ["--run", str(tmp_path)]):  # nothing to collect, or of nobody knows what
+        monkeypatch.setattr(sys, "argv", ["hereditary.py", *given, *out])
+        with pytest.raises(SystemExit):
+            hereditary.main()
 
 
 def test_the_document_shows_what_is_committed():

@@ -258,7 +258,10 @@ class OnlineAdaptation:
             near = places.near[places.nearest(self._fitting.inverse(known.coords))]
             peak[known.row[:, None], near] = False
             most = torch.full_like(score[:, 0], -torch.inf)
-            most = most.scatter_reduce(0, known.row, -known.loss, "amax")
+            # With the power of 1/a that scores have, else it would depend on the units of rewards.
+            power = self._fitting.power(self._seen.num_seen[known.row])
+            reached = power * known.extra[:, 0] - known.loss
+            most = most.scatter_reduce(0, known.row, reached, "amax")
             missed = most.isfinite() & told
             peak |= (score > most[:, None]) & missed[:, None]
         best = score.where(peak, -torch.inf).topk(min(self.num_modes, score.shape[1]))

@@ -26,7 +26,8 @@ _NUM_CHOICES = 48  # elements whose actions may be taken: 7.5 degrees apart on t
 class HereditaryAgent(Agent):
     r"""Finds a task's place in the group from its transitions, and acts with the base policy there.
 
-    Before the first reward every place is as likely: it acts by one drawn from all over the group.
+    Before the first reward nothing tells places apart: it acts by one whose coordinates are drawn
+    evenly within the reach. In a group of one dimension, that is every element as likely.
     Where several modes `m` of weights `w_m` are left, such as mirror images, it takes, of the
     actions that the base policy would take in these and all over the group, the one that is nearest
     to their mean: least wrong on average,
@@ -80,7 +81,7 @@ class HereditaryAgent(Agent):
         self.obstacle = _obstacle(geometry, calibrate)
         if not self.adapts:
             self.geometry = geometry.trivial()
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
         self._everywhere = all_over(self.geometry, _NUM_CHOICES, seed)
 
     @property
@@ -89,7 +90,8 @@ class HereditaryAgent(Agent):
         return self.obstacle is None
 
     def begin(self, num_tasks: int) -> None:
-        """Knows nothing: coordinates are drawn from all over the group."""
+        """Knows nothing: coordinates are drawn from all over the group, by the seed alone."""
+        self._generator = torch.Generator().manual_seed(self._seed)
         shape = num_tasks, self.geometry.dim_algebra
         self.coords = 2 * torch.rand(shape, generator=self._generator, dtype=torch.float64) - 1
         self.coords = self.coords * self.geometry.reach.cpu()
@@ -128,7 +130,7 @@ class HereditaryAgent(Agent):
         coords = self.coords.masked_fill(stays.to(self.coords.device)[:, None], 0.0)
         orbit = self.orbit.masked_fill(stays, 0)
         action = self._act_at(coords, orbit, state)
-        torn = (self._torn.to(stays.device) & ~stays).nonzero()[:, 0]
+        torn = (self._torn.to(stays.device) & ~stays).nonzero()[:, 0].to(state.device)
         if len(torn):
             action[torn] = self._least_wrong(torn, state[torn])
         return action

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from hgm.agents.base import Agent
+from hgm.checks import check_entries
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.cross_entropy import maximise
 from hgm.numerics.pooled import PooledPosterior, PooledPrior
+
+LARGEST = 2**30
+"""Most entries of what is known, or planned, in all tasks at once: 8 GiB each."""
 
 
 class PlanningAgent(Agent):
@@ -56,6 +60,7 @@ class PlanningAgent(Agent):
 
     def begin(self, num_tasks: int) -> None:
         """Knows the prior alone."""
+        self._check(num_tasks)
         self._meet(PooledPosterior(self.prior, num_tasks))
 
     def started(self, where: Tensor) -> None:
@@ -86,9 +91,16 @@ class PlanningAgent(Agent):
         """Learns on in every copy for itself."""
         if not self.learns_on:
             return None
+        self._check(len(self._rewards.mean) * copies)
         other = copy.copy(self)
         other._meet(self._rewards.repeat(copies))
         return other
+
+    def _check(self, num: int) -> None:
+        size = len(self.prior.mean)
+        check_entries(f"{num} tasks * (waves of the reward)^2", num * size**2, LARGEST)
+        plans = num * self.num_candidates * max(size, self.horizon * len(self.low))
+        check_entries(f"{num} tasks * `num_candidates` * (waves or actions)", plans, LARGEST)
 
     def _meet(self, rewards: PooledPosterior) -> None:
         self._rewards = rewards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,18 @@ class MetaTestReport(TrainingReport):
         super().__init__(run_dir, checkpoint_every, started, settings, seed)
         self.protocol = MetaTest() if protocol is None else protocol
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses data without tasks to act in, before anything is trained."""
+        if trainer.datamodule.family is None:  # type: ignore[attr-defined]
+            raise ValueError(
+                "Expected `data` of a task family for a meta-test, got recorded transitions: there "
+                "are no tasks to act in. Choose data=transitions."
+            )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tests what has learned nothing yet, where it can act already."""
-        if not self.curve and pl_module.agent is not None:
+        """Tests what has learned nothing yet, where it can act already and learns in rounds."""
+        rounds = hasattr(trainer.datamodule, "updates_per_round")  # type: ignore[attr-defined]
+        if rounds and not self.curve and pl_module.agent is not None:
             self.on_validation_end(trainer, pl_module)
 
     def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
@@ -112,11 +122,6 @@ class MetaTestReport(TrainingReport):
         self, trainer: Trainer, module: Any, protocol: MetaTest, advance: Callable[[str], None]
     ) -> dict[str, Any]:
         family = trainer.datamodule.family  # type: ignore[attr-defined]
-        if family is None:
-            raise ValueError(
-                "Expected `data` of a task family for a meta-test, got recorded transitions: there "
-                "are no tasks to act in. Choose data=transitions."
-            )
         with torch.random.fork_rng(devices=[]):  # training must not notice
             torch.manual_seed(self.seed)
             return meta_test(module.agent, family, protocol, self.seed, advance)
@@ -131,8 +136,8 @@ def regret_table(metrics: dict[str, Any]) -> Table:
 
     def row(name: str, key: str) -> None:
         low, high = metrics[f"{key}_interval"]
-        bounded = low is not None and high is not None
-        interval = f"{low:.3f} to {high:.3f}" if bounded else ""
+        bounded = all(end is not None and math.isfinite(end) for end in (low, high))
+        interval = f"{low:.3f} to {high:.3f}" if bounded else "-"
         table.add_row(name, f"{metrics[key]:.3f}", interval)
 
     explored = metrics["exploration_transitions"]

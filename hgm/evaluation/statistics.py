@@ -22,9 +22,12 @@ class Estimate(NamedTuple):
 
 
 def slope(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
-    """Least-squares slopes of ``y`` against ``x`` along an axis; 0 without spread."""
-    x = x - x.mean(axis, keepdims=True)
-    return (x * y).sum(axis) / np.maximum((x * x).sum(axis), 1e-300)
+    """Least-squares slopes of ``y`` against ``x`` along an axis; 0 where ``x`` is all the same."""
+    size = x.shape[axis] * (x * x).max(axis)
+    x, y = (one - one.mean(axis, keepdims=True) for one in (x, y))
+    square = (x * x).sum(axis)
+    spread = square > 1e-24 * size  # means of equal numbers are off by rounding
+    return (x * y).sum(axis) * spread / np.where(spread, square, 1.0)
 
 
 def estimate(runs: Sequence[np.ndarray], statistic: Callable[..., Any] = np.mean) -> Estimate:

@@ -40,6 +40,9 @@ class Oracle(TaskInference):
         if not isinstance(relative, bool):
             raise ValueError(f"Expected `relative` to be True or False, got {relative!r}.")
         self.dim_goal = sizes.dim_state if relative else 0
+        goals, shape = sizes.task_goals, (sizes.num_tasks, sizes.dim_state)
+        if relative and goals is not None and goals.shape != shape:
+            raise ValueError(f"Expected `task_goals` of shape {shape}, got {tuple(goals.shape)}.")
         if relative and not _begin_with(sizes.task_parameters, sizes.task_goals):
             raise ValueError(
                 "Expected `data` whose tasks' parameters begin with their goals for `relative` = "

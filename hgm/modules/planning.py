@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
@@ -10,11 +10,15 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from hgm.agents import PlanningAgent
-from hgm.checks import check_int
+from hgm.agents.planning import LARGEST
+from hgm.checks import check_entries, check_int
 from hgm.dynamics import FourierDynamics, choose
 from hgm.numerics.fourier import MAX_FEATURES
 from hgm.numerics.pooled import PooledPrior
 from hgm.sizes import Sizes
+
+_COPIES = 1200
+"""Of tasks, that learn for themselves in the default meta-test: 24 tasks, 50 episodes of each."""
 
 
 class Planning(LightningModule):
@@ -23,8 +27,8 @@ class Planning(LightningModule):
     From all transitions of the training tasks come one model of the dynamics
     (:func:`hgm.dynamics.choose`), and the prior of rewards as functions of the next state
     (:class:`hgm.numerics.pooled.PooledPrior`); plans stay within the range of the actions seen. The
-    rest is :class:`hgm.agents.PlanningAgent`. One pass over the data, after which the module ends
-    training; a checkpoint holds the transitions, from which both are fitted again.
+    rest is :class:`hgm.agents.PlanningAgent`. One pass over the data in one process, after which
+    the module ends training; a checkpoint holds the transitions, from which both are fitted again.
 
     Args:
         sizes: Those of :class:`hgm.datamodules.Transitions`.
@@ -42,7 +46,8 @@ class Planning(LightningModule):
         agent: What :func:`hgm.evaluation.meta_test` tests; None before the end of the training.
 
     Raises:
-        ValueError: If an argument is out of range, or the data are of another kind.
+        ValueError: If an argument is out of range, the data are of another kind, or several
+            processes train.
     """
 
     agent: PlanningAgent | None
@@ -79,25 +84,50 @@ class Planning(LightningModule):
             "learns_on": learns_on,
             "seed": seed,
         }
+        tables = num_dynamics_features + num_reward_features + horizon * sizes.dim_action
+        for what, num in (
+            ("`num_reward_features` ** 2", num_reward_features**2),
+            (
+                "`num_candidates` * (`num_dynamics_features` + `num_reward_features` + `horizon` * "
+                f"{sizes.dim_action})",
+                num_candidates * tables,
+            ),
+        ):
+            check_entries(f"{_COPIES} * {what}", _COPIES * num, LARGEST)
         # A module of which nothing has a gradient is only tested.
         self._placeholder = torch.nn.Parameter(torch.zeros(()))
         self._seen: list[Tensor] = []
+        self._num_batches = 0
         self.agent = None
 
     def configure_optimizers(self) -> None:
         """None: closed forms."""
 
+    def setup(self, stage: str) -> None:
+        """Refuses several processes: each has a share of the transitions."""
+        num = self.trainer.world_size
+        if stage == "fit" and num > 1:
+            raise ValueError(
+                f"Expected `trainer.devices` to be 1 for Planning, got {num} processes."
+            )
+
     def on_train_start(self) -> None:
         """Begins anew."""
-        self._seen = []
+        self._seen, self._num_batches = [], 0
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Keeps transitions ``[N, B]``."""
         keys = ("observation", "action", ("next", "observation"), ("next", "reward"))
         self._seen.append(torch.cat([batch[key].double().cpu() for key in keys], -1))
+        self._num_batches = batch_idx + 1
 
     def on_train_epoch_end(self) -> None:
         """Fits dynamics and prior, and ends training."""
+        # Who goes on from a checkpoint within the pass, is given the first batches for the last.
+        if len(self._seen) < max(self._num_batches, 1):
+            self._seen, loader = [], cast(Any, self.trainer.train_dataloader)
+            for index, batch in enumerate(loader):
+                self.training_step(batch, index)
         self.agent = self._fitted(torch.cat(self._seen, 1))
         self.trainer.should_stop = True
 

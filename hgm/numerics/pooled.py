@@ -44,6 +44,10 @@ class PooledPrior:
         pooled: Whether to learn mean and covariance; otherwise :math:`N(0, \tau^2 I)`.
         lengthscales: Candidates in standard deviations of the inputs.
         seed: Seed of the waves.
+
+    Raises:
+        ValueError: If the targets of a task are all equal: noise and variance of the tasks are
+            averaged, and it would have neither.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class PooledPrior:
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         inputs, targets = inputs.double(), targets.double()[..., None]
+        _check_variation(targets[..., 0])
         self.whitening: Whitening = whitening(inputs)
         frequencies, self._phases = draw_frequencies(inputs.shape[-1], num_features, generator)
         self.scale = targets.std().clamp_min(1e-12)
@@ -87,6 +92,15 @@ class PooledPrior:
     def table(self, inputs: Tensor) -> Tensor:
         """Features of inputs ``(..., p)``, ``(..., M)``."""
         return features(self.whitening(inputs.double()), self._frequencies, self._phases)
+
+
+def _check_variation(targets: Tensor) -> None:
+    alike = targets.std(1, correction=0) < 1e-9 * (1 + targets.mean(1).abs())
+    if alike.any():
+        raise ValueError(
+            f"Expected rewards that vary, but those of task {int(alike.nonzero()[0])} are all "
+            "equal: no prior of rewards can be learned from it."
+        )
 
 
 class PooledPosterior:

@@ -983,6 +983,32 @@ def test_a_mirror_image_next_to_a_mode_is_not_missed():
     assert error.max() < 0.01
 
 
+def test_how_often_modes_are_sought_anew_does_not_depend_on_the_units_of_rewards(monkeypatch):
+    """What is missed is missed in any units: a calibrated likelihood has a power of ``1/a``."""
+    sought, starts = [], OnlineAdaptation._starts
+
+    def counted(self, *known):
+        found = starts(self, *known)
+        sought[-1].append(len(found.row))
+        return found
+
+    monkeypatch.setattr(OnlineAdaptation, "_starts", counted)
+    geometry, num = circle(bowl_model()), 30
+    truth = torch.linspace(-3, 3, num).double()[:, None]
+    for factor in (0.2, 1.0, 5.0):
+        sought.append([])
+        online = OnlineAdaptation(geometry, num, calibrate=True)
+        for step in range(12):
+            points = randn(num, 2, seed=step)
+            rewards = bowl(lie.act(geometry.element(-truth), points[:, None])[:, 0])
+            online.observe(points, factor * (rewards + NOISE * randn(num, seed=50 + step)))
+    # At first the prior of log a, which does have a unit, counts.
+    small, same, large = (torch.tensor(row[5:]).double() for row in sought)
+    assert_close(small, same, atol=3, rtol=0.1)
+    assert_close(large, same, atol=3, rtol=0.1)
+    assert same[-4:].sum() < num  # of 4 num: not at every step for ever
+
+
 def test_points_where_the_model_is_off_tell_less():
     model = linear_model([1.0, 0.0], noise=0.01)
     slope = torch.tensor([0.0, 1.0, 0.0, 2 * math.log(0.01) / 3]).double()  # log v = x / 12 + ...

@@ -225,6 +225,18 @@ def test_begin_forgets():
     assert_close(agent.coords, fresh.coords)
 
 
+def test_the_same_agent_draws_the_same_places_whenever_it_begins():
+    agent = HereditaryAgent(circle(reward_model()), ACTOR, seed=3)
+    drawn = []
+    for _ in range(2):
+        agent.begin(5)
+        drawn.append(agent.coords)
+    assert torch.equal(*drawn)
+    other = HereditaryAgent(circle(reward_model()), ACTOR, seed=4)
+    other.begin(5)
+    assert not torch.equal(other.coords, drawn[0])
+
+
 @pytest.mark.parametrize(
     ("geometry", "why"),
     [
@@ -346,7 +358,7 @@ def test_there_are_no_more_policies_than_orbits(actors):
         HereditaryAgent(two_orbits(), actors)
 
 
-def test_before_the_first_reward_every_place_is_as_likely():
+def test_before_the_first_reward_every_place_of_a_circle_is_as_likely():
     agent = HereditaryAgent(circle(reward_model()), ACTOR)
     agent.begin(4000)
     share = (agent.coords / math.pi).flatten().histc(8, -1, 1) / 4000

@@ -18,6 +18,7 @@ from hgm.callbacks import MetaTestReport, PolicyReport
 from hgm.callbacks.base import TrainingReport
 from hgm.callbacks.curves import curve_figure, learning_figure
 from hgm.callbacks.loggers import tensorboard
+from hgm.callbacks.meta_test import regret_table
 from hgm.envs import Navigation
 from hgm.evaluation import MetaTest
 
@@ -223,6 +224,13 @@ def test_no_checkpoint_lies_between_a_batch_and_its_validation(
 def test_recorded_transitions_have_no_tasks_to_act_in(tmp_path):
     report = MetaTestReport(tmp_path, PROTOCOL)
     trainer = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(family=None))
-    with pytest.raises(ValueError, match="recorded transitions.*data=transitions"):
-        report.on_test_end(trainer, Solved(RandomAgent(-torch.ones(2), torch.ones(2))))
-    assert not (tmp_path / "scores.json").exists()
+    for stage in ("fit", "test"):  # before anything is trained
+        with pytest.raises(ValueError, match="recorded transitions.*data=transitions"):
+            report.setup(trainer, Solved(RandomAgent(-torch.ones(2), torch.ones(2))), stage)
+
+
+@pytest.mark.parametrize("ends", [[None, None], [math.nan, math.nan], [None, 1.0]])
+def test_what_is_not_bounded_has_no_interval_in_the_table(ends):
+    metrics = {"intervals_over": "tasks", "return": 1.0, "return_interval": ends, "success": 0.5}
+    table = regret_table(metrics | {"exploration_transitions": 25})
+    assert list(table.columns[2].cells)[0] == "-"

@@ -18,6 +18,28 @@ def test_slope_is_that_of_least_squares():
     np.testing.assert_allclose(both, [slope(x, y), 2 * slope(x, y)])
 
 
+@pytest.mark.parametrize("value", [0.1, math.pi, 1e6, 0.0])
+@pytest.mark.parametrize("num", [3, 7, 20])
+def test_slopes_without_spread_are_zero_though_means_are_rounded(value, num):
+    y = np.arange(float(num))
+    assert slope(np.full(num, value), y) == 0.0
+    both = np.stack((np.full(num, value), y)), np.stack((y, 2 * y))
+    np.testing.assert_allclose(slope(*both), [0.0, 2.0])
+    near = value + 1e-6 * y * max(value, 1.0)  # little spread is spread
+    assert slope(near, 3 * near) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_intervals_of_slopes_of_few_tasks_do_not_explode(seed):
+    """Many of their resamples have one task only."""
+    x, y = np.random.default_rng(seed).uniform(0, 1, (2, 3))
+    ends = np.array(estimate([np.stack((x, y))], slope).interval)
+    steepest = (
+        np.abs(np.subtract.outer(y, y)) / (np.abs(np.subtract.outer(x, x)) + np.eye(3))
+    ).max()
+    assert (np.abs(ends) <= steepest + 1e-6).all()
+
+
 def test_intervals_over_seeds_are_students():
     runs = [np.array([0.0, 2.0]), np.array([2.0]), np.array([6.0, 6.0, 6.0])]
     found = estimate(runs)

@@ -39,6 +39,12 @@ def learners(task, length=6, seed=1):
     return TensorDict({"task": torch.tensor(task)[:, None], "context": context}, [len(task)])
 
 
+def test_goals_of_a_wrong_shape_are_named():
+    sizes = replace(SIZES, task_goals=TASKS)
+    with pytest.raises(ValueError, match=r"task_goals.*\(4, 2\).*\(4, 3\)"):
+        Oracle(sizes, relative=True)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_latents_do_not_depend_on_the_order_nor_on_when_sums_are_taken(kind):
     inference, seen = made(kind), transitions(5, 7)

@@ -1,5 +1,6 @@
 """Regression by a pooled prior is that of the formulas, and helps where tasks are alike."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -43,6 +44,15 @@ def test_one_by_one_is_the_same_as_all_at_once():
     where = torch.tensor([2, 0])
     expected = (prior.table(inputs[where]) @ mean[where][..., None])[..., 0] * prior.scale
     assert_close(posterior.values(inputs[where], where), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0])
+def test_a_task_without_rewards_is_named(value):
+    """One noise and one variance are for all: a task of neither would spoil them."""
+    inputs, targets = data(4, 50)
+    targets[2] = value
+    with pytest.raises(ValueError, match="rewards that vary, but those of task 2 are all equal"):
+        PooledPrior(inputs, targets, 16, pooled=False)
 
 
 def test_only_tasks_that_gave_an_observation_learn_and_copies_go_their_own_way():
