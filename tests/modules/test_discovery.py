@@ -381,10 +381,11 @@ def test_every_step_is_a_point_of_a_curve_that_all_runs_share():
 def test_phases_tell_a_progress_bar_where_they_are():
     watch, _ = watched(GL)
     phases = list(dict.fromkeys(watch.phases))
-    assert [phase.name for phase in phases][:5] == [
+    assert [phase.name for phase in phases][:6] == [
         "reading transitions",
         "what rewards see",
         "dynamics and their symmetries",
+        "what they keep",
         "reward differentials",
         "left actions, each alone",
     ]
