@@ -17,6 +17,7 @@ from hgm.symmetry.refits import Refits
 
 # A package has the same name: it must not be in the way of the other.
 FILE = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
+sys.path.append(str(FILE.parent))  # it imports its neighbour
 SPEC = importlib.util.spec_from_file_location("coverage_benchmark", FILE)
 benchmark = importlib.util.module_from_spec(SPEC)
 sys.modules[SPEC.name] = benchmark
