@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _FINE_BUDGET = 16384  # rewards, over all tasks, of a pooled refit
 _PAIR_STEPS = 4
-_LOCATED = 64  # tasks that took no part in the search and are located anew, at most
+_LOCATED = 16  # tasks that took no part in the search and are located anew, at most
 
 
 class Refits(NamedTuple):
