@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 
 import torch
 from finished import results
+from rates import rate
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest
 from torch import Tensor
 
 from hgm import lie
@@ -220,19 +220,6 @@ def _apart(own: Tensor, true: Tensor, coordinates: list[int]) -> Tensor:
     return degrees_apart(own, true, coordinates) if coordinates else torch.zeros(len(own))
 
 
-def share(hits: int, total: int) -> dict[str, Any]:
-    """A share with its Clopper-Pearson interval."""
-    if not total:
-        return {"hits": 0, "total": 0, "rate": None, "interval": [0.0, 1.0]}
-    interval = binomtest(hits, total).proportion_ci(0.95, "exact")
-    return {
-        "hits": hits,
-        "total": total,
-        "rate": hits / total,
-        "interval": [float(interval.low), float(interval.high)],
-    }
-
-
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Coverage per kind: of all numbers, and as if every run were one number."""
     known = [entry["counts"] for entry in entries if entry["counts"]]
@@ -243,9 +230,9 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     for kind in KINDS:
         some = [counts[kind] for counts in known if counts.get(kind, [0, 0])[1]]
-        found[kind] = share(sum(one[0] for one in some), sum(one[1] for one in some))
+        found[kind] = rate(sum(one[0] for one in some), sum(one[1] for one in some))
         mean = sum(one[0] / one[1] for one in some)
-        found[kind]["of_runs"] = share(int(mean), len(some))
+        found[kind]["of_runs"] = rate(int(mean), len(some))
         ratios = sorted(one[2] for one in some if len(one) > 2)
         found[kind]["width_over_error"] = ratios[len(ratios) // 2] if ratios else None
     for kind in COUNTED:

@@ -23,7 +23,7 @@ Entry = dict[str, Any]
 
 
 def results(
-    cases: Sequence[Any],
+    cases: Sequence[Case],
     run: Callable[[Any], Entry],
     cache: Path | None,
     jobs: int = 1,
@@ -32,7 +32,7 @@ def results(
     """Entries of all cases as they come, those in the cache first; new ones are added to it.
 
     Args:
-        cases: The runs, each a :class:`Case`.
+        cases: The runs.
         run: Gives the entry of a case.
         cache: A file of lines of JSON; None keeps nothing.
         jobs: Number of processes; 1 is this one.
@@ -51,7 +51,7 @@ def results(
 
 
 def _entries(
-    cases: Sequence[Any],
+    cases: Sequence[Case],
     run: Callable[[Any], Entry],
     jobs: int,
     begin: Callable[[], object] | None,

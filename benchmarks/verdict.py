@@ -37,10 +37,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from finished import results
+from rates import rate
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from scipy.stats import binomtest
 from torch import Tensor
 
 from hgm import __version__, lie
@@ -184,19 +184,6 @@ def outcome(specimen: Specimen, entry: dict[str, Any]) -> str:
         return "missed" if specimen.kind == "positive" else "other"
     wrong = verdict == "found" and entry["cosine"] is not None and entry["cosine"] < MIN_COSINE
     return "wrong" if wrong else "right"
-
-
-def rate(hits: int, total: int) -> dict[str, Any]:
-    """A share with its Clopper-Pearson interval."""
-    if not total:
-        return {"hits": 0, "total": 0, "rate": None, "interval": [0.0, 1.0]}
-    interval = binomtest(hits, total).proportion_ci(0.95, "exact")
-    return {
-        "hits": hits,
-        "total": total,
-        "rate": hits / total,
-        "interval": [float(interval.low), float(interval.high)],
-    }
 
 
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

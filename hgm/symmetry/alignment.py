@@ -19,8 +19,8 @@ SPREAD_OF_IGNORANCE = 1.0
 
 _FAR = 1.2  # standard deviations of the points
 _SLOWEST = 0.15  # relative to the fastest plane's rate; slower ones do not turn
-_MOST_REACH = 30.0
-_DIRECTIONS = 256
+_MOST_REACH = 30.0  # along what neither turns, nor stretches, nor shifts, nor shears
+_DIRECTIONS = 256  # that tell a form
 _AMISS = 0.1  # share of the square of a generator, below which its eigenvalues are errors
 
 

@@ -46,16 +46,14 @@ def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
         samples: Scaled transitions.
     """
     group, index = problem.group, problem.view.index
-    form = shadow(dynamics.form, index)
+    form, size = shadow(dynamics.form, index), len(problem.view.units.frame)
     basis = group.generators[:, : group.dim_space].flatten(1)
     directions = form.kept(basis)
     if 0 < len(directions) < group.dim_algebra:
         state, action = (part.flatten(0, 1) for part in (samples.state, samples.action))
         entries = directions @ basis @ form.follow.mT
-        entries = sharpen(
-            dynamics.model, state, action, entries, form, len(problem.view.units.frame)
-        )
-        rows = squares(entries, state.shape[-1], len(problem.view.units.frame))
+        entries = sharpen(dynamics.model, state, action, entries, form, size)
+        rows = squares(entries, state.shape[-1], size)
         seen = lie.vee(rows[:, index[:, None], index], group.generators)
         directions = torch.linalg.qr(seen.mT).Q.mT
     return Kept(basis @ form.price @ basis.mT, directions)

@@ -1,5 +1,7 @@
 """The search goes from what the dynamics keep to what rewards say, and not astray."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from searched import Searched
@@ -24,6 +26,22 @@ def test_directions_stay_with_those_of_the_dynamics():
     found = Searched(BANK["cylinder"], 1500, seed=3, steps=SearchSteps())
     assert len(found.findings.seen) == 2
     assert lie.span_cosine(found.generators, BANK["cylinder"].generators) > 0.998
+
+
+@pytest.mark.slow
+def test_the_dynamics_do_not_overrule_noisy_rewards():
+    """They keep other directions than those that carry the tasks into each other."""
+    specimen = replace(BANK["currents"], reward_noise=0.2)
+    found = Searched(specimen, 500, steps=SearchSteps(num_refits=0))
+    angles = [
+        elements[:, 1, 0].atan2(elements[:, 0, 0])
+        for elements in (
+            lie.exp(lie.hat(found.findings.coords, found.findings.generators)),
+            specimen.elements(found.tasks),
+        )
+    ]
+    off = angles[0] - angles[1]
+    assert torch.atan2(off.sin(), off.cos()).abs().max() < 0.2
 
 
 class Told:
