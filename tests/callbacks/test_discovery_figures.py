@@ -143,6 +143,12 @@ def test_homogeneous_generators_are_drawn():
     assert set(figures) == {"generators", "spectrum", "vector_field", "left_actions"}
 
 
+def test_entries_that_are_zero_as_written_have_no_sign():
+    figures = discovery_figures(discovery(3, TURN - 1e-4), batch(3), METRICS, None)
+    written = {text.get_text() for axes in figures["generators"].axes for text in axes.texts}
+    assert written == {"0.00", "1.00", "-1.00"}
+
+
 @pytest.mark.parametrize("dim", [0, 8])
 def test_no_generator_and_many_generators_are_drawn(dim):
     generators = torch.randn(dim, 2, 2, generator=torch.Generator().manual_seed(1)).double()
