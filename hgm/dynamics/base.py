@@ -30,7 +30,8 @@ class DynamicsModel(ABC):
 
     Attributes:
         noise: What held-out displacements miss the twins by, root mean square, ``(n,)``.
-        scale: Standard deviations of the displacements, ``(n,)``; 1 where there are none.
+        scale: Standard deviations of the displacements, ``(n,)``; 1 where they are below a
+            millionth of the states', as those of a clock are, by rounding alone.
     """
 
     noise: Tensor
@@ -69,8 +70,8 @@ class DynamicsModel(ABC):
         miss = self.values(inputs) - change
         other = miss.gather(0, (1 - half)[None, :, None].expand(1, -1, miss.shape[-1]))[0]
         self.noise = other.square().mean(0).sqrt()
-        spread = change.std(0)
-        self.scale = torch.where(spread > _FLOOR, spread, 1.0)
+        spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
+        self.scale = torch.where(spread > math.sqrt(_FLOOR) * size, spread, 1.0)
 
     @property
     def surprise(self) -> float:

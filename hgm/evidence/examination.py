@@ -231,11 +231,8 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     """Whether the group is a symmetry of the dynamics, everywhere."""
     group = (findings.generators, findings.action_generators, findings.coords)
     found = equivariant(findings.dynamics.model, *group, train, held)
-    smooth, sharper = found.statement, one_in_all_frames(findings, train, held)
-    places = local(findings, train, held)
-    # Waves fit sharp dynamics unlike in frames of unlike density; neighbours know no frames.
-    if sharper is not None and not (sharper.broken and places.high < sharper.low / 2):
-        smooth = stronger(smooth, sharper)
+    frames, places = one_in_all_frames(findings, train, held), local(findings, train, held)
+    smooth = found.statement if frames is None else stronger(found.statement, frames)
     # Of a deviation that is as smooth as the waves, these see as much.
     sharp = places.broken and places.effect > 2 * smooth.effect
     return found._replace(statement=places if sharp else smooth)

@@ -41,17 +41,21 @@ class Own(NamedTuple):
     """What the parts' own regressions add.
 
     Attributes:
-        product: What they say of held-out targets, times what is left of these, ``(N, H)``: mean 0
-            unless a part knows something that the others do not.
-        sure: How sure they are, from 0 to 1, ``(N, H)``, which is in the products.
-        known: What they say, ``(N, H, q)``.
+        left: What regressions that all parts share leave of held-out targets, ``(N, H, q)``.
+        sure: How sure they are, from 0 to 1, ``(N, H)``.
+        known: What they say of it, ``(N, H, q)``.
         noise: Mean square of what nothing explains.
     """
 
-    product: Tensor
+    left: Tensor
     sure: Tensor
     known: Tensor
     noise: float
+
+    @property
+    def product(self) -> Tensor:
+        """What they say, times what is left, ``(N, H)``: mean 0 unless a part knows something."""
+        return self.sure * (self.left * self.known).sum(-1)
 
 
 def leave(
@@ -119,7 +123,7 @@ def own(
     sure = noise / (noise + model.variance(inputs[1]) + left.unsure)
     rest = (left.far - known).square().sum(-1)
     return Own(
-        sure * (left.far * known).sum(-1),
+        left.far,
         sure,
         known,
         float((sure * rest).mean() / sure.mean()),

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.evidence.beside import Both, Compared, judged
 from hgm.evidence.own import Left, Stage, leave, own
-from hgm.evidence.statement import Statement, Tolerance, measure
+from hgm.evidence.statement import Statement, Tolerance
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
 from hgm.symmetry.samples import Seen
 
@@ -72,7 +73,7 @@ def one_reward(
         held: Points and rewards that are judged by.
     """
     inverse = torch.linalg.inv(elements)
-    places = [lie.act(inverse, seen.points) for seen in (train, held)]
+    places = (lie.act(inverse, train.points), lie.act(inverse, held.points))
     best = plain = _compare(places, (train.reward, held.reward), generators, doubt, "same")
     for calibration, degree in (("affine", 1), ("increasing", _DEGREE)):
         if not best.statement.broken:
@@ -88,31 +89,33 @@ def one_reward(
 
 
 def _compare(
-    places: list[Tensor],
-    targets: tuple[Tensor, Tensor],
+    places: Both,
+    targets: Both,
     generators: Tensor,
     doubt: Tensor,
     name: str,
 ) -> OneReward:
-    near, far = places
-    wanted = targets[1]
-    dim = near.shape[-1]
+    dim = places[0].shape[-1]
     many = enough_waves(_WAVES, dim)
     stages = (Stage(many, LENGTHSCALES, 11), Stage(many, _FINE, 12), _OWN)
-    left = leave((near, far), (targets[0][..., None], wanted[..., None]), stages, slopes=True)
-    left = _off_elements(generators, doubt, places, left)
-    found = own((near, far), left, _OWN)
-    variance = wanted.var(1).mean().expand_as(wanted)
-    total = (found.sure * variance).mT.flatten()
-    statement = measure(found.product.mT.flatten(), total, REWARDS)
-    noise = found.noise / float(variance.mean().clamp_min(1e-300))
     least = _MAP_MISFIT if name == "increasing" else REWARDS.small
-    small = min(least + _OF_NOISE * noise, _MOST_SMALL)
-    statement = statement._replace(tolerance=REWARDS._replace(small=small))
-    return OneReward(statement, name, float(found.known.abs().flatten().quantile(_SUP)), noise)
+
+    def compare(inputs: Both, wanted: Both) -> Compared:
+        left = leave(inputs, wanted, stages, slopes=True)
+        found = own(inputs, _off_elements(generators, doubt, inputs, left), _OWN)
+        variance = wanted[1][..., 0].var(1).mean().clamp_min(1e-300)
+        small = min(least + _OF_NOISE * found.noise / float(variance), _MOST_SMALL)
+        return Compared(found, found.sure * variance, REWARDS._replace(small=small))
+
+    wanted = (targets[0][..., None], targets[1][..., None])
+    found = compare(places, wanted)
+    statement = judged(found, compare, places, wanted, lambda values: values.mT.flatten())
+    largest = float(found.own.known.abs().flatten().quantile(_SUP))
+    noise = found.own.noise / float(targets[1].var(1).mean().clamp_min(1e-300))
+    return OneReward(statement, name, largest, noise)
 
 
-def _off_elements(generators: Tensor, doubt: Tensor, places: list[Tensor], left: Left) -> Left:
+def _off_elements(generators: Tensor, doubt: Tensor, places: Both, left: Left) -> Left:
     """Residuals less what small changes of the elements explain of training ones."""
     if not len(generators) or left.slopes is None:
         return left

@@ -50,6 +50,25 @@ def test_what_only_one_twin_thinks_is_noise():
     assert not found.statement.broken
 
 
+def thought_of(change, thought, num=1500):
+    """What is said of dynamics of which both twins think the same, right or wrong."""
+    train, held = (drawn(change, 2, 2, num, 0.05, seed) for seed in (0, 1))
+    return equivariant(Known(2, thought), TURN, TURN, COORDS, train, held).statement
+
+
+def test_what_both_twins_think_and_transitions_contradict_is_no_deviation():
+    """Models of sharp dynamics err alike, and unlike in places of unlike density."""
+    found = thought_of(pushed, windy)
+    assert not found.broken
+    assert found.high < 0.1 * thought_of(windy, windy).effect
+
+
+def test_what_transitions_confirm_stays_as_large():
+    same, by_model = thought_of(windy, windy), carried_over(windy).statement
+    assert same.broken
+    assert same.effect == pytest.approx(by_model.effect, rel=0.1)
+
+
 def test_actions_must_turn_too():
     found = carried_over(pushed, turns=torch.zeros(1, 2, 2).double())
     assert found.statement.broken

@@ -6,12 +6,10 @@ import pytest
 import torch
 from systems import TURN, Known, randn
 
-from hgm.evidence import examination
 from hgm.evidence.dynamics import DYNAMICS
 from hgm.evidence.examination import _symmetric
 from hgm.evidence.local import LOCAL, in_common, local
 from hgm.evidence.matched import Matched, _in_turn, matched
-from hgm.evidence.statement import Statement
 from hgm.symmetry.heredity import base_dynamics
 from hgm.symmetry.samples import Samples, halves
 
@@ -100,18 +98,6 @@ def test_what_waves_see_is_left_to_them(obstacle, tolerance):
     assert found.tolerance.approximate == tolerance.approximate
 
 
-def test_what_frames_see_and_neighbours_exclude_is_no_deviation(monkeypatch):
-    """Frames of unlike density are fitted unlike, where dynamics are sharp."""
-    claim = Statement(5e-3, 4e-3, 6e-3, DYNAMICS)
-    monkeypatch.setattr(examination, "one_in_all_frames", lambda *given: claim)
-    train, held = walk(free, num=2000, noise=0.02), walk(free, num=200, seed=10)
-    found = _symmetric(findings(train), train, held).statement
-    assert not found.broken
-    assert found.tolerance == DYNAMICS
-    train, held = (walk(blown, num=num, noise=0.02, seed=k) for num, k in ((2000, 0), (200, 10)))
-    assert _symmetric(findings(train), train, held).statement.broken
-
-
 def fourfold(action):
     """Pushes of which those along the axes are stronger."""
     push = torch.view_as_complex(action.contiguous())
@@ -121,7 +107,7 @@ def fourfold(action):
 
 
 def test_what_neighbours_cannot_see_stays_broken():
-    """They match places rather than actions; the twins' word stands."""
+    """They match places rather than actions; what frames see stands."""
 
     def data(num, seed):
         state, action, shocks = (randn(4, num, 2, seed=seed + k) for k in range(3))
