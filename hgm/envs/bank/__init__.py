@@ -29,6 +29,15 @@ from hgm.envs.bank.more_dynamics import MORE_DYNAMICS
 from hgm.envs.bank.more_plane import MORE_PLANE
 from hgm.envs.bank.more_rewards import MORE_REWARDS
 from hgm.envs.bank.more_spaces import MORE_SPACES
+from hgm.envs.bank.novel_broken import NOVEL_BROKEN
+from hgm.envs.bank.novel_drives import NOVEL_DRIVES
+from hgm.envs.bank.novel_earth import NOVEL_EARTH
+from hgm.envs.bank.novel_faint import NOVEL_FAINT
+from hgm.envs.bank.novel_fields import NOVEL_FIELDS
+from hgm.envs.bank.novel_life import NOVEL_LIFE
+from hgm.envs.bank.novel_machines import NOVEL_MACHINES
+from hgm.envs.bank.novel_play import NOVEL_PLAY
+from hgm.envs.bank.novel_wishes import NOVEL_WISHES
 from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
 from hgm.envs.bank.scarce import SCARCE
@@ -42,7 +51,7 @@ from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
 
-VERSION = 4
+VERSION = 5
 
 _LOOKED_AT = (
     *GOALS,
@@ -66,8 +75,6 @@ _LOOKED_AT = (
     *FAINT_GROUPS,
     *ORBITS,
     *OBSTACLES,
-)
-_HELD_OUT = (
     *UNSEEN_MOTION,
     *UNSEEN_SURROUNDINGS,
     *UNSEEN_BREAKS,
@@ -78,6 +85,17 @@ _HELD_OUT = (
     *FRESH_ECONOMY,
     *FRESH_BROKEN,
     *FRESH_FAINT,
+)
+_HELD_OUT = (
+    *NOVEL_MACHINES,
+    *NOVEL_DRIVES,
+    *NOVEL_FIELDS,
+    *NOVEL_EARTH,
+    *NOVEL_LIFE,
+    *NOVEL_PLAY,
+    *NOVEL_BROKEN,
+    *NOVEL_WISHES,
+    *NOVEL_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 

@@ -1,4 +1,4 @@
-"""Negative, held out: rewards that curves relate, and worlds that have scales and places.
+"""Negative: rewards that curves relate, and worlds that have scales and places.
 
 Rewards of several bells fix an element to what is stated, as nothing linear keeps their places, so
 that only the dynamics are left to ask; elsewhere the comment says what rewards leave open.

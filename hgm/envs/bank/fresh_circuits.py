@@ -1,4 +1,4 @@
-"""Positive, held out: phases of currents, tones and rings of rooms."""
+"""Positive: phases of currents, tones and rings of rooms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positive, held out: units of work and of prices, trends, food webs, and magnified worlds."""
+"""Positive: units of work and of prices, trends, food webs, and magnified worlds."""
 
 from __future__ import annotations
 

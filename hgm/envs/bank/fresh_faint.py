@@ -1,4 +1,4 @@
-"""Borderline, held out: groups that light or circuits have nearly, or that noise hides."""
+"""Borderline: groups that light or circuits have nearly, or that noise hides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positive, held out: polarised light and colours, which turn, fade, and have other illuminants."""
+"""Positive: polarised light and colours, which turn, fade, and have other illuminants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Negative, held out: rewards turn, or shift, and something in the world or in a motor does not.
+"""Negative: rewards turn, or shift, and something in the world or in a motor does not.
 
 Rewards fix the elements on what they see, up to reflections in a goal's axis; each comment says why
 nothing linear, with a linear map of actions, lets the dynamics follow.
@@ -193,6 +193,7 @@ UNSEEN_BREAKS = (
         name="mismatched_dance",
         cause="dynamics",
         verdicts=NEVER_FOUND,
+        half="reported",
         num_tasks=6,
         start=blocks.normal(0.6, 4),
         step=_dance,

@@ -1,4 +1,4 @@
-"""Borderline, held out: a group that noise nearly hides, and two that are slightly broken."""
+"""Borderline: a group that noise nearly hides, and two that are slightly broken."""
 
 from __future__ import annotations
 

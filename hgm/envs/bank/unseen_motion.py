@@ -1,4 +1,4 @@
-"""Positive, held out: vehicles, linked bodies and bodies that turn in space."""
+"""Positive: vehicles, linked bodies and bodies that turn in space."""
 
 from __future__ import annotations
 

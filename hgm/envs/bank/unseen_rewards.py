@@ -1,4 +1,4 @@
-"""Negative, held out: rewards that seem to turn, and costs that do not.
+"""Negative: rewards that seem to turn, and costs that do not.
 
 The dynamics have the rotations, and bounds of actions leave no other linear maps.
 """

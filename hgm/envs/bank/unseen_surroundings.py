@@ -1,4 +1,4 @@
-"""Positive, held out: units, sensors, obstacles, supplies, and targets that move."""
+"""Positive: units, sensors, obstacles, supplies, and targets that move."""
 
 from __future__ import annotations
 
