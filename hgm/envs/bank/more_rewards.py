@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from hgm.envs.bank import blocks
-from hgm.envs.bank.base import NEVER_FOUND, Table
+from hgm.envs.bank.base import FOUND, NEVER_FOUND, PARTIAL, Table
 from hgm.envs.bank.blocks import angles, distance, goal, inertia, shared, spread, table, turn, walk
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
 from hgm.envs.bank.more_plane import HEAVY, POINT, dragged, valley
 
 UNLIKE = replace(POINT, cause="reward", verdicts=NEVER_FOUND, num_tasks=5)
+ODD = replace(POINT, cause="several_orbits", verdicts=(FOUND, PARTIAL), num_tasks=5)
 
 
 def marks(*values: float) -> Table:
@@ -75,16 +76,14 @@ def _stranger(num: int, generator: torch.Generator) -> Tensor:
 
 
 MORE_REWARDS = (
-    # Another number of hills and pits: no invertible map gives one the other's.
+    # One of five is on no orbit of the others, which are on one: the group is theirs.
     replace(
-        UNLIKE,
+        ODD,
         name="pit_in_one",
         tasks=table(CIRCLE, marks(0.0, 0.0, 1.0, 0.0, 0.0)),
         reward=blocks.plus(blocks.cone, _pit),
     ),
-    replace(
-        UNLIKE, name="odd_one", tasks=table(CIRCLE, marks(0.0, 1.0, 0.0, 0.0, 0.0)), reward=_odd
-    ),
+    replace(ODD, name="odd_one", tasks=table(CIRCLE, marks(0.0, 1.0, 0.0, 0.0, 0.0)), reward=_odd),
     # Rings of other sizes about goals that are as far away: a scale would move the goals, too.
     replace(UNLIKE, name="own_rings", tasks=table(CIRCLE, spread(0.1, 0.9)), reward=_own_rings),
     # What one task seeks, the next flees.
