@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,27 +30,36 @@ class FourierDynamics(DynamicsModel):
         dim_action: Action dimension ``m``.
         num_features: Number of waves, at least 8.
         seed: Seed of the waves.
+        lengthscales: Candidates, each of states and of actions.
 
     Raises:
         ValueError: If `num_features` is out of range.
     """
 
     def __init__(
-        self, dim_state: int, dim_action: int, num_features: int = 128, seed: int = 0
+        self,
+        dim_state: int,
+        dim_action: int,
+        num_features: int = 128,
+        seed: int = 0,
+        lengthscales: Sequence[tuple[float, float]] = _LENGTHSCALES,
     ) -> None:
         check_int("num_dynamics_features", num_features, 8, MAX_FEATURES)
         blocks = (dim_state, dim_action)
+        self.lengthscales = lengthscales
         self._settings = (dim_state, dim_action, num_features)
         self.twins = [
             FourierRegression(
-                1, sum(blocks), dim_state, num_features, _LENGTHSCALES, blocks, seed=2 * seed + twin
+                1, sum(blocks), dim_state, num_features, lengthscales, blocks, seed=2 * seed + twin
             )
             for twin in range(2)
         ]
 
     def anew(self, seed: int) -> FourierDynamics:
-        """The same with other waves."""
-        return FourierDynamics(*self._settings, seed=seed)
+        """The same with other waves, of the length scales that the twins chose."""
+        chosen = sorted({index for twin in self.twins for index in twin.likeliest})
+        candidates = [self.lengthscales[index] for index in chosen]
+        return FourierDynamics(*self._settings, seed, candidates or self.lengthscales)
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """One pass of sums, and a solve."""

@@ -161,6 +161,9 @@ class FourierRegression(nn.Module):
         blocks: Sizes of blocks of inputs that are whitened each for itself; None: one block.
         seed: Seed of the frequencies.
         whiten: Whether inputs are whitened; else they are taken as they are.
+
+    Attributes:
+        likeliest: Which length scale each model keeps; empty before that is known.
     """
 
     frequencies: Tensor
@@ -191,6 +194,7 @@ class FourierRegression(nn.Module):
         self.whitening: Whitening | None = None
         self.statistics: Moments | None = None
         self._chosen: Tensor | None = None
+        self.likeliest: list[int] = []
 
     def accumulate(self, inputs: Tensor, targets: Tensor, ranks: Ranks = ALONE) -> None:
         """Adds inputs ``(N, B, p)`` and targets ``(N, B, q)``; the first call sets the scales."""
@@ -310,6 +314,7 @@ class FourierRegression(nn.Module):
         models = torch.arange(self.num_models, device=best.device)
         self.statistics = Moments(*(term[best, models] for term in self.statistics))
         self._chosen = self.frequencies[best]
+        self.likeliest = best.tolist()
 
     def _whitening(self, inputs: Tensor, ranks: Ranks) -> Whitening:
         if not self.whiten:

@@ -34,3 +34,16 @@ def test_linear_dynamics_are_found_to_be_linear(noise):
         assert model.explains_all
     else:
         assert_close(model.noise, torch.full((4,), noise).double(), rtol=0.1, atol=0)
+
+
+def test_the_same_with_other_waves_keeps_the_length_scales():
+    inputs, change, half = flat(drawn(integrator(), 4, 2, 500, 0.02, num_tasks=2))
+    model = FourierDynamics(4, 2, 64)
+    assert model.anew(1).lengthscales == model.lengthscales
+    model.fit(inputs, change, half)
+    other = model.anew(1)
+    chosen = {model.lengthscales[twin.likeliest[0]] for twin in model.twins}
+    assert set(other.lengthscales) == chosen
+    assert not torch.equal(other.twins[0].phases, model.twins[0].phases)
+    other.fit(inputs, change, half)
+    assert_close(other.values(inputs), model.values(inputs), atol=0.05, rtol=0)
