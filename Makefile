@@ -16,8 +16,9 @@ discovery: $(VENV)/.installed
 	$(BIN)/python train.py model=discovery $(ARGS)
 
 # A part of the tests covers a part of the code: only all of them are measured.
+# A process a core, of one thread each: small tensors gain nothing from threads.
 test: lint
-	$(BIN)/python -m pytest $(ARGS) $(if $(ARGS),,--cov)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS) $(if $(ARGS),,--cov)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

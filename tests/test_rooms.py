@@ -72,7 +72,7 @@ def test_there_are_files_to_check():
     assert "groups" in rooms_used(ROOT / "hgm" / "modules" / "discovery.py")
 
 
-@pytest.mark.parametrize("name", ALLOWED)
+@pytest.mark.parametrize("name", sorted(ALLOWED))
 def test_room_imports_only_what_lies_below(name):
     for path in FILES:
         if room(path) == name:
@@ -96,7 +96,7 @@ def test_only_the_command_line_knows_hydra(path):
     assert room(path) == "cli" or not tops & {"hydra", "omegaconf", "train"}
 
 
-@pytest.mark.parametrize("name", PURE)
+@pytest.mark.parametrize("name", sorted(PURE))
 def test_pure_rooms_know_neither_lightning_nor_rl(name):
     for path in FILES:
         if room(path) == name:
