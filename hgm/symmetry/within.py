@@ -29,24 +29,17 @@ from hgm.symmetry.phases import (
     run_phase,
 )
 from hgm.symmetry.refinement import Pool
+from hgm.symmetry.restarts import ALIGNED, SAME_FIT, settled
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
-from hgm.symmetry.winding import shortest
-
-SAME_FIT = 0.15
-"""Robust loss by which fewer directions may be worse than free elements, and still be enough."""
-
-ALIGNED = 1.5
-"""Held-out robust loss, relative to that of residuals as large as predicted."""
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
 
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
-_ROUNDS, _BETTER = 3, 0.95  # in which elements look at all others; loss that is worth another
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
 _EXPLAINED = 0.9  # spread of pooled residuals below that of Gaussian noise: all is explained
@@ -94,16 +87,28 @@ class Within:
 
     def find(self, root: Tensor) -> Stage[Span]:
         """Directions that all elements share: those that the dynamics keep, or any others."""
+        best: Span | None = None
         for directions, wider in self._narrower():
             span = yield from self._find_in(
                 self._spanned(directions), self.prior_in(directions), root
             )
             if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
-                if len(wider) == len(directions):
+                if len(wider) > len(directions):
+                    span = yield from self._widen(span, directions, wider)
+                if span.fit.loss < ALIGNED * self.expected:
                     return span
-                return (yield from self._widen(span, directions, wider))
+                best = span
+                break
         self.group.warm_start(root)
-        return (yield from self._find_in(self.group, self.prior, root))
+        anywhere = yield from self._find_in(self.group, self.prior, root)
+        if best is None or self._much_better(anywhere, best):
+            return anywhere
+        return best
+
+    def _much_better(self, span: Span, other: Span) -> bool:
+        """Whether elements fit better in directions that generate no more."""
+        fits = span.fit.loss < other.fit.loss - SAME_FIT and self._says_something(span)
+        return fits and self._dim_closed(span.fit) <= self._dim_closed(other.fit)
 
     def _spanned(self, directions: Tensor) -> LieGroup:
         return Spanned(self.group.hat(directions), self.group.dim_space)
@@ -133,30 +138,8 @@ class Within:
         free = yield from self.align("left actions, jointly", "alignment", every, prior)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))
-        free = yield from self._among(free, prior, root)
-        # A full turn is none: what goes the long way round may be on no line with the others.
-        short = shortest(group, free.coords)
-        if torch.equal(short, free.coords):
-            return (yield from self._find_span([free], prior))
-        every = Subgroup(group, LeftActions(torch.eye(group.dim_algebra).to(short), short), True)
-        nearer = yield from self.align("left actions, the short way", "alignment", every, prior)
-        frees = [nearer, free] if nearer.loss < free.loss + SAME_FIT else [free]
+        frees = yield from settled(self, free, prior, root)
         return (yield from self._find_span(frees, prior))
-
-    def _among(self, free: Fit, prior: Tensor, root: Tensor) -> Stage[Fit]:
-        """The same after elements that fit badly have looked at all others, and not at the base."""
-        group, rounds = free.subgroup.group, _ROUNDS if self.estimator.num_tasks > 2 else 0
-        for _ in range(rounds):
-            if free.loss < ALIGNED * self.expected:
-                break
-            coords = yield from self.align_each(group, prior, root, free.coords)
-            every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords)
-            name, subgroup = "left actions, jointly again", Subgroup(group, every, fixed=True)
-            again = yield from self.align(name, "alignment", subgroup, prior)
-            if again.loss > _BETTER * free.loss:
-                break
-            free = again
-        return free
 
     def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
         """The same elements in a wider group, where rewards say more of it than dynamics do.
