@@ -225,11 +225,16 @@ def _beside(
     return tuple(one.unflatten(1, shape) @ shift / model.scale for one in (rest, blur))
 
 
-def near(points: Tensor, data: Tensor) -> Tensor:
-    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to each other."""
+def near(points: Tensor, data: Tensor, others: Tensor | None = None) -> Tensor:
+    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to each other.
+
+    Or as near as `others` ``(J, p)`` that were drawn alike: along slow trajectories, data are
+    nearer to each other than to anything that was seen at another time.
+    """
     # Products of matrices would leave a datum some 1e-8 away from itself.
     exact = "donot_use_mm_for_euclid_dist"
-    own = torch.cdist(_thinned(data, _JUDGES), data, compute_mode=exact)
+    judges = _thinned(data if others is None else others, _JUDGES)
+    own = torch.cdist(judges, data, compute_mode=exact)
     own = torch.where(own > 0, own, torch.inf).amin(1)
     return torch.cdist(points, data).amin(1) <= own[own.isfinite()].quantile(_NEAR)
 

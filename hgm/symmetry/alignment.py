@@ -141,6 +141,46 @@ def base_residuals(
     return residuals
 
 
+def residuals_among(
+    group: LieGroup,
+    estimator: DifferentialEstimator,
+    invariance: Invariance,
+    points: Tensor,
+    known: Tensor,
+) -> Residuals:
+    """Residuals of left actions as those of :func:`base_residuals`, against all other tasks.
+
+    Points of every other task are carried by its own element, as far as that is known.
+
+    Args:
+        group: The group searched; unknowns are coordinates ``(N - 1, S, D)``.
+        estimator: Fitted reward differentials.
+        invariance: One of :mod:`hgm.symmetry.losses`.
+        points: Points of every task, ``(N, K, n)``.
+        known: Elements of all tasks, ``(N, k, k)``.
+    """
+    num, each = points.shape[:2]
+    tasks = torch.arange(num, device=points.device)
+    source = estimator.rough_jet(points, tasks)
+    back = torch.linalg.inv(known)
+    own = tasks[1:, None, None, None] == tasks[:, None]
+
+    def residuals(coords: Tensor, derive: bool) -> Terms:
+        element = group.exp(coords)[:, :, None] @ back
+        change = None
+        if derive:
+            change = element_derivative(group, coords)[:, :, None] @ back[:, None]
+        moved = lie.act(element, points)
+        jet = _grouped(estimator, moved.flatten(2, 3), tasks[1:])
+        target = Jet(*(field.unflatten(2, (num, each)) for field in jet))
+        residual, variance, jacobian = invariance(element, change, points, target, source)
+        residual = residual.masked_fill(own[..., None], 0.0).flatten(2, 3)
+        variance = variance.masked_fill(own, torch.inf).flatten(2, 3)
+        return Terms(residual, variance, None if jacobian is None else jacobian.flatten(2, 3))
+
+    return residuals
+
+
 def concatenate(a: Terms, b: Terms) -> Terms:
     """Observations of both, ``(..., K + K', q)``."""
     residual = torch.cat((a.residual, b.residual), -2)

@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import jacfwd
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
-from hgm.numerics.gauss_newton import GaussNewton
+from hgm.numerics.gauss_newton import GaussNewton, Penalty
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.completion import Shadow, shadow
 from hgm.symmetry.findings import Dynamics, Problem
 from hgm.symmetry.finite import FiniteTransformations, near, squares
+from hgm.symmetry.phases import Fit, root_of
 from hgm.symmetry.samples import Samples
 
 _REACH = 0.5  # radians, of rotations; farther, models of the dynamics are biased
@@ -22,6 +24,9 @@ _LOOSE = 0.2  # standard deviation of entries
 _MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics do not share
 _STEPS = 6
 _CONVERGED_LOSS = 1e-6
+_ROUNDING, _TINY = 1e-6, 1e-9
+_SHORT = 0.1  # radians, elements that say nothing of directions
+_TAIL = 3.0  # of the degrees of freedom: squares beyond it count for less and less
 _MOST = 300  # unknowns; more would take minutes
 
 
@@ -31,10 +36,25 @@ class Kept(NamedTuple):
     Attributes:
         price: What directions cost, a quadratic form, ``(D, D)``.
         directions: An orthonormal basis of those that they keep, ``(p, D)``.
+        precision: How surely these are they: the inverse covariance of what one of them may be off,
+            across all of them, ``(D, D)``; None where it is not known.
     """
 
     price: Tensor
     directions: Tensor
+    precision: Tensor | None = None
+
+
+class Sharp(NamedTuple):
+    """Generators as finite elements tell them.
+
+    Attributes:
+        entries: Their entries, ``(p, n k + m m)``.
+        doubt: A root of the covariance of all entries, ``(p, n k + m m, u)``; None if not known.
+    """
+
+    entries: Tensor
+    doubt: Tensor | None
 
 
 def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
@@ -48,15 +68,25 @@ def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
     group, index = problem.group, problem.view.index
     form, size = shadow(dynamics.form, index), len(problem.view.units.frame)
     basis = group.generators[:, : group.dim_space].flatten(1)
-    directions = form.kept(basis)
+    directions, precision = form.kept(basis), None
     if 0 < len(directions) < group.dim_algebra:
         state, action = (part.flatten(0, 1) for part in (samples.state, samples.action))
         entries = directions @ basis @ form.follow.mT
-        entries = sharpen(dynamics.model, state, action, entries, form, size)
-        rows = squares(entries, state.shape[-1], size)
-        seen = lie.vee(rows[:, index[:, None], index], group.generators)
-        directions = torch.linalg.qr(seen.mT).Q.mT
-    return Kept(basis @ form.price @ basis.mT, directions)
+        entries, doubt = sharpen(dynamics.model, state, action, entries, form, size)
+
+        def seen(entries: Tensor) -> Tensor:
+            rows = squares(entries, state.shape[-1], size)
+            return lie.vee(rows[:, index[:, None], index], group.generators)
+
+        directions, mix = torch.linalg.qr(seen(entries).mT)
+        directions = directions.mT
+        if doubt is not None:
+            # Of an orthonormal basis, as directions are.
+            doubt = torch.linalg.solve(mix.mT, doubt.flatten(1)).view_as(doubt)
+            off = torch.stack([seen(one.mT).mT for one in doubt])
+            covariance = across(directions, (off @ off.mT).mean(0))
+            precision = torch.linalg.pinv(covariance, rtol=_ROUNDING, hermitian=True)
+    return Kept(basis @ form.price @ basis.mT, directions, precision)
 
 
 def sharpen(
@@ -66,7 +96,7 @@ def sharpen(
     entries: Tensor,
     form: Shadow,
     size: int,
-) -> Tensor:
+) -> Sharp:
     r"""The same span of generators, as finite elements tell it, entries ``(p, n k + m m)``.
 
     Jacobians tell a generator to some per cent, which far elements multiply. Values of the dynamics
@@ -86,7 +116,7 @@ def sharpen(
     start = torch.linalg.solve_triangular(norm, entries, upper=False)
     across = torch.linalg.svd(start[:, free]).Vh[len(start) :]
     if not 0 < len(start) * len(across) <= _MOST:
-        return entries
+        return Sharp(entries, None)
 
     def whole(unknowns: Tensor) -> Tensor:
         change = torch.zeros_like(start)
@@ -104,4 +134,34 @@ def sharpen(
         solver.decide(problem(trial, False), ALONE)
         if bool(solver.gain < _CONVERGED_LOSS):
             break
-    return whole(solver.unknowns)
+    root = torch.linalg.inv(torch.linalg.cholesky(solver.normal)).mT.unflatten(0, (len(start), -1))
+    doubt = start.new_zeros(*start.shape, root.shape[-1])
+    doubt[:, free] = across.mT @ root
+    return Sharp(whole(solver.unknowns), doubt)
+
+
+def across(directions: Tensor, form: Tensor) -> Tensor:
+    """A form ``(D, D)`` on what is orthogonal to orthonormal directions ``(p, D)``."""
+    other = torch.eye(len(form)).to(form) - directions.mT @ directions
+    return other @ form @ other
+
+
+def held(fit: Fit, precision: Tensor, degrees: int) -> Penalty:
+    """What dynamics say of the directions of elements, per radian that these go.
+
+    With Cauchy's tails: models of the dynamics are smooth, and may be wrong all over.
+
+    Args:
+        fit: The elements.
+        precision: Inverse covariance of what a direction may be off, ``(D, D)``.
+        degrees: Its rank.
+    """
+    subgroup, root = fit.subgroup, root_of(precision)
+    size = fit.coords.norm(dim=-1, keepdim=True).clamp_min(_SHORT) * len(fit.coords) ** 0.5
+
+    def residual(unknowns: Tensor) -> Tensor:
+        off = (subgroup.coords(unknowns) / size @ root).flatten()
+        ratio = off.square().sum() / (_TAIL * degrees) + _TINY
+        return off * (torch.log1p(ratio) / ratio).sqrt()
+
+    return lambda unknowns: (residual(unknowns), jacfwd(residual)(unknowns))

@@ -13,9 +13,9 @@ from torch.func import jacfwd
 from hgm.differentials.base import DifferentialEstimator
 from hgm.groups import LieGroup
 from hgm.numerics.fourier import whitening
-from hgm.numerics.gauss_newton import GaussNewton
+from hgm.numerics.gauss_newton import GaussNewton, Residuals
 from hgm.numerics.ranks import Ranks
-from hgm.symmetry.alignment import base_residuals, pair_residuals, score
+from hgm.symmetry.alignment import base_residuals, pair_residuals, residuals_among, score
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.samples import Samples, Seen, thin
 from hgm.symmetry.snapshot import Snapshot, principal, snapshot_of
@@ -27,6 +27,7 @@ START_FLOOR = 0.1
 FLOOR = 0.01
 """The same in the joint fits."""
 _STEPS_BEFORE_PRUNING = 2
+_LEAST_POINTS = 16  # of every task, if all are compared with one
 _PRUNING = 3  # only the best third of the starts goes on
 _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of tasks
 _CONVERGED_LOSS = 1e-4
@@ -239,6 +240,8 @@ class AlignStarts(Phase):
         num_steps: Gauss-Newton steps.
         num_points: Points of every task per step.
         prior: What the dynamics say of the group's coordinates, ``(D, D)``.
+        among: Elements so far, ``(N - 1, D)``, which are starts, too: every task is then compared
+            with all others and not only with the base task.
     """
 
     name, tag = "left actions, each alone", "starts"
@@ -252,21 +255,24 @@ class AlignStarts(Phase):
         num_steps: int,
         num_points: int,
         prior: Tensor | None = None,
+        among: Tensor | None = None,
     ) -> None:
         self.group, self.estimator, self.invariance = group, estimator, invariance
-        self.num_steps, self.num_points = num_steps, num_points
+        self.num_steps, self.num_points, self.among = num_steps, num_points, among
         penalty = None
         if prior is not None:
             root = (_START_PRIOR**0.5) * root_of(prior)
             penalty = lambda coords: (coords @ root, root.mT.expand(*coords.shape[:-1], -1, -1))  # noqa: E731
         unknowns = starts.repeat(estimator.num_tasks - 1, 1, 1)
+        if among is not None:
+            self.name = "left actions, each among the others"
+            unknowns = torch.cat((among[:, None], unknowns), 1)
         self.solver = GaussNewton(unknowns, START_FLOOR, penalty=penalty)
 
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step from every start that is left."""
         self.taken += 1
-        few = thin(samples.points, self.num_points)
-        residuals = base_residuals(self.group, self.estimator, self.invariance, few)
+        residuals = self._residuals(samples.points)
         trial = self.solver.propose(residuals(self.solver.unknowns, True), ranks)
         loss = self.solver.decide(residuals(trial, False), ranks)
         best = loss.argmin(1, keepdim=True)
@@ -277,6 +283,15 @@ class AlignStarts(Phase):
         self._best = torch.take_along_dim(self.solver.unknowns, best[..., None], 1)[:, 0]
         self._loss = loss.amin(1).mean()
         return self._loss
+
+    def _residuals(self, points: Tensor) -> Residuals:
+        parts = (self.group, self.estimator, self.invariance)
+        if self.among is None:
+            return base_residuals(*parts, thin(points, self.num_points))
+        known = self.group.exp(torch.cat((torch.zeros_like(self.among[:1]), self.among)))
+        # As many points as of two tasks.
+        each = max(_LEAST_POINTS, 2 * self.num_points // (len(points) - 1))
+        return residuals_among(*parts, thin(points, each), known)
 
     @property
     def result(self) -> Tensor:

@@ -38,6 +38,7 @@ _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
 _AGAIN = 2  # steps from a solution to the next
+_NEIGHBOURS = 500  # rewards that are compared with the nearest one
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
 _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
 
@@ -137,7 +138,8 @@ class PooledModel:
         self.normal, pull = (ranks.sum(term) for term in sums)
         if self.penalty is not None:
             extra, derivative = self.penalty(self.actions)
-            size, variance = self.num_actions, self.spread.square()
+            size, alike = self.num_actions, self._alike(white.flatten(0, 1), residual, ranks)
+            variance = alike * self.spread.square()
             self.normal[:size, :size] += variance * derivative.mT @ derivative
             pull[:size, 0] -= variance * derivative.mT @ extra
         move = damped_step(self.normal, -pull[:, 0], _DAMPING, _FLOOR)
@@ -212,6 +214,24 @@ class PooledModel:
     def _covariance(self) -> Tensor:
         """The same of all unknowns."""
         return torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
+
+    def _alike(self, white: Tensor, residual: Tensor, ranks: Ranks) -> Tensor:
+        """As how many rewards one counts: what the model cannot follow, neighbours share.
+
+        Noise is every reward's own. Of what is the model's misfit there are no more independent
+        values than there are waves.
+        """
+        index = torch.arange(0, len(white), max(1, len(white) // _NEIGHBOURS), device=white.device)
+        distance = torch.cdist(white[index], white)
+        distance.scatter_(1, index[:, None], torch.inf)
+        bounded = residual.clamp(-3 * self.spread, 3 * self.spread)
+        own, near = bounded[index], bounded[distance.argmin(1)]
+        sizes = own.new_tensor([len(index), len(white)])
+        sums = torch.cat((torch.stack(((own * near).sum(), own.square().sum())), sizes))
+        product, square, some, num = ranks.sum(sums)
+        by_chance = 2 / some.sqrt()
+        share = (product / square.clamp_min(_LEAST**2) - by_chance).clamp(0.0, 1.0)
+        return 1 + share * (num / len(self._weights) - 1).clamp_min(0.0)
 
     def _inverse(self, unknowns: Tensor) -> Tensor:
         return torch.linalg.inv(self.subgroup.elements(unknowns))

@@ -21,6 +21,7 @@ from hgm.symmetry.phases import FitRewards, Gather, Once, Stage, run_phase
 from hgm.symmetry.relevance import SOURCES, Sight, look, points_of
 from hgm.symmetry.samples import Samples, halves
 from hgm.symmetry.scaled import Scaled
+from hgm.symmetry.simplification import simplify
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.view import Units, View, units_of
 from hgm.symmetry.within import CONVINCING, Within
@@ -73,7 +74,7 @@ class Search:
             parted = yield from part(within, root, kept)
             if parted is not None:
                 return (yield from conclude_orbits(within, parted, kept))
-        span, refined = yield from within.unwind(span, refined)
+        span, refined = yield from simplify(within, span, refined)
         return (yield from conclude(within, span, refined, kept))
 
     def _pose(self, kept: Samples) -> Stage[Problem]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.groups import LieGroup
 
 _TURNS, _REFERENCE_TURNS = 2, 1  # whole turns that are tried, of an element and of the first one
 _MOST_PLANES = 4
@@ -26,6 +27,7 @@ _COMMUTING = 0.1
 _CONDITION = 1e4
 _REAL = 1e-3
 _MIXES = 64
+_NEAR, _SHORTER = 0.1, 0.9  # relative distance and length of an element by another logarithm
 
 
 class Line(NamedTuple):
@@ -75,6 +77,18 @@ def one_generator(elements: Tensor, generators: Tensor, deviation: Tensor) -> Li
         rates[partner] = rates[plane].conj()
     generator = torch.linalg.solve(vectors.mT, (vectors * rates).mT).mT.real
     return Line(generator, left[:, 0] * size[0])
+
+
+def shortest(group: LieGroup, coords: Tensor) -> Tensor:
+    """Coordinates ``(N, D)`` of about the same elements, without whole turns of any plane.
+
+    Elements whose principal logarithm is no shorter, or is not in the group, keep what they have.
+    """
+    elements = group.exp(coords)
+    short = lie.vee(lie.log(elements), group.generators)
+    off = (group.exp(short) - elements).norm(dim=(-2, -1)) / elements.norm(dim=(-2, -1))
+    better = (off < _NEAR) & (short.norm(dim=-1) < _SHORTER * coords.norm(dim=-1))
+    return torch.where(better[:, None], short, coords)
 
 
 def _generic(basis: Tensor) -> Tensor:

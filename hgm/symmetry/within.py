@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jacfwd
 
 from hgm import lie
 from hgm.differentials.some import Some
@@ -18,7 +17,7 @@ from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
-from hgm.symmetry.kept import Kept
+from hgm.symmetry.kept import Kept, across, held
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
 from hgm.symmetry.phases import (
     AlignPairs,
@@ -27,33 +26,24 @@ from hgm.symmetry.phases import (
     Phase,
     Stage,
     Through,
-    root_of,
     run_phase,
 )
 from hgm.symmetry.refinement import Pool
+from hgm.symmetry.restarts import ALIGNED, SAME_FIT, settled
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
-from hgm.symmetry.winding import one_generator
-
-SAME_FIT = 0.15
-"""Robust loss by which fewer directions may be worse than free elements, and still be enough."""
-
-ALIGNED = 1.5
-"""Held-out robust loss, relative to that of residuals as large as predicted."""
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
 
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
-_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
-_DIRECTION = 0.02  # radians per radian that kept directions may be off
+_DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
 _EXPLAINED = 0.9  # spread of pooled residuals below that of Gaussian noise: all is explained
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
-_SHORT = 0.1  # radians, elements that say nothing of directions
 _INSIDE = 0.9  # cosine of directions that counts as the same
 
 
@@ -72,7 +62,7 @@ class Within:
         self.problem, self.dynamics = problem, dynamics
         self.group, self.estimator = problem.group, problem.estimator
         self.invariance, self.steps, self.seed = invariance, steps, seed
-        self.prior, self.kept = kept
+        self.prior, self.kept, self.precision = kept
         one = invariance is functional_invariance
         self.expected = expected_loss(1 if one else max(1, self.group.dim_space - 1))
 
@@ -89,7 +79,7 @@ class Within:
 
     def directions(self) -> list[Tensor]:
         """Directions ``(p, D)`` to look into: those that the dynamics keep."""
-        if self._raw_parameters:
+        if self.raw_parameters:
             return []
         if len(self.kept) == self.group.dim_algebra:
             return [torch.eye(self.group.dim_algebra).to(self.kept)]
@@ -97,16 +87,28 @@ class Within:
 
     def find(self, root: Tensor) -> Stage[Span]:
         """Directions that all elements share: those that the dynamics keep, or any others."""
+        best: Span | None = None
         for directions, wider in self._narrower():
             span = yield from self._find_in(
                 self._spanned(directions), self.prior_in(directions), root
             )
             if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
-                if len(wider) == len(directions):
+                if len(wider) > len(directions):
+                    span = yield from self._widen(span, directions, wider)
+                if span.fit.loss < ALIGNED * self.expected:
                     return span
-                return (yield from self._widen(span, directions, wider))
+                best = span
+                break
         self.group.warm_start(root)
-        return (yield from self._find_in(self.group, self.prior, root))
+        anywhere = yield from self._find_in(self.group, self.prior, root)
+        if best is None or self._much_better(anywhere, best):
+            return anywhere
+        return best
+
+    def _much_better(self, span: Span, other: Span) -> bool:
+        """Whether elements fit better in directions that generate no more."""
+        fits = span.fit.loss < other.fit.loss - SAME_FIT and self._says_something(span)
+        return fits and self._dim_closed(span.fit) <= self._dim_closed(other.fit)
 
     def _spanned(self, directions: Tensor) -> LieGroup:
         return Spanned(self.group.hat(directions), self.group.dim_space)
@@ -114,7 +116,7 @@ class Within:
     def _narrower(self) -> list[tuple[Tensor, Tensor]]:
         """Directions ``(p, D)`` to look into first, and those to go on in, ``(P, D)``."""
         groups: list[tuple[Tensor, Tensor]] = []
-        if self._raw_parameters or len(self.kept) == self.group.dim_algebra:
+        if self.raw_parameters or len(self.kept) == self.group.dim_algebra:
             return groups
         size, dim = self.group.dim_matrix, self.group.dim_space
         if size > dim:
@@ -134,7 +136,10 @@ class Within:
             group, LeftActions(torch.eye(group.dim_algebra).to(starts), starts), fixed=True
         )
         free = yield from self.align("left actions, jointly", "alignment", every, prior)
-        return (yield from self._find_span(free, prior))
+        if self.raw_parameters:
+            return (yield from self._find_span([free], prior))
+        frees = yield from settled(self, free, prior, root)
+        return (yield from self._find_span(frees, prior))
 
     def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
         """The same elements in a wider group, where rewards say more of it than dynamics do.
@@ -154,7 +159,7 @@ class Within:
             subgroup = Subgroup(group, every, fixed=True)
             fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
             return Span(fit, fit, span.num_directions)
-        stiff = _across(inside, prior)
+        stiff = across(inside, prior)
         fits: list[Fit] = []
         for strength in (prior, *(stiffness * stiff for stiffness in _STIFFNESS)):
             name, subgroup = "algebra in the whole group", Subgroup(group, whole)
@@ -165,7 +170,7 @@ class Within:
             return span
         least = min(fit.loss for fit in believed) + SAME_FIT
         fit = [fit for fit in believed if fit.loss <= least][-1]
-        free = yield from self._align_freely(group, fit.coords, prior)
+        free = yield from self.align_freely(group, fit.coords, prior)
         return Span(fit, free, span.num_directions, kept=True)
 
     def _dim_closed(self, fit: Fit) -> int:
@@ -186,10 +191,13 @@ class Within:
         return self.prior_in(lie.vee(group.generators, self.group.generators))
 
     @property
-    def _raw_parameters(self) -> bool:
+    def raw_parameters(self) -> bool:
+        """Whether the group has parameters of its own, which are learned."""
         return any(True for _ in self.group.parameters())
 
-    def align_each(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Tensor]:
+    def align_each(
+        self, group: LieGroup, prior: Tensor, root: Tensor, among: Tensor | None = None
+    ) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
         draw = draw_starts if group is self.group else draw_within
@@ -205,11 +213,12 @@ class Within:
                     self.steps.start_steps,
                     self.steps.num_points,
                     prior,
+                    among,
                 )
             )
         )
 
-    def _align_freely(self, group: LieGroup, coords: Tensor, prior: Tensor) -> Stage[Fit]:
+    def align_freely(self, group: LieGroup, coords: Tensor, prior: Tensor) -> Stage[Fit]:
         """All elements jointly, each in any direction of a group: the spectrum is theirs."""
         every = torch.eye(group.dim_algebra).to(coords)
         subgroup = Subgroup(group, LeftActions(every, coords), fixed=True)
@@ -224,27 +233,33 @@ class Within:
         phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps, prior)
         return (yield from self.run(phase))
 
-    def _find_span(self, free: Fit, prior: Tensor) -> Stage[Span]:
-        """The fewest directions that explain all elements about as well as free ones do."""
+    def _find_span(self, frees: Sequence[Fit], prior: Tensor) -> Stage[Span]:
+        """The fewest directions that explain all elements about as well as free ones do.
+
+        Args:
+            frees: Free elements, by several logarithms.
+            prior: What the dynamics say of the group's coordinates.
+        """
         num_elements = self.estimator.num_tasks - 1
-        group = free.subgroup.group
+        group = frees[0].subgroup.group
         # A span of as many directions as there are elements would explain nothing.
         most = min(num_elements - 1, group.dim_algebra, self.steps.max_directions)
         for num in range(1, most + 1):
-            # The group's own parameters come first among the unknowns.
-            own = slice(-free.coords.numel(), None)
-            start = low_rank(free.coords, free.information[own, own], num)
-            name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
-            span = yield from self.align(name, "algebra", subgroup, prior)
-            if (yield from self._enough(span, free)):
-                # Freely again, from where the span led: a start may have been in a wrong basin.
-                every = torch.eye(group.dim_algebra).to(span.coords)
-                again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
-                free = yield from self.align("spectrum", "spectrum", again, prior)
-                return Span(span, free, num)
-        return Span(free, free, num_elements)
+            for free in frees:
+                # The group's own parameters come first among the unknowns.
+                own = slice(-free.coords.numel(), None)
+                start = low_rank(free.coords, free.information[own, own], num)
+                name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
+                span = yield from self.align(name, "algebra", subgroup, prior)
+                if (yield from self.enough(span, free)):
+                    # Freely again, from where the span led: a start may have been in a wrong basin.
+                    every = torch.eye(group.dim_algebra).to(span.coords)
+                    again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
+                    free = yield from self.align("spectrum", "spectrum", again, prior)
+                    return Span(span, free, num)
+        return Span(frees[0], frees[0], num_elements)
 
-    def _enough(self, span: Fit, free: Fit) -> Stage[bool]:
+    def enough(self, span: Fit, free: Fit) -> Stage[bool]:
         """Whether elements in a span fit about as well as free ones, which also fit noise."""
         if span.loss < free.loss + SAME_FIT:
             return True
@@ -296,37 +311,12 @@ class Within:
 
     def _penalty(self, fit: Fit) -> Penalty | None:
         """What the dynamics say of directions, per radian that the elements go."""
-        subgroup = fit.subgroup
-        if subgroup.fixed or subgroup.group is not self.group:
+        if fit.subgroup.fixed or fit.subgroup.group is not self.group:
             return None
-        root = root_of(_across(self.kept, self.prior)) / _DIRECTION
-        size = fit.coords.norm(dim=-1, keepdim=True).clamp_min(_SHORT) * len(fit.coords) ** 0.5
-
-        def residual(unknowns: Tensor) -> Tensor:
-            return (subgroup.coords(unknowns) / size @ root).flatten()
-
-        return lambda unknowns: (residual(unknowns), jacfwd(residual)(unknowns))
-
-    def unwind(self, span: Span, refined: Refined) -> Stage[tuple[Span, Refined]]:
-        """One generator in place of several, where whole turns put all elements on its line."""
-        subgroup, unknowns = span.fit.subgroup, refined.unknowns
-        if self._raw_parameters:
-            return span, refined
-        elements = subgroup.elements(unknowns)[1:]
-        line = one_generator(elements, self.closed(subgroup, unknowns)[0], refined.deviation)
-        if line is None:
-            return span, refined
-        directions = lie.vee(line.generator, self.group.generators)[None]
-        one = Subgroup(self.group, LeftActions(directions, line.coords[:, None]))
-        fit = yield from self.align("one generator, after whole turns", "algebra", one)
-        free = yield from self._align_freely(self.group, fit.coords, self.prior)
-        wound = Span(fit, free, 1)
-        again = yield from self.refine(wound)
-        if refined.pool is None or again.pool is None:
-            accepted = yield from self._enough(fit, span.free)
-        else:
-            accepted = bool(again.pool.spread < _AS_WELL * refined.pool.spread)
-        return (wound, again) if accepted else (span, refined)
+        precision = self.precision
+        if precision is None:
+            precision = across(self.kept, self.prior) / _DIRECTION**2
+        return held(fit, precision, max(1, len(precision) - len(self.kept)))
 
     def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
@@ -340,9 +330,3 @@ class Within:
         closed = close(subgroup.group.hat(directions), self.group.dim_algebra)
         seen = counter_clockwise(standard(closed))
         return seen, lie.vee(subgroup.group.hat(coords), seen)
-
-
-def _across(directions: Tensor, form: Tensor) -> Tensor:
-    """A form ``(D, D)`` on what is orthogonal to orthonormal directions ``(p, D)``."""
-    across = torch.eye(len(form)).to(form) - directions.mT @ directions
-    return across @ form @ across

@@ -19,6 +19,7 @@ from hgm.symmetry.alignment import (
     draw_within,
     element_derivative,
     pair_residuals,
+    residuals_among,
     score,
 )
 from hgm.symmetry.losses import INVARIANCES, differential_invariance
@@ -237,6 +238,36 @@ def test_base_residuals_have_the_derivative_they_say(group, loss):
         difference = (up - down) / (2 * step)
         scale = float(found.abs().max())
         assert_close(found[..., axis, :], difference, rtol=0, atol=1e-7 * scale)
+
+
+@groups()
+@pytest.mark.parametrize("loss", INVARIANCES.values(), ids=INVARIANCES)
+def test_residuals_among_all_are_zero_at_the_truth_only(group, loss):
+    truth, estimator, points = setting(group)
+    known = group.exp(torch.cat((torch.zeros_like(truth[:1]), truth))).detach()
+    residuals = residuals_among(group, estimator, loss, points, known)
+    unknowns = torch.stack((truth, truth + 0.3, torch.zeros_like(truth)), 1)
+    terms = residuals(unknowns, False)
+    assert terms.residual.shape[:3] == (2, 3, 36)  # from all tasks
+    own = terms.variance[:, 0].unflatten(-1, (3, 12)).isinf().all(-1)
+    assert torch.equal(own, torch.tensor([[False, True, False], [False, False, True]]))
+    assert_close(terms.residual[:, 0], torch.zeros_like(terms.residual[:, 0]), atol=1e-9, rtol=0)
+    assert (terms.residual[:, 1:].norm(dim=-1).mean(-1) > 0.02).all()
+
+
+@groups()
+def test_residuals_among_all_have_the_derivative_they_say(group):
+    truth, estimator, points = setting(group, num_points=4)
+    known = group.exp(torch.cat((torch.zeros_like(truth[:1]), truth + 0.2))).detach()
+    residuals = residuals_among(group, estimator, differential_invariance, points, known)
+    unknowns = torch.stack((truth + 0.1, torch.zeros_like(truth)), 1)
+    terms, step = residuals(unknowns, True), 1e-5
+    told = terms.variance.isfinite()[..., None]
+    for axis, move in enumerate(step * torch.eye(group.dim_algebra).double()):
+        up, down = (residuals(unknowns + sign * move, False).residual for sign in (1, -1))
+        found = terms.jacobian[..., axis, :] * told
+        scale = float(found.abs().max())
+        assert_close(found, (up - down) / (2 * step), rtol=0, atol=1e-7 * scale)
 
 
 def subgroup_of(group, truth, fixed):

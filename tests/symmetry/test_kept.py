@@ -41,13 +41,13 @@ def cosine(entries):
 def test_with_known_dynamics_it_ends_near_the_truth(seed):
     start = TRUTH + 0.15 * randn(1, 20, seed=seed)
     assert cosine(start) < 0.993
-    found = sharpen(Known(4, modes), *data(), start, ALL, 4)
+    found = sharpen(Known(4, modes), *data(), start, ALL, 4).entries
     assert cosine(found) > 0.999
 
 
 def test_directions_do_not_shrink():
     """The zero generator is a symmetry of everything."""
-    found = sharpen(Known(4, modes), *data(), TRUTH + 0.1 * randn(1, 20), ALL, 4)
+    found = sharpen(Known(4, modes), *data(), TRUTH + 0.1 * randn(1, 20), ALL, 4).entries
     assert float(found.norm()) == pytest.approx(math.sqrt(2), rel=0.2)
 
 
@@ -56,7 +56,7 @@ def test_what_rewards_do_not_see_stays_zero():
     free[[2, 3, 6, 7]] = False
     form = ALL._replace(free=free)
     start = (TRUTH + 0.1 * randn(1, 20)) * free
-    found = sharpen(Known(4, modes), *data(), start, form, 4)
+    found = sharpen(Known(4, modes), *data(), start, form, 4).entries
     assert (found[:, ~free] == 0).all()
     assert cosine(found) > 0.999
 
@@ -64,7 +64,23 @@ def test_what_rewards_do_not_see_stays_zero():
 def test_too_many_unknowns_are_left_alone(monkeypatch):
     monkeypatch.setattr(kept, "_MOST", 18)
     start = TRUTH + 0.1 * randn(1, 20)
-    assert sharpen(Known(4, modes), *data(), start, ALL, 4) is start
+    assert sharpen(Known(4, modes), *data(), start, ALL, 4).entries is start
+
+
+def test_what_is_told_less_well_has_more_doubt():
+    state, action = data()
+    inputs = torch.cat((state, action), -1)
+    sizes = []
+    for noise in (0.02, 1.0):
+        change = modes(state, action) + noise * randn(len(inputs), 4, seed=5)
+        half = torch.arange(len(inputs)) // 20 % 2
+        model = choose([FourierDynamics(4, 2)], inputs, change, half)
+        found, doubt = sharpen(model, state, action, TRUTH, ALL, 4)
+        assert doubt.shape[:2] == found.shape
+        # Changes of the generator's own length are none.
+        assert (TRUTH @ doubt[0]).abs().max() < 1e-6
+        sizes.append(float(doubt.norm()))
+    assert 0 < 1.2 * sizes[0] < sizes[1]
 
 
 def test_jacobians_tell_rates_less_well_than_values_do():
@@ -76,7 +92,7 @@ def test_jacobians_tell_rates_less_well_than_values_do():
     form = shadow(equivariance_form(model, state, action, 4), torch.arange(4))
     basis = lie.gl_generators(4).double().flatten(1)
     before = form.kept(basis) @ basis @ form.follow.mT
-    after = sharpen(model, state, action, before, form, 4)
+    after = sharpen(model, state, action, before, form, 4).entries
     truth = TRUTH[:, :16].view(1, 4, 4)
     spans = [lie.orthonormalise(squares(entries, 4, 4)) for entries in (before, after)]
     inside = [(truth * span).sum((-1, -2)).norm() / truth.norm() for span in spans]

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
-from hgm.numerics.ranks import Ranks
+from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.pooling import PooledModel, calibrate
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
@@ -94,6 +94,23 @@ def test_what_is_known_besides_pulls_unknowns_where_it_says():
     assert moves[0] < moves[1] < moves[2]
     assert float(moves[2]) == pytest.approx(0.1, abs=2e-3)
     assert model.covariance().diagonal().sqrt().max() < 1.1e-5
+
+
+def test_what_one_model_cannot_follow_says_less_than_as_much_noise():
+    """Neighbours share a misfit, and every reward has a noise of its own."""
+    subgroup, elements, points, _, noise = problem(SO(2).double(), num=2000)
+    carried = lie.act(torch.linalg.inv(elements), points)
+    smooth = -carried.square().sum(-1)
+    step = torch.sign(torch.sin(9 * carried[..., 0]) * torch.sin(9 * carried[..., 1]))
+    alike = []
+    for rest in (randn(*smooth.shape, seed=3), step):
+        penalty = pulled(subgroup.start, 0.0)
+        model = PooledModel(subgroup, subgroup.start, noise, penalty=penalty, scale=1.8)
+        run(model, points, smooth + 0.1 * rest)
+        white, residual = model._seen
+        alike.append(float(model._alike(white, residual, ALONE)))
+    assert alike[0] < 1.5
+    assert alike[1] > 4
 
 
 def test_refits_draw_what_is_known_anew():

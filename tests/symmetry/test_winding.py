@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from hgm import lie
-from hgm.symmetry.winding import one_generator
+from hgm.groups import GL, Affine
+from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.winding import one_generator, shortest
 
 COORDS = torch.tensor([3.6, -2.8, 1.05, 2.2], dtype=torch.float64)
 DEVIATION = torch.full((4,), 0.003, dtype=torch.float64)
@@ -77,3 +79,36 @@ def test_a_line_that_chance_would_make_is_none() -> None:
 def test_nothing_to_unwind(generators: Tensor) -> None:
     elements = lie.exp(COORDS[:, None, None] * generators[0] / 4)
     assert one_generator(elements, generators, DEVIATION) is None
+
+
+def test_full_turns_are_left_out() -> None:
+    group = GL(3).double()
+    turn = group.vee(spin(3, (1, 1.0)))
+    angles = torch.tensor([2.0, 2 * torch.pi + 0.3, -5.0], dtype=torch.float64)
+    coords = angles[:, None] * turn
+    short = shortest(group, coords)
+    torch.testing.assert_close(group.exp(short), group.exp(coords))
+    told = torch.tensor([2.0, 0.3, 2 * torch.pi - 5.0], dtype=torch.float64)
+    torch.testing.assert_close(short, told[:, None] * turn)
+    assert torch.equal(short[0], coords[0])  # as it was
+
+
+def test_a_turn_that_leaves_a_shift() -> None:
+    """A full turn is none even where the group has translations, which stay."""
+    group = Affine(2).double()
+    whole = torch.zeros(3, 3, dtype=torch.float64)
+    whole[:2, :2] = spin(2, (0, 2 * torch.pi + 0.2))
+    whole[:2, 2] = torch.tensor([1.0, -0.5])
+    coords = group.vee(whole)[None]
+    short = shortest(group, coords)
+    assert short.norm() < 0.5 * coords.norm()
+    torch.testing.assert_close(group.exp(short), group.exp(coords))
+
+
+def test_elements_whose_short_way_leaves_the_group_stay() -> None:
+    """At rates of 1 and 1.6, the principal logarithm is on another line of the torus."""
+    group = Spanned(spin(4, (0, 1.0), (2, 1.6))[None], 4)
+    coords = torch.tensor([[3.5], [0.5]], dtype=torch.float64)
+    assert torch.equal(shortest(group, coords), coords)
+    flip = torch.tensor([[torch.pi]], dtype=torch.float64)  # has no principal logarithm
+    assert torch.equal(shortest(Spanned(spin(2, (0, 1.0))[None], 2), flip), flip)

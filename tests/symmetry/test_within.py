@@ -1,5 +1,6 @@
 """The search goes from what the dynamics keep to what rewards say, and not astray."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -51,10 +52,10 @@ class Told:
         self.num_tasks = num_tasks
 
 
-def penalised(directions, coords, price):
+def penalised(directions, coords, price, precision=None):
     group = GL(2).double()
     problem = Problem(None, group, Told(len(coords) + 1), None, True)
-    kept = Kept(price, torch.eye(4).double()[:1])
+    kept = Kept(price, torch.eye(4).double()[:1], precision)
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     subgroup = Subgroup(group, LeftActions(directions, coords))
     return within._penalty(Fit(subgroup, subgroup.start, None, None, 0.0)), subgroup.start
@@ -70,7 +71,19 @@ def test_kept_directions_cost_nothing_and_others_by_the_radian():
         penalty, start = penalised(kept, far * coords, price)
         direction = kept + 0.02 * off
         moved = torch.cat((direction.flatten(), far * coords.flatten()))
-        assert float(penalty(moved)[0].square().sum()) == pytest.approx(2.0)
+        assert float(penalty(moved)[0].square().sum()) == pytest.approx(9 * math.log1p(2 / 9))
+
+
+def test_how_surely_dynamics_tell_their_directions_is_what_others_cost():
+    precision = torch.diag(torch.tensor([0.0, 100.0, 25.0, 0.0])).double()
+    coords = torch.tensor([[2.0], [-3.0]]).double()
+    for row, cost in ((1, 100.0), (2, 25.0), (3, 0.0)):
+        direction = 0.995**0.5 * torch.eye(4).double()[:1]
+        direction = direction + 0.005**0.5 * torch.eye(4).double()[row : row + 1]
+        penalty, start = penalised(direction, coords, torch.eye(4).double(), precision)
+        assert float(penalty(start)[0].square().sum()) == pytest.approx(
+            9 * math.log1p(0.005 * cost / 9)
+        )
 
 
 def test_the_penalty_s_derivative():
