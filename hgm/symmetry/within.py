@@ -30,7 +30,7 @@ from hgm.symmetry.phases import (
     root_of,
     run_phase,
 )
-from hgm.symmetry.refinement import Pool
+from hgm.symmetry.refinement import NEGLIGIBLE, Pool, Sharpen
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
@@ -45,6 +45,9 @@ ALIGNED = 1.5
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
+
+CALIBRATIONS = ("same", "affine", "increasing")
+"""How rewards of tasks may differ, each more freely than the one before."""
 
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
@@ -251,7 +254,8 @@ class Within:
         if span.loss >= 2 * ALIGNED * self.expected:
             return False
         # The pooled model has the power to tell.
-        pool = Pool(span.subgroup, span.unknowns, self.estimator, self.steps.pool_steps)
+        effort = (self.estimator, self.steps.pool_steps)
+        pool = Pool(span.subgroup, span.unknowns, *effort, sees=self._sees)
         model = yield from self.run(pool)
         return bool(model.spread < CONVINCING)
 
@@ -261,6 +265,18 @@ class Within:
             subgroup = span.fit.subgroup
             deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
             return Refined(span.fit.unknowns, deviation, None)
+        return (yield from self._sharpen((yield from self._refine(span))))
+
+    def _sharpen(self, refined: Refined) -> Stage[Refined]:
+        """With more waves, where those that there are miss something."""
+        pool = refined.pool
+        if pool is None or pool.misfit < NEGLIGIBLE:
+            return refined
+        model = yield from self.run(Sharpen(pool))
+        deviation = deviations(model.subgroup, model.actions, model.covariance())
+        return Refined(model.actions, deviation, model)
+
+    def _refine(self, span: Span) -> Stage[Refined]:
         penalty = self._penalty(span.fit) if span.kept else None
         best = yield from self.refine_fit(span.fit, penalty)
         if penalty is None or (best.pool is not None and best.pool.spread < _EXPLAINED):
@@ -276,14 +292,15 @@ class Within:
         subgroup = fit.subgroup
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
-        for calibrated in (False, True):
+        for calibration in CALIBRATIONS:
             pool = Pool(
                 subgroup,
                 best.unknowns,
                 self.estimator,
                 self.steps.pool_steps,
-                calibrated,
+                calibration,
                 penalty,
+                self._sees,
             )
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
@@ -294,12 +311,21 @@ class Within:
                 break
         return best
 
+    @property
+    def _sees(self) -> list[int]:
+        """Which coordinates of the points rewards see."""
+        view = self.problem.view
+        return [view.columns.index(column) for column in view.sight.columns]
+
     def _penalty(self, fit: Fit) -> Penalty | None:
         """What the dynamics say of directions, per radian that the elements go."""
         subgroup = fit.subgroup
-        if subgroup.fixed or subgroup.group is not self.group:
+        if subgroup.fixed or self._raw_parameters:
             return None
-        root = root_of(_across(self.kept, self.prior)) / _DIRECTION
+        wider = lie.vee(subgroup.group.generators, self.group.generators)
+        mix, inside, _ = torch.linalg.svd(wider @ self.kept.mT)
+        kept = mix.mT[: len(inside)][inside > _INSIDE]
+        root = root_of(_across(kept, self.prior_in(wider))) / _DIRECTION
         size = fit.coords.norm(dim=-1, keepdim=True).clamp_min(_SHORT) * len(fit.coords) ** 0.5
 
         def residual(unknowns: Tensor) -> Tensor:
