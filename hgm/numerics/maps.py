@@ -17,7 +17,7 @@ from hgm.numerics.ranks import ALONE, Ranks
 
 _DEGREE, _PIECES = 3, 8  # of maps of any shape
 _FALL, _STEPS = 0.02, 17  # most of what a map may fall, and points of a piece that tell
-_STEADY = 1e-12  # of the largest square of a column: columns of pieces of no width are 0
+_STEADY = 1e-9  # of the largest square of a column: those of pieces without rewards are 0
 _FLAT = 1e-3  # least slope, relative to the map's typical one, of which a logarithm is taken
 
 

@@ -122,7 +122,7 @@ def _locate_others(
         starts = group.spread(_SPREAD * len(seen), coords)
         everyone[others] = located(group, pool, points, reward, starts)
         first = Orbit(leading.tolist(), pool)
-        if pool.calibrated:  # those of the others are not known
+        if pool.calibrated or pool.maps is not None:  # those of the others are not known
             return everyone, []
         strange = strangers(group, first, whole, others.tolist(), everyone)
         if not bool(strange.any()):

@@ -15,7 +15,6 @@ from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import (
     LENGTHSCALES,
     LINEAR_SCALE,
-    Jet,
     Moments,
     Whitening,
     draw_frequencies,
@@ -27,7 +26,7 @@ from hgm.numerics.fourier import (
     whitening,
 )
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
-from hgm.numerics.maps import Maps, beside, bent, ridges
+from hgm.numerics.maps import Maps, beside, ridges
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.subgroup import Subgroup
 
@@ -38,6 +37,7 @@ _SCALES = (0.2, *LENGTHSCALES)  # all tasks together see finer kinks than one
 _FINEST = 0.1  # of more waves
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
+_SILENT = 1e-12  # of the largest eigenvalue: rounding
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
 # Of a finer model, whose residuals are small where rewards are flat: what tells is no outlier.
 _FAR_TAIL = 1e4
@@ -46,6 +46,8 @@ _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
 _AGAIN = 2  # steps from a solution to the next
 _SURE, _FAR = 3.0, 3.0  # standard errors, and deviations beyond which residuals count as such
+_STRETCHED = 5.0  # most of a map's typical slope, or least of it, relative to the usual one
+_SHRUNK = 20.0  # deviations of the base task's rewards for one that maps leave another's
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
 _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
 
@@ -111,7 +113,6 @@ class PooledModel:
         self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._steps = 0
         self._white: Whitening | None = None
-        self._guessed: Tensor | None = None
         self.spread = torch.ones_like(noise[0])
         self._omega: Tensor
         self._ridge: Tensor
@@ -271,8 +272,8 @@ class PooledModel:
 
     @property
     def increasing(self) -> bool:
-        """Whether maps of rewards, if there are any, increase."""
-        return self.maps is None or self.maps.increase
+        """Whether maps of rewards, if there are any, increase, and are not all but constant."""
+        return self.maps is None or (self.maps.increase and not bool(self._shrunk.any()))
 
     @property
     def actions(self) -> Tensor:
@@ -285,11 +286,7 @@ class PooledModel:
 
     def _covariance(self) -> Tensor:
         """The same of all unknowns."""
-        known = torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
-        if self._guessed is not None:
-            size = self.num_actions
-            known[:size, :size] += self._guessed @ self._guessed.mT
-        return known
+        return torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
 
     @property
     def _size(self) -> int:
@@ -304,7 +301,7 @@ class PooledModel:
         if self.penalty is None:
             return damped_step(self.normal, -pull, _DAMPING, _FLOOR)
         values, vectors = torch.linalg.eigh(self.normal)
-        silent = vectors[: self.num_actions, values < _FLOOR * values[-1]]
+        silent = vectors[: self.num_actions, values < _SILENT * values[-1]]
         extra, derivative = self.penalty(self.actions)
         size, variance = self.num_actions, self.spread.square()
         self.normal[:size, :size] += variance * derivative.mT @ derivative
@@ -314,7 +311,6 @@ class PooledModel:
         floor = _DAMPING * derivative.square().sum(0).max()
         told = along.mT @ along + floor * torch.eye(along.shape[1]).to(along)
         move[:size] -= silent @ torch.linalg.solve(told, along.mT @ left)
-        self._guessed = silent @ torch.linalg.pinv(along, rtol=1e-6)
         return move
 
     def _in_units_of_noise(self, rewards: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
@@ -322,8 +318,12 @@ class PooledModel:
         factor, shift = self.calibration
         self._units = self.noise
         if self.maps is not None:
-            self._units = self.noise * self.maps.stretch(rewards, ranks)
+            # In units that shrink with them, maps would shrink to constants.
+            size = _deviations(rewards, ranks)
+            usual, stretch = size[0] / size, self.maps.stretch(rewards, ranks)
+            self._units = self.noise * stretch.clamp(usual / _STRETCHED, usual * _STRETCHED)
             rewards = self.maps(rewards)
+            self._shrunk = _deviations(rewards, ranks) < size[0] / _SHRUNK
         return (factor / self._units)[:, None], (rewards - shift[:, None]) / self._units[:, None]
 
     def _inverse(self, unknowns: Tensor) -> Tensor:
@@ -375,6 +375,13 @@ class PooledModel:
         return along.flatten(0, 1)
 
 
+def _deviations(rewards: Tensor, ranks: Ranks) -> Tensor:
+    """Standard deviations of rewards ``(N, B)``, ``(N,)``."""
+    sums = torch.stack((torch.ones_like(rewards), rewards, rewards.square())).sum(-1)
+    count, total, square = ranks.sum(sums)
+    return (square / count - (total / count).square()).clamp_min(1e-300).sqrt()
+
+
 def _among(white: Whitening, sees: list[int], points: Tensor) -> Whitening:
     """The same of points that have other coordinates, too, ``(..., n)``."""
     mean = points.new_zeros(points.shape[-1])
@@ -394,35 +401,3 @@ def _drawn_anew(penalty: Penalty, start: Tensor, seed: int) -> Penalty:
         return residual + drawn, derivative
 
     return other
-
-
-def calibrate(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) -> Tensor:
-    """Least-squares ``log a_i`` and ``b_i`` of rewards against the base model, ``(N, 2)``.
-
-    Args:
-        base: Jets of the base task's model at the points carried into its frame, ``(N, B)``.
-        rewards: Rewards, ``(N, B)``.
-        noise: The tasks' noise, ``(N,)``.
-        ranks: Collectives.
-    """
-    weight = 1 / (base.value_variance + noise[:1].square())
-    terms = (torch.ones_like(rewards), base.value, rewards, base.value * rewards, base.value**2)
-    sums = ranks.sum(torch.stack([(weight * term).sum(1) for term in terms]))
-    mean, mean_reward, cross, square = sums[1:] / sums[0]
-    factor = ((cross - mean * mean_reward) / (square - mean**2)).clamp_min(1e-3)
-    calibration = torch.stack((factor.log(), mean_reward - factor * mean), -1)
-    calibration[0] = 0.0
-    return calibration
-
-
-def start_maps(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) -> Maps:
-    """Least-squares maps of rewards ``(N, B)`` to the base model's values, as :func:`calibrate`."""
-    splines = bent(rewards, ranks)
-    table = splines.table(rewards)
-    weight = 1 / (base.value_variance + noise[:1].square())
-    sums = normal_equations(table, weight, base.value[..., None])
-    normal, cross = (ranks.sum(term) for term in sums)
-    steady = 1e-9 * normal.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
-    eye = torch.eye(normal.shape[-1]).to(normal)
-    found = torch.linalg.solve(normal + steady * eye, cross)[..., 0]
-    return Maps(splines, torch.cat((splines.identity()[:1], found[1:])))

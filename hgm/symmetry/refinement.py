@@ -14,7 +14,8 @@ from hgm.numerics.fourier import Jet
 from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.phases import Phase
-from hgm.symmetry.pooling import PooledModel, calibrate, start_maps
+from hgm.symmetry.calibration import calibrate, start_maps
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup

@@ -17,6 +17,7 @@ from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
+from hgm.symmetry.calibration import CALIBRATIONS
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
@@ -33,6 +34,7 @@ from hgm.symmetry.phases import (
 from hgm.symmetry.refinement import NEGLIGIBLE, Pool, Sharpen
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
+from hgm.symmetry.stragglers import Straggler
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
 from hgm.symmetry.winding import one_generator
@@ -45,9 +47,6 @@ ALIGNED = 1.5
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
-
-CALIBRATIONS = ("same", "affine", "increasing")
-"""How rewards of tasks may differ, each more freely than the one before."""
 
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
@@ -277,6 +276,36 @@ class Within:
         return Refined(model.actions, deviation, model)
 
     def _refine(self, span: Span) -> Stage[Refined]:
+        best: Refined | None = None
+        for _ in range(1 + self.estimator.num_tasks // 2):
+            # Perhaps only some tasks are in wrong places.
+            if best is not None or span.fit.loss > ALIGNED * self.expected:
+                fit = yield from self._without_straggler(span.fit)
+                if fit is not None:
+                    span = span._replace(fit=fit)
+                    best = None
+                    continue
+                if best is not None:
+                    break
+            best = yield from self._refine_span(span)
+            if best.pool is not None:
+                break
+        return best or (yield from self._refine_span(span))
+
+    def _without_straggler(self, fit: Fit) -> Stage[Fit | None]:
+        """The same directions with one task in another place, if that is better."""
+        if self._raw_parameters:
+            return None
+        closed = self.closed(fit.subgroup, fit.unknowns)[0]
+        phase = Straggler(fit, closed, self.estimator, self.invariance)
+        moved = yield from self.run(phase)
+        if moved is None:
+            return None
+        prior = self.prior_of(moved.group)
+        found = yield from self.align("left actions, jointly", "alignment", moved, prior)
+        return found if found.loss < fit.loss else None
+
+    def _refine_span(self, span: Span) -> Stage[Refined]:
         penalty = self._penalty(span.fit) if span.kept else None
         best = yield from self.refine_fit(span.fit, penalty)
         if penalty is None or (best.pool is not None and best.pool.spread < _EXPLAINED):
@@ -293,6 +322,13 @@ class Within:
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
         for calibration in CALIBRATIONS:
+            taken = best.pool
+            if taken is not None and taken.spread < CONVINCING:
+                # What is left of calibrated rewards may still be their maps.
+                if not taken.calibrated or taken.misfit < NEGLIGIBLE:
+                    break
+            elif taken is not None and not taken.calibrated and calibration == CALIBRATIONS[-1]:
+                break  # neither factors nor shifts explain more: no map does
             pool = Pool(
                 subgroup,
                 best.unknowns,
@@ -307,8 +343,6 @@ class Within:
             if pool.accepted and better:
                 deviation = deviations(subgroup, model.actions, model.covariance())
                 best = Refined(model.actions, deviation, model)
-            if best.pool is not None and best.pool.spread < CONVINCING:
-                break
         return best
 
     @property

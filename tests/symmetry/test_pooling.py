@@ -12,7 +12,8 @@ from hgm import lie
 from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import Ranks
-from hgm.symmetry.pooling import PooledModel, calibrate
+from hgm.symmetry.calibration import calibrate
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 NOISE = 0.01
