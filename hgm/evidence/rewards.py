@@ -11,7 +11,7 @@ from hgm import lie
 from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
-from hgm.numerics.maps import Maps, Splines, beside, bent, ridges, straight
+from hgm.numerics.maps import Maps, Splines, bent, beside, ridges, straight
 from hgm.symmetry.samples import Seen
 
 REWARDS = Tolerance(small=5e-6, large=1e-2, approximate=1e-2)

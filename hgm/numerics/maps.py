@@ -16,7 +16,7 @@ from torch import Tensor
 from hgm.numerics.ranks import ALONE, Ranks
 
 _DEGREE, _PIECES = 3, 8  # of maps of any shape
-_FALL, _STEPS = 0.02, 17  # most of what a map may fall, and points of a piece that tell
+_FALL, _STEPS = 0.1, 17  # most of what a map may fall, and points of a piece that tell
 _STEADY = 1e-9  # of the largest square of a column: those of pieces without rewards are 0
 _FLAT = 1e-3  # least slope, relative to the map's typical one, of which a logarithm is taken
 
@@ -83,11 +83,14 @@ def bent(rewards: Tensor, ranks: Ranks = ALONE) -> Splines:
 
 def _splines(rewards: Tensor, degree: int, pieces: int, ranks: Ranks) -> Splines:
     shares = torch.linspace(0, 1, pieces + 1).to(rewards)
-    knots = torch.quantile(rewards, shares, dim=1).mT
+    ends = rewards.amin(1, keepdim=True), rewards.amax(1, keepdim=True)
+    even = ends[0] + shares * (ends[1] - ends[0])
+    # Pieces where rewards are, but none so short that its rewards are all alike.
+    knots = (torch.quantile(rewards, shares, dim=1).mT + even) / 2
     # The mean over processes: they must have the same.
     knots = ranks.sum(knots) / ranks.sum(torch.ones_like(knots))
-    ends = (knots[:, :1].expand(-1, degree), knots, knots[:, -1:].expand(-1, degree))
-    return Splines(torch.cat(ends, 1), degree)
+    sides = (side.expand(-1, degree) for side in (knots[:, :1], knots[:, -1:]))
+    return Splines(torch.cat((next(sides), knots, next(sides)), 1), degree)
 
 
 class Maps(NamedTuple):

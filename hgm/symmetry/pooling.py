@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.func import jacfwd
 
@@ -28,6 +27,7 @@ from hgm.numerics.fourier import (
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
 from hgm.numerics.maps import Maps, beside, ridges
 from hgm.numerics.ranks import ALONE, Ranks
+from hgm.symmetry.misfit import alike, variance
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
@@ -45,7 +45,6 @@ _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
 _AGAIN = 2  # steps from a solution to the next
-_SURE, _FAR = 3.0, 3.0  # standard errors, and deviations beyond which residuals count as such
 _STRETCHED = 5.0  # most of a map's typical slope, or least of it, relative to the usual one
 _SHRUNK = 20.0  # deviations of the base task's rewards for one that maps leave another's
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
@@ -58,8 +57,8 @@ class PooledModel:
     Or, with increasing maps, on :math:`\psi_i(r_i(p)) = R(L_i^{-1} p)`, eq. 6a, whose residuals are
     in units of each task's noise times the geometric mean of its map's slope.
 
-    The weights of `R`, a regression on Fourier features, are eliminated, and so are the coefficients
-    of the maps, which are splines (:mod:`hgm.numerics.maps`): the Jacobian of the other
+    The weights of `R`, a regression on Fourier features, are eliminated, and so are coefficients of
+    the maps, which are splines (:mod:`hgm.numerics.maps`): the Jacobian of the other
     unknowns is projected off the features (variable projection in Kaufman's form; Golub and
     Pereyra, *Inverse Problems* 19, 2003). Residuals are in units of each task's own noise and have
     Cauchy weights, since `R` misfits at kinks. All statistics are sums over transitions.
@@ -143,24 +142,23 @@ class PooledModel:
         self._steps += 1
         white = self._white(carried)
         table = gain[..., None] * features(white, self._omega, self._phases)
-        size = self._size
         if self.maps is None:
             table = table.flatten(0, 1)
         else:
             table = beside(table, gain[..., None] * self.maps.splines.table(rewards))
             target = torch.cat((target[:1], torch.zeros_like(target[1:])))
-        every, root = self._regress(table, target.flatten(), ranks)
-        predicted = table @ every
+        fitted, root = self._regress(table, target.flatten(), ranks)
+        predicted = table @ fitted
         residual = target.flatten() - predicted
-        weights = every[:size]
+        weights = fitted[: self._size]
         if self.maps is not None:
-            self.maps = self.maps.changed(every[size:])
+            self.maps = self.maps.changed(fitted[self._size :])
         jacobian = self._jacobian(white, points, gain, predicted.view_as(target), weights)
         # Off the features: the weights follow a change of the other unknowns.
         weight = self._trust(residual)
         shared = ranks.sum((weight[:, None] * table).mT @ jacobian)
         jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
-        self._turned = -torch.cholesky_solve(shared, root)[:size]
+        self._turned = -torch.cholesky_solve(shared, root)[: self._size]
         self._seen = white.flatten(0, 1), (residual.view_as(target) / gain).flatten()
         self._ranks = ranks
         sums = normal_equations(jacobian, weight, residual[:, None])
@@ -205,20 +203,10 @@ class PooledModel:
 
         Residuals of neighbours, in the base task, are alike in it; 0 where they are not, for sure.
         """
-        (white, residual), ranks = self._seen, self._ranks
-        places = white.cpu().numpy()
-        nearest = torch.from_numpy(cKDTree(places).query(places, [2])[1][:, 0])
-        most = _FAR * self.spread * self._units.repeat_interleave(len(residual) // len(self.noise))
-        usual = torch.minimum(torch.maximum(residual, -most), most)
-        product = usual * usual[nearest.to(residual.device)]
+        white, residual = self._seen
         value = residual + features(white, self._omega, self._phases) @ self._weights[: self._size]
-        terms = (product, product.square(), usual.square(), residual.square(), value, value.square())
-        sums = torch.stack((torch.ones_like(product), *terms)).sum(1)
-        count, alike, error, own, square, mean, wanted = ranks.sum(sums)
-        if alike < _SURE * error.sqrt():
-            return 0.0
-        share = square / (wanted - mean.square() / count).clamp_min(1e-300)
-        return float(alike / own.clamp_min(1e-300) * share)
+        most = (self.spread * self._units).repeat_interleave(len(residual) // len(self.noise))
+        return alike(white, residual, most, self._ranks) / float(variance(value, self._ranks))
 
     @property
     def residue(self) -> float:
@@ -236,10 +224,10 @@ class PooledModel:
         the weights follow.
         """
         assert self._white is not None, "the first step sets it"
-        size, shape = self._size, (len(self._weights), _NUM_SAMPLES)
+        shape = (len(self._weights), _NUM_SAMPLES)
         normal = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         spread = torch.linalg.solve_triangular(self._root.mT, normal.to(self._root), upper=True)
-        spread = spread[:size]
+        spread = spread[: self._size]
         values, vectors = torch.linalg.eigh(self._covariance())
         turned = self._turned @ (vectors * values.clamp_min(0.0).sqrt())
         noise = (self._units / self.calibration[0]).square().mean().sqrt()
@@ -248,7 +236,7 @@ class PooledModel:
             root=self._white.root,
             frequencies=self._omega,
             phases=self._phases,
-            weights=self._weights[:size],
+            weights=self._weights[: self._size],
             spread=torch.cat((spread * self.spread / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self.spread / _GAUSSIAN_SPREAD,
         )
@@ -301,6 +289,7 @@ class PooledModel:
         if self.penalty is None:
             return damped_step(self.normal, -pull, _DAMPING, _FLOOR)
         values, vectors = torch.linalg.eigh(self.normal)
+        # Silence is exact: what data tell faintly is theirs to tell.
         silent = vectors[: self.num_actions, values < _SILENT * values[-1]]
         extra, derivative = self.penalty(self.actions)
         size, variance = self.num_actions, self.spread.square()
@@ -319,11 +308,11 @@ class PooledModel:
         self._units = self.noise
         if self.maps is not None:
             # In units that shrink with them, maps would shrink to constants.
-            size = _deviations(rewards, ranks)
+            size = variance(rewards, ranks).sqrt()
             usual, stretch = size[0] / size, self.maps.stretch(rewards, ranks)
             self._units = self.noise * stretch.clamp(usual / _STRETCHED, usual * _STRETCHED)
             rewards = self.maps(rewards)
-            self._shrunk = _deviations(rewards, ranks) < size[0] / _SHRUNK
+            self._shrunk = variance(rewards, ranks).sqrt() < size[0] / _SHRUNK
         return (factor / self._units)[:, None], (rewards - shift[:, None]) / self._units[:, None]
 
     def _inverse(self, unknowns: Tensor) -> Tensor:
@@ -373,13 +362,6 @@ class PooledModel:
             factors, shifts = own * predicted[..., None], own / self._units[:, None, None]
             along = torch.cat((along, factors, shifts), -1)
         return along.flatten(0, 1)
-
-
-def _deviations(rewards: Tensor, ranks: Ranks) -> Tensor:
-    """Standard deviations of rewards ``(N, B)``, ``(N,)``."""
-    sums = torch.stack((torch.ones_like(rewards), rewards, rewards.square())).sum(-1)
-    count, total, square = ranks.sum(sums)
-    return (square / count - (total / count).square()).clamp_min(1e-300).sqrt()
 
 
 def _among(white: Whitening, sees: list[int], points: Tensor) -> Whitening:

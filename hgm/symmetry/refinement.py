@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,12 +14,16 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.numerics.fourier import Jet
 from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.ranks import Ranks
-from hgm.symmetry.phases import Phase
 from hgm.symmetry.calibration import calibrate, start_maps
+from hgm.symmetry.findings import Refined
+from hgm.symmetry.phases import Phase, Stage
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
-from hgm.symmetry.subgroup import Subgroup
+from hgm.symmetry.subgroup import Subgroup, deviations
+
+if TYPE_CHECKING:
+    from hgm.symmetry.within import Within
 
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _FINE_BUDGET = 32768  # of those that do: elements are known far better than anyone needs
@@ -117,6 +122,16 @@ class Pool(Phase):
         if self.calibration == "affine":
             return start(calibration=calibrate(base, rewards, noise, ranks))
         return start(maps=start_maps(base, rewards, noise, ranks))
+
+
+def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
+    """The same with more waves, where those that there are miss something."""
+    pool = refined.pool
+    if pool is None or pool.misfit < NEGLIGIBLE:
+        return refined
+    model = yield from within.run(Sharpen(pool))
+    deviation = deviations(model.subgroup, model.actions, model.covariance())
+    return Refined(model.actions, deviation, model)
 
 
 class Sharpen(Phase):

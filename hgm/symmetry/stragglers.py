@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -11,14 +13,30 @@ from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import concatenate, score
 from hgm.symmetry.losses import Invariance
-from hgm.symmetry.phases import START_FLOOR, Fit, Phase
+from hgm.symmetry.phases import START_FLOOR, Fit, Phase, Stage
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup, low_rank
 
+if TYPE_CHECKING:
+    from hgm.symmetry.within import Within
+
 _POINTS = 40  # of every task
 _STARTS = 48  # per dimension of the algebra
 _WORTH = 0.15  # by which another place must lower the mean score of the task
+
+
+def without_straggler(within: Within, fit: Fit) -> Stage[Fit | None]:
+    """The same directions with one task in another place; None if there is no better one."""
+    if any(True for _ in within.group.parameters()):  # a chart that elements depend on
+        return None
+    closed = within.closed(fit.subgroup, fit.unknowns)[0]
+    moved = yield from within.run(Straggler(fit, closed, within.estimator, within.invariance))
+    if moved is None:
+        return None
+    prior = within.prior_of(moved.group)
+    found = yield from within.align("left actions, jointly", "alignment", moved, prior)
+    return found if found.loss < fit.loss else None
 
 
 class Straggler(Phase):
@@ -46,12 +64,12 @@ class Straggler(Phase):
         invariance: Invariance,
     ) -> None:
         self.fit, self.estimator, self.invariance = fit, estimator, invariance
+        self._found: Subgroup | None = None
         self.group = Spanned(closed, fit.subgroup.group.dim_space)
 
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """Finds the task, and the place."""
         self.taken += 1
-        self._found: Subgroup | None = None
         elements = self.fit.subgroup.elements(self.fit.unknowns)
         points = thin(samples.points, _POINTS)
         scores = [self._scores(elements, i, one[None], points) for i, one in enumerate(elements)]
@@ -96,9 +114,13 @@ class Straggler(Phase):
         away = places @ torch.linalg.inv(elements[others])[:, None]
         back = torch.linalg.inv(away)
         theirs_at, own_at = points[others][:, None], points[here][:, None]
+        there, home = (
+            self._jet(lie.act(moved, at), tasks)
+            for moved, at, tasks in ((away, theirs_at, here), (back, own_at, others))
+        )
         terms = concatenate(
-            self.invariance(away, None, theirs_at, self._jet(lie.act(away, theirs_at), here), theirs),
-            self.invariance(back, None, own_at, self._jet(lie.act(back, own_at), others), own),
+            self.invariance(away, None, theirs_at, there, theirs),
+            self.invariance(back, None, own_at, home, own),
         )
         return score(terms, START_FLOOR).mean(0)
 

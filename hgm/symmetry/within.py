@@ -31,11 +31,11 @@ from hgm.symmetry.phases import (
     root_of,
     run_phase,
 )
-from hgm.symmetry.refinement import NEGLIGIBLE, Pool, Sharpen
+from hgm.symmetry.refinement import NEGLIGIBLE, Pool, sharpened
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
-from hgm.symmetry.stragglers import Straggler
 from hgm.symmetry.steps import SearchSteps
+from hgm.symmetry.stragglers import without_straggler
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
 from hgm.symmetry.winding import one_generator
 
@@ -264,26 +264,18 @@ class Within:
             subgroup = span.fit.subgroup
             deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
             return Refined(span.fit.unknowns, deviation, None)
-        return (yield from self._sharpen((yield from self._refine(span))))
-
-    def _sharpen(self, refined: Refined) -> Stage[Refined]:
-        """With more waves, where those that there are miss something."""
-        pool = refined.pool
-        if pool is None or pool.misfit < NEGLIGIBLE:
-            return refined
-        model = yield from self.run(Sharpen(pool))
-        deviation = deviations(model.subgroup, model.actions, model.covariance())
-        return Refined(model.actions, deviation, model)
+        return (yield from sharpened(self, (yield from self._refine(span))))
 
     def _refine(self, span: Span) -> Stage[Refined]:
+        """With tasks in other places, where they are badly aligned or no one model explains all."""
         best: Refined | None = None
         for _ in range(1 + self.estimator.num_tasks // 2):
-            # Perhaps only some tasks are in wrong places.
             if best is not None or span.fit.loss > ALIGNED * self.expected:
-                fit = yield from self._without_straggler(span.fit)
+                fit = (
+                    None if self._raw_parameters else (yield from without_straggler(self, span.fit))
+                )
                 if fit is not None:
-                    span = span._replace(fit=fit)
-                    best = None
+                    span, best = span._replace(fit=fit), None
                     continue
                 if best is not None:
                     break
@@ -291,19 +283,6 @@ class Within:
             if best.pool is not None:
                 break
         return best or (yield from self._refine_span(span))
-
-    def _without_straggler(self, fit: Fit) -> Stage[Fit | None]:
-        """The same directions with one task in another place, if that is better."""
-        if self._raw_parameters:
-            return None
-        closed = self.closed(fit.subgroup, fit.unknowns)[0]
-        phase = Straggler(fit, closed, self.estimator, self.invariance)
-        moved = yield from self.run(phase)
-        if moved is None:
-            return None
-        prior = self.prior_of(moved.group)
-        found = yield from self.align("left actions, jointly", "alignment", moved, prior)
-        return found if found.loss < fit.loss else None
 
     def _refine_span(self, span: Span) -> Stage[Refined]:
         penalty = self._penalty(span.fit) if span.kept else None
