@@ -12,6 +12,7 @@ from hgm.evidence.beside import Both, Compared, judged
 from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
+from hgm.numerics.maps import Maps, Splines, bent, beside, ridges, straight
 from hgm.symmetry.samples import Seen
 
 REWARDS = Tolerance(small=5e-6, large=1e-2, approximate=1e-2)
@@ -25,10 +26,8 @@ _MOST_SMALL = 1e-3
 _WAVES = (384, 768, 1152)  # of the one reward, of at most 2, of 3, and of more coordinates
 _FINE = (0.1, 0.2, 0.35, 0.6)  # standard deviations of the points: kinks are narrow
 _OWN = Stage(128, LENGTHSCALES, 13)
-_DEGREE = 7  # of increasing maps of rewards
 _MAP_MISFIT = 1e-4  # share of the variance that such a map may miss
 _BETTER = 0.25  # effect that a calibration may leave, relative to that without
-_INCREASING = 0.98  # share of the rewards at which a map has a positive slope
 _DOUBTS, _ROUNDING = 4.0, 1e-4  # predicted deviations, and radians, that an element may be off
 _SUP = 0.995  # quantile that stands for the largest deviation
 
@@ -75,10 +74,10 @@ def one_reward(
     inverse = torch.linalg.inv(elements)
     places = (lie.act(inverse, train.points), lie.act(inverse, held.points))
     best = plain = _compare(places, (train.reward, held.reward), generators, doubt, "same")
-    for calibration, degree in (("affine", 1), ("increasing", _DEGREE)):
+    for calibration, splines in (("affine", straight), ("increasing", bent)):
         if not best.statement.broken:
             break
-        targets = _calibrated(places[0], (train.reward, held.reward), degree)
+        targets = _calibrated(places[0], (train.reward, held.reward), splines(train.reward))
         if targets is None:
             continue
         found = _compare(places, targets, generators, doubt, calibration)
@@ -130,44 +129,25 @@ def _off_elements(generators: Tensor, doubt: Tensor, places: Both, left: Left) -
 
 
 def _calibrated(
-    place: Tensor, rewards: tuple[Tensor, Tensor], degree: int
+    place: Tensor, rewards: tuple[Tensor, Tensor], splines: Splines
 ) -> tuple[Tensor, Tensor] | None:
     r"""Rewards in the base task's units, training and held-out; None if their order is lost.
 
-    Polynomials :math:`\psi_i` and one regression `R` that minimise
-    :math:`\sum_i |\psi_i(r_i) - R(L_i^{-1} p)|^2` with :math:`\psi_0` the identity: linear in
-    all unknowns, of which the weights of `R` are eliminated.
+    By splines and one regression on features of the points, see :mod:`hgm.numerics.maps`.
     """
     train, held = rewards
-    num = len(train)
     centre, width = train.mean(1, keepdim=True), train.std(1, keepdim=True).clamp_min(1e-12)
-    powers = torch.arange(degree + 1, device=train.device)
-    standard = [(part - centre) / width for part in rewards]
-    tables = [(part / 3)[..., None] ** powers for part in standard]
     dim = place.shape[-1]
     one = FourierRegression(1, dim, 1, enough_waves(_WAVES, dim), seed=17)
     # Tasks take turns: the first rows choose the length scale.
-    one.accumulate(
-        place.transpose(0, 1).flatten(0, 1)[None], standard[0].mT.flatten()[None, :, None]
-    )
+    turns = ((train - centre) / width).mT.flatten()[None, :, None]
+    one.accumulate(place.transpose(0, 1).flatten(0, 1)[None], turns)
     one.solve()
     waves = one.table(place.flatten(0, 1)[None])[0].unflatten(0, train.shape)
-    gram = waves.flatten(0, 1).mT @ waves.flatten(0, 1)
-    root = torch.linalg.cholesky(gram + one.fitted.ridge[0] * torch.eye(len(gram)).to(gram))
-    cross = torch.cat(tuple(waves[1:].mT @ tables[0][1:]), -1)  # (M, (N - 1) P)
-    base = waves[0].mT @ standard[0][0]
-    square = torch.block_diag(*(tables[0][1:].mT @ tables[0][1:]))
-    solved = torch.cholesky_solve(cross, root)
-    normal = (
-        square
-        - cross.mT @ solved
-        + 1e-12 * square.diagonal().max() * torch.eye(len(square)).to(square)
-    )
-    maps = torch.linalg.solve(normal, solved.mT @ base).view(num - 1, degree + 1)
-    slope = tables[0][1:, :, :-1] @ (maps[:, 1:] * powers[1:])[..., None]
-    if float((slope > 0).double().mean((1, 2)).min()) < _INCREASING:
-        return None
-    return tuple(  # type: ignore[return-value]
-        torch.cat((part[:1], centre[:1] + width[:1] * (table[1:] @ maps[..., None])[..., 0]))
-        for part, table in zip(rewards, tables, strict=True)
-    )
+    table = beside(waves, splines.table(train))
+    target = torch.cat((train[0], torch.zeros_like(train[1:]).flatten()))
+    normal, size = table.mT @ table, waves.shape[-1]
+    normal = normal + torch.diag(ridges(one.fitted.ridge[0], size, normal))
+    found = torch.linalg.solve(normal, table.mT @ target)[size:]
+    maps = Maps(splines, splines.identity()).changed(found)
+    return (maps(train), maps(held)) if maps.increase else None

@@ -340,7 +340,7 @@ class Discovery(LightningModule):
         units = view.units
         n, affine = units.dim_state, len(units.frame) > units.dim_state
         # An affine group does not move changes of state as it moves states.
-        if pool is None or (affine and view.sight.source == "change"):
+        if pool is None or pool.maps is not None or (affine and view.sight.source == "change"):
             return None, None
         reward, calibration = pool.doubted_model().scaled(scale).to("cpu"), None
         into = units.into[view.columns].mT

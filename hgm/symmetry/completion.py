@@ -31,6 +31,12 @@ class Completion(NamedTuple):
     deviation: Tensor
     given: Tensor
 
+    def free_rows(self, dim_state: int, size: int) -> Tensor:
+        """Which entries of state generators were not given, ``(k, k)``."""
+        free = torch.zeros(size, size, dtype=torch.bool, device=self.given.device)
+        free[:dim_state] = ~self.given[: dim_state * size].view(dim_state, size)
+        return free
+
     def not_zero(self, sigmas: float) -> Tensor:
         """Free entries that are so many deviations from zero, for any generator, ``(n k + m m,)``.
 

@@ -12,6 +12,7 @@ from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.findings import Findings, Refined, Span
 from hgm.symmetry.finite import frequency, refine, snap_periods
 from hgm.symmetry.heredity import inherited_or_shared
+from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.location import located
 from hgm.symmetry.orbits import Orbit, Parted, apart, join, strangers
 from hgm.symmetry.phases import Once, Stage, run_phase
@@ -64,23 +65,22 @@ def _complete(
     turn = frequency(seen[0]) if len(seen) else 0.0
     generators, action_generators = split_entries(entries, len(units.frame), units, turn)
 
-    def inherit() -> tuple[Tensor, bool]:
+    def inherit() -> tuple[Both, bool]:
         if orbits:  # no element tells what the dynamics of another orbit should be
-            return action_generators, False
+            return Both(generators, action_generators), False
+        free = completion.free_rows(units.dim_state, len(units.frame))
         return inherited_or_shared(
-            within.dynamics.model, scaled, generators, action_generators, coords
+            within.dynamics.model, scaled, generators, action_generators, coords, free
         )
 
-    action_generators, inherited = yield from run_phase(
-        Once("dynamics of single tasks", "heredity", inherit)
-    )
+    both, inherited = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
     findings = Findings(
         problem=within.problem,
         kept=kept,
         dynamics=within.dynamics,
         seen=seen,
-        generators=generators,
-        action_generators=action_generators,
+        generators=both.states,
+        action_generators=both.actions,
         inherited=inherited,
         completion=completion,
         coords=coords,
@@ -122,7 +122,7 @@ def _locate_others(
         starts = group.spread(_SPREAD * len(seen), coords)
         everyone[others] = located(group, pool, points, reward, starts)
         first = Orbit(leading.tolist(), pool)
-        if pool.calibrated:  # those of the others are not known
+        if pool.calibrated or pool.maps is not None:  # those of the others are not known
             return everyone, []
         strange = strangers(group, first, whole, others.tolist(), everyone)
         if not bool(strange.any()):

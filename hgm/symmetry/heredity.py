@@ -21,6 +21,7 @@ from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.finite import frequency, snap_periods
+from hgm.symmetry.inherited_rows import Both, refined_rows
 from hgm.symmetry.samples import Samples, halves, thin
 
 _OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
@@ -28,6 +29,7 @@ _OWN_WAVES = 32
 _OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
 _ROUNDS = 4
 _AGAIN = 2  # rounds from where they end
+_ROWS = 6  # rounds of rows that rewards do not see
 _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
 _MISFIT = 0.1  # of a typical displacement
 _RIDGE = 1e-6
@@ -254,21 +256,57 @@ def _step(
     return solver.unknowns.view(shape)
 
 
+def inherited_rows(
+    samples: Samples, coords: Tensor, start: Both, free: Tensor, rounds: int = _ROWS
+) -> Both:
+    """Generators whose rows that rewards do not see, `free (k, k)`, follow from heredity, too.
+
+    The base task's dynamics are fitted anew in every round.
+
+    Args:
+        samples: Scaled transitions of all tasks.
+        coords: Coordinates of the tasks, ``(N, d)``.
+        start: Where to start.
+        free: Which entries of state generators are unknown.
+        rounds: How often.
+    """
+    few = Samples(*(thin(field, _FEW) for field in samples))
+    half = thin(halves(samples.reward.shape).to(coords.device), _FEW)
+    found = start
+    for _ in range(rounds):
+        model = base_dynamics(carried(few, *found.elements(coords)), half)
+        found = refined_rows(few, coords, found, free, model)
+    return found
+
+
 def inherited_or_shared(
     model: DynamicsModel,
     samples: Samples,
     generators: Tensor,
     action_generators: Tensor,
     coords: Tensor,
-) -> tuple[Tensor, bool]:
-    """Action generators, and whether tasks inherit dynamics of their own by them.
+    free: Tensor | None = None,
+) -> tuple[Both, bool]:
+    """Generators, and whether tasks inherit dynamics of their own by them.
 
     Only where tasks differ in their dynamics, and differ less in the base task's frame.
+
+    Args:
+        model: The dynamics of all tasks.
+        samples: Scaled transitions of all tasks.
+        generators: Scaled state generators, ``(d, k, k)``.
+        action_generators: Of which the dynamics of all tasks are symmetric, if they are shared.
+        coords: Coordinates of the tasks, ``(N, d)``.
+        free: Which entries of state generators rewards do not tell, ``(k, k)``;
+            None: none.
     """
+    shared = Both(generators, action_generators)
     half = halves(samples.reward.shape).to(coords.device)
     share = own_dynamics(model, half, samples, samples).share
     if share < _OWN_DYNAMICS or not len(generators):
-        return action_generators, False
+        return shared, False
+    if free is not None and bool(free.any()):
+        generators, action_generators = inherited_rows(samples, coords, shared, free)
     found = inherited_action_generators(samples, half, generators, coords, action_generators)
     if len(found) == 1:
         size = generators.shape[-1]
@@ -277,4 +315,4 @@ def inherited_or_shared(
     elements, turns = (lie.exp(lie.hat(coords, basis)) for basis in (generators, found))
     there = carried(samples, elements, turns)
     moved = own_dynamics(base_dynamics(there, half), half, there, there).share
-    return (found, True) if moved < share / 2 else (action_generators, False)
+    return (Both(generators, found), True) if moved < share / 2 else (shared, False)

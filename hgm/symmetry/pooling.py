@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,6 @@ from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import (
     LENGTHSCALES,
     LINEAR_SCALE,
-    Jet,
     Moments,
     Whitening,
     draw_frequencies,
@@ -25,20 +25,29 @@ from hgm.numerics.fourier import (
     whitening,
 )
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
+from hgm.numerics.maps import Maps, beside, ridges
 from hgm.numerics.ranks import ALONE, Ranks
+from hgm.symmetry.misfit import alike, variance
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
 _NUM_FEATURES = (256, 512, 768)  # of at most 2, of 3, and of more coordinates
+_FINER = (768, 1024, 1152)  # where these misfit
 _SCALES = (0.2, *LENGTHSCALES)  # all tasks together see finer kinks than one
+_FINEST = 0.1  # of more waves
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
+_SILENT = 1e-12  # of the largest eigenvalue: rounding
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
+# Of a finer model, whose residuals are small where rewards are flat: what tells is no outlier.
+_FAR_TAIL = 1e4
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
 _AGAIN = 2  # steps from a solution to the next
 _NEIGHBOURS = 500  # rewards that are compared with the nearest one
+_STRETCHED = 5.0  # most of a map's typical slope, or least of it, relative to the usual one
+_SHRUNK = 20.0  # deviations of the base task's rewards for one that maps leave another's
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
 _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
 
@@ -46,7 +55,11 @@ _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard no
 class PooledModel:
     r"""Gauss-Newton on :math:`r_i(p) = a_i R(L_i^{-1} p) + b_i`, docs/method.md eq. 6.
 
-    The weights of `R`, a regression on Fourier features, are eliminated: the Jacobian of the other
+    Or, with increasing maps, on :math:`\psi_i(r_i(p)) = R(L_i^{-1} p)`, eq. 6a, whose residuals are
+    in units of each task's noise times the geometric mean of its map's slope.
+
+    The weights of `R`, a regression on Fourier features, are eliminated, and so are coefficients of
+    the maps, which are splines (:mod:`hgm.numerics.maps`): the Jacobian of the other
     unknowns is projected off the features (variable projection in Kaufman's form; Golub and
     Pereyra, *Inverse Problems* 19, 2003). Residuals are in units of each task's own noise and have
     Cauchy weights, since `R` misfits at kinks. All statistics are sums over transitions.
@@ -58,8 +71,12 @@ class PooledModel:
         calibration: Starts of ``log a`` and ``b`` per task, ``(N, 2)``, those of the base task 0
             being 0; None keeps ``a = 1, b = 0``.
         penalty: What is known of the unknowns of the left actions besides.
+        maps: Starts of increasing maps; None: there are none. Only without a calibration.
+        sees: Which coordinates `R` is a function of; None: all. What it does not see, is no
+            evidence: a direction that only moves that is left to the penalty.
         seed: Seed of the features.
-        scale: Their length scale; None: that of largest evidence.
+        scales: Their length scales, of which that of largest evidence is chosen.
+        waves: How many there are for at most 2, for 3, and for more coordinates.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
@@ -74,19 +91,24 @@ class PooledModel:
         noise: Tensor,
         calibration: Tensor | None = None,
         penalty: Penalty | None = None,
+        maps: Maps | None = None,
+        sees: Sequence[int] | None = None,
         seed: int = 0,
-        scale: float | None = None,
+        scales: Sequence[float] = _SCALES,
+        waves: tuple[int, int, int] = _NUM_FEATURES,
     ) -> None:
-        self._candidates = _SCALES if scale is None else (scale,)
-        self._choices = _CHOICES if scale is None else _CHOICES[:1]
-        self.subgroup, self.noise, self.penalty = subgroup, noise, penalty
+        self._candidates, self._waves = scales, waves
+        self._tail = _FAR_TAIL if waves is _FINER else _TAIL
+        self._choices = _CHOICES if scales is _SCALES else _CHOICES[:1]
+        self.subgroup, self.noise, self.penalty, self.maps = subgroup, noise, penalty, maps
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
         if calibration is not None:
             self.unknowns = torch.cat((unknowns, calibration[1:].mT.flatten()))
         generator = torch.Generator().manual_seed(seed)
-        dim = subgroup.group.dim_space
-        num = enough_waves(_NUM_FEATURES, dim)
+        self.sees = list(range(subgroup.group.dim_space) if sees is None else sees)
+        dim = len(self.sees)
+        num = enough_waves(waves, dim)
         omega, phases = draw_frequencies(dim, num, generator)
         self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._steps = 0
@@ -112,37 +134,37 @@ class PooledModel:
     def step(self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """One step on points ``(N, B, n)`` and rewards ``(N, B)``; returns :attr:`spread`."""
         carried = lie.act(self._inverse(self.actions), points)
-        factor, shift = self.calibration
-        gain = (factor / self.noise)[:, None]
-        target = (rewards - shift[:, None]) / self.noise[:, None]
+        gain, target = self._in_units_of_noise(rewards, ranks)
         if self._white is None:
-            self._white = whitening(carried, ranks)
+            self._white = _among(whitening(carried[..., self.sees], ranks), self.sees, carried)
         if self._steps in self._choices:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
             self._choose(gain, self._white(carried[:, ::every]), target[:, ::every], ranks)
         self._steps += 1
         white = self._white(carried)
-        table = (gain[..., None] * features(white, self._omega, self._phases)).flatten(0, 1)
-        weights, root = self._regress(table, target.flatten(), ranks)
-        predicted = table @ weights
+        table = gain[..., None] * features(white, self._omega, self._phases)
+        if self.maps is None:
+            table = table.flatten(0, 1)
+        else:
+            table = beside(table, gain[..., None] * self.maps.splines.table(rewards))
+            target = torch.cat((target[:1], torch.zeros_like(target[1:])))
+        fitted, root = self._regress(table, target.flatten(), ranks)
+        predicted = table @ fitted
         residual = target.flatten() - predicted
+        weights = fitted[: self._size]
+        if self.maps is not None:
+            self.maps = self.maps.changed(fitted[self._size :])
         jacobian = self._jacobian(white, points, gain, predicted.view_as(target), weights)
         # Off the features: the weights follow a change of the other unknowns.
         weight = self._trust(residual)
         shared = ranks.sum((weight[:, None] * table).mT @ jacobian)
         jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
-        self._turned = -torch.cholesky_solve(shared, root)
+        self._turned = -torch.cholesky_solve(shared, root)[: self._size]
         self._seen = white.flatten(0, 1), (residual.view_as(target) / gain).flatten()
         self._ranks = ranks
         sums = normal_equations(jacobian, weight, residual[:, None])
         self.normal, pull = (ranks.sum(term) for term in sums)
-        if self.penalty is not None:
-            extra, derivative = self.penalty(self.actions)
-            size, alike = self.num_actions, self._alike(white.flatten(0, 1), residual, ranks)
-            variance = alike * self.spread.square()
-            self.normal[:size, :size] += variance * derivative.mT @ derivative
-            pull[:size, 0] -= variance * derivative.mT @ extra
-        move = damped_step(self.normal, -pull[:, 0], _DAMPING, _FLOOR)
+        move = self._move(pull[:, 0], self._alike(white.flatten(0, 1), residual, ranks))
         self.moved = move.abs().max()
         self.unknowns = self.unknowns + shorten(move, self.moved, _MAX_STEP)
         square, total = ranks.sum(torch.stack(((weight * residual.square()).sum(), weight.sum())))
@@ -151,16 +173,50 @@ class PooledModel:
 
     def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
         """The same fit of other transitions from where this one ended, with other waves."""
+        penalty = None if self.penalty is None else _drawn_anew(self.penalty, self.actions, seed)
+        other = self._from_here(penalty, seed, (self._scale,), self._waves)
+        for _ in range(_AGAIN):
+            other.step(points, rewards)
+        return other
+
+    def finer(self) -> PooledModel:
+        """A fit that starts where this one ended, with more and shorter waves."""
+        scales = (*(one for one in (_FINEST, *_SCALES) if one < self._scale), self._scale)[-2:]
+        return self._from_here(self.penalty, 0, scales, _FINER)
+
+    def _from_here(
+        self,
+        penalty: Penalty | None,
+        seed: int,
+        scales: Sequence[float],
+        waves: tuple[int, int, int],
+    ) -> PooledModel:
         calibration = None
         if self.calibrated:
             factor, shift = self.calibration
             calibration = torch.stack((factor.log(), shift), -1)
-        penalty = None if self.penalty is None else _drawn_anew(self.penalty, self.actions, seed)
-        start, scale = self.actions, self._scale
-        other = PooledModel(self.subgroup, start, self.noise, calibration, penalty, seed, scale)
-        for _ in range(_AGAIN):
-            other.step(points, rewards)
-        return other
+        start = (self.subgroup, self.actions, self.noise, calibration)
+        return PooledModel(*start, penalty, self.maps, self.sees, seed, scales, waves)
+
+    @property
+    def misfit(self) -> float:
+        """Share of the rewards' variance that the model misses though it is no noise.
+
+        Residuals of neighbours, in the base task, are alike in it; 0 where they are not, for sure.
+        """
+        white, residual = self._seen
+        value = residual + features(white, self._omega, self._phases) @ self._weights[: self._size]
+        most = (self.spread * self._units).repeat_interleave(len(residual) // len(self.noise))
+        return alike(white, residual, most, self._ranks) / float(variance(value, self._ranks))
+
+    @property
+    def residue(self) -> float:
+        """Root mean square of the residuals, in units of the tasks' own noise: no weights."""
+        residual = self._seen[1].view(len(self.noise), -1) / self._units[:, None]
+        square, count = self._ranks.sum(
+            torch.stack((residual.square().sum(), torch.ones_like(residual).sum()))
+        )
+        return float((square / count).sqrt())
 
     def reward_model(self) -> RewardModel:
         """What one model for all tasks knows, as of the last step, in the base task's units.
@@ -172,15 +228,16 @@ class PooledModel:
         shape = (len(self._weights), _NUM_SAMPLES)
         normal = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         spread = torch.linalg.solve_triangular(self._root.mT, normal.to(self._root), upper=True)
+        spread = spread[: self._size]
         values, vectors = torch.linalg.eigh(self._covariance())
         turned = self._turned @ (vectors * values.clamp_min(0.0).sqrt())
-        noise = (self.noise / self.calibration[0]).square().mean().sqrt()
+        noise = (self._units / self.calibration[0]).square().mean().sqrt()
         return RewardModel(
             mean=self._white.mean,
             root=self._white.root,
             frequencies=self._omega,
             phases=self._phases,
-            weights=self._weights,
+            weights=self._weights[: self._size],
             spread=torch.cat((spread * self.spread / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self.spread / _GAUSSIAN_SPREAD,
         )
@@ -201,6 +258,11 @@ class PooledModel:
         weights = fit(Moments(*(ranks.sum(term) for term in statistics))).weights[:, 0]
         misfit = torch.cat((weights[:-1], weights[-1:] + mean / LINEAR_SCALE))
         return replace(self.reward_model(), misfit=misfit)
+
+    @property
+    def increasing(self) -> bool:
+        """Whether maps of rewards, if there are any, increase, and are not all but constant."""
+        return self.maps is None or (self.maps.increase and not bool(self._shrunk.any()))
 
     @property
     def actions(self) -> Tensor:
@@ -231,7 +293,46 @@ class PooledModel:
         product, square, some, num = ranks.sum(sums)
         by_chance = 2 / some.sqrt()
         share = (product / square.clamp_min(_LEAST**2) - by_chance).clamp(0.0, 1.0)
-        return 1 + share * (num / len(self._weights) - 1).clamp_min(0.0)
+        return 1 + share * (num / self._size - 1).clamp_min(0.0)
+
+    @property
+    def _size(self) -> int:
+        """Number of features of `R`."""
+        return len(self._omega) + self._omega.shape[-1] + 1
+
+    def _move(self, pull: Tensor, alike: Tensor) -> Tensor:
+        """The step that data and penalty ask for; adds what the penalty knows to the normal matrix.
+
+        Where data say nothing, the damping would hold a weak penalty back: there it decides alone.
+        """
+        if self.penalty is None:
+            return damped_step(self.normal, -pull, _DAMPING, _FLOOR)
+        values, vectors = torch.linalg.eigh(self.normal)
+        # Silence is exact: what data tell faintly is theirs to tell.
+        silent = vectors[: self.num_actions, values < _SILENT * values[-1]]
+        extra, derivative = self.penalty(self.actions)
+        size, variance = self.num_actions, alike * self.spread.square()
+        self.normal[:size, :size] += variance * derivative.mT @ derivative
+        pull[:size] -= variance * derivative.mT @ extra
+        move = damped_step(self.normal, -pull, _DAMPING, _FLOOR)
+        left, along = extra + derivative @ move[:size], derivative @ silent
+        floor = _DAMPING * derivative.square().sum(0).max()
+        told = along.mT @ along + floor * torch.eye(along.shape[1]).to(along)
+        move[:size] -= silent @ torch.linalg.solve(told, along.mT @ left)
+        return move
+
+    def _in_units_of_noise(self, rewards: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
+        """What `R` is multiplied by ``(N, 1)``, and what it then is to be ``(N, B)``."""
+        factor, shift = self.calibration
+        self._units = self.noise
+        if self.maps is not None:
+            # In units that shrink with them, maps would shrink to constants.
+            size = variance(rewards, ranks).sqrt()
+            usual, stretch = size[0] / size, self.maps.stretch(rewards, ranks)
+            self._units = self.noise * stretch.clamp(usual / _STRETCHED, usual * _STRETCHED)
+            rewards = self.maps(rewards)
+            self._shrunk = variance(rewards, ranks).sqrt() < size[0] / _SHRUNK
+        return (factor / self._units)[:, None], (rewards - shift[:, None]) / self._units[:, None]
 
     def _inverse(self, unknowns: Tensor) -> Tensor:
         return torch.linalg.inv(self.subgroup.elements(unknowns))
@@ -239,7 +340,7 @@ class PooledModel:
     def _trust(self, residual: Tensor) -> Tensor:
         """Weights of residuals: 1 in the middle, so that the ridge keeps its meaning."""
         variance = self.spread.square()
-        return variance * trust(residual.square(), variance, _TAIL)
+        return variance * trust(residual.square(), variance, self._tail)
 
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
@@ -254,13 +355,16 @@ class PooledModel:
         self._ridge = found[best].ridge
         self.spread = found[best].noise.sqrt()
         self._weights = found[best].weights[:, 0]
+        if self.maps is not None:
+            self._weights = torch.cat((self._weights, self.maps.coefficients[1:].flatten()))
 
     def _regress(self, table: Tensor, target: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
         """Weights of the reward model, and the Cholesky factor of its normal matrix."""
         weight = self._trust(target - table @ self._weights)
         sums = normal_equations(table, weight, target[:, None])
         normal, cross = (ranks.sum(term) for term in sums)
-        root = torch.linalg.cholesky(normal + self._ridge * torch.eye(len(normal)).to(normal))
+        ridge = torch.diag(ridges(self._ridge, self._size, normal))
+        root = torch.linalg.cholesky(normal + ridge)
         self._weights, self._root = torch.cholesky_solve(cross, root)[:, 0], root
         return self._weights, root
 
@@ -269,14 +373,22 @@ class PooledModel:
     ) -> Tensor:
         """Derivatives of the predictions along all unknowns, ``(N B, u)``."""
         assert self._white is not None, "the first step sets it"
-        gradient = slope(white, self._omega, self._phases, weights) @ self._white.root
+        gradient = slope(white, self._omega, self._phases, weights) @ self._white.root.mT
         fields = lie.field(jacfwd(self._inverse)(self.actions).movedim(-1, 1), points)
         along = (fields @ gradient[..., None])[..., 0] * gain[..., None]
         if self.calibrated:
             own = torch.eye(len(gain)).to(gain)[:, None, 1:].expand(-1, white.shape[1], -1)
-            factors, shifts = own * predicted[..., None], own / self.noise[:, None, None]
+            factors, shifts = own * predicted[..., None], own / self._units[:, None, None]
             along = torch.cat((along, factors, shifts), -1)
         return along.flatten(0, 1)
+
+
+def _among(white: Whitening, sees: list[int], points: Tensor) -> Whitening:
+    """The same of points that have other coordinates, too, ``(..., n)``."""
+    mean = points.new_zeros(points.shape[-1])
+    root = points.new_zeros(points.shape[-1], len(sees))
+    mean[sees], root[sees] = white.mean, white.root
+    return Whitening(mean, root)
 
 
 def _drawn_anew(penalty: Penalty, start: Tensor, seed: int) -> Penalty:
@@ -290,22 +402,3 @@ def _drawn_anew(penalty: Penalty, start: Tensor, seed: int) -> Penalty:
         return residual + drawn, derivative
 
     return other
-
-
-def calibrate(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) -> Tensor:
-    """Least-squares ``log a_i`` and ``b_i`` of rewards against the base model, ``(N, 2)``.
-
-    Args:
-        base: Jets of the base task's model at the points carried into its frame, ``(N, B)``.
-        rewards: Rewards, ``(N, B)``.
-        noise: The tasks' noise, ``(N,)``.
-        ranks: Collectives.
-    """
-    weight = 1 / (base.value_variance + noise[:1].square())
-    terms = (torch.ones_like(rewards), base.value, rewards, base.value * rewards, base.value**2)
-    sums = ranks.sum(torch.stack([(weight * term).sum(1) for term in terms]))
-    mean, mean_reward, cross, square = sums[1:] / sums[0]
-    factor = ((cross - mean * mean_reward) / (square - mean**2)).clamp_min(1e-3)
-    calibration = torch.stack((factor.log(), mean_reward - factor * mean), -1)
-    calibration[0] = 0.0
-    return calibration

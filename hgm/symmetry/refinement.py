@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -10,11 +14,16 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.numerics.fourier import Jet
 from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.ranks import Ranks
-from hgm.symmetry.phases import Phase
-from hgm.symmetry.pooling import PooledModel, calibrate
+from hgm.symmetry.calibration import calibrate, start_maps
+from hgm.symmetry.findings import Refined
+from hgm.symmetry.phases import Phase, Stage
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
-from hgm.symmetry.subgroup import Subgroup
+from hgm.symmetry.subgroup import Subgroup, deviations
+
+if TYPE_CHECKING:
+    from hgm.symmetry.within import Within
 
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _FINE_BUDGET = 32768  # of those that do: elements are known far better than anyone needs
@@ -22,6 +31,9 @@ _SETTLED = 0.9  # spread relative to that of the step before
 _POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
 _CALIBRATION = 500  # points of every task that start the rewards' calibration
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
+NEGLIGIBLE = 5e-6
+"""Share of the rewards' variance that one model may miss: an amplitude of 0.2%."""
+
 _AS_GOOD_AS_OWN = 1.3  # in units of the tasks' own noise
 
 
@@ -33,8 +45,10 @@ class Pool(Phase):
         unknowns: Where they start.
         estimator: Fitted reward models, which know the noise.
         num_steps: Most steps.
-        calibrated: Whether factors and shifts of the tasks' rewards are unknown, too.
+        calibration: What else is unknown: nothing (``"same"``), factors and shifts of the tasks'
+            rewards (``"affine"``), or ``"increasing"`` maps of them.
         penalty: What is known of the unknowns besides.
+        sees: Which coordinates of the points rewards see; None: all.
     """
 
     name, tag = "pooled refinement", "pooling"
@@ -45,12 +59,13 @@ class Pool(Phase):
         unknowns: Tensor,
         estimator: DifferentialEstimator,
         num_steps: int,
-        calibrated: bool = False,
+        calibration: str = "same",
         penalty: Penalty | None = None,
+        sees: Sequence[int] | None = None,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
-        self.num_steps, self.calibrated, self.penalty = num_steps, calibrated, penalty
-        self._converged, self._fine = False, False
+        self.num_steps, self.calibration, self.penalty = num_steps, calibration, penalty
+        self.sees, self._converged, self._fine = sees, False, False
 
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step of the pooled model, on some of the transitions while that will do."""
@@ -84,7 +99,7 @@ class Pool(Phase):
     @property
     def accepted(self) -> bool:
         """Whether one model explains all tasks about as well as their own models do."""
-        return bool(self.model.spread < _AS_GOOD_AS_OWN)
+        return bool(self.model.spread < _AS_GOOD_AS_OWN) and self.model.increasing
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -93,13 +108,68 @@ class Pool(Phase):
 
     def _start(self, samples: Seen, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)
-        if not self.calibrated:
-            return PooledModel(self.subgroup, self.unknowns, noise, penalty=self.penalty)
+        start = partial(
+            PooledModel, self.subgroup, self.unknowns, noise, penalty=self.penalty, sees=self.sees
+        )
+        if self.calibration == "same":
+            return start()
         few, rewards = thin(samples.points, _CALIBRATION), thin(samples.reward, _CALIBRATION)
         inverse = torch.linalg.inv(self.subgroup.elements(self.unknowns))
         carried = lie.act(inverse, few)
         base_task = torch.zeros(1, dtype=torch.int64, device=carried.device)
         base = self.estimator.jet(carried.flatten(0, 1)[None], base_task)
         base = Jet(*(field[0].unflatten(0, carried.shape[:2]) for field in base))
-        calibration = calibrate(base, rewards, noise, ranks)
-        return PooledModel(self.subgroup, self.unknowns, noise, calibration, self.penalty)
+        if self.calibration == "affine":
+            return start(calibration=calibrate(base, rewards, noise, ranks))
+        return start(maps=start_maps(base, rewards, noise, ranks))
+
+
+def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
+    """The same with more waves, where those that there are miss something."""
+    pool = refined.pool
+    if pool is None or pool.misfit < NEGLIGIBLE:
+        return refined
+    model = yield from within.run(Sharpen(pool))
+    deviation = deviations(model.subgroup, model.actions, model.covariance())
+    return Refined(model.actions, deviation, model)
+
+
+class Sharpen(Phase):
+    """Pooled refinement with more waves, from where the other ended.
+
+    Args:
+        model: Where it ended.
+    """
+
+    name, tag = "pooled refinement, more waves", "pooling"
+    num_steps = 4
+
+    def __init__(self, model: PooledModel) -> None:
+        self.before, self.model = model, model.finer()
+        self._converged = False
+
+    def step(self, samples: Seen, ranks: Ranks) -> Tensor:
+        """One step on all transitions, or as many as will do."""
+        self.taken += 1
+        points, rewards = samples
+        every = max(1, int(ranks.sum(torch.ones_like(rewards).sum())) // _FINE_BUDGET)
+        spread = self.model.step(points[:, ::every], rewards[:, ::every], ranks)
+        self._converged = bool(self.model.moved < _CONVERGED_MOVE)
+        return spread
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step moved next to nothing, or the steps are used up."""
+        return super().done or self._converged
+
+    @property
+    def result(self) -> PooledModel:
+        """The model that explains more."""
+        better = self.model.increasing and self.model.residue < self.before.residue
+        return self.model if better else self.before
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The refined elements."""
+        model = self.model
+        return model.subgroup.snapshot(self.tag, model.actions, float(model.spread))

@@ -16,6 +16,7 @@ from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
+from hgm.symmetry.calibration import CALIBRATIONS
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across, held
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
@@ -28,11 +29,12 @@ from hgm.symmetry.phases import (
     Through,
     run_phase,
 )
-from hgm.symmetry.refinement import Pool
+from hgm.symmetry.refinement import NEGLIGIBLE, Pool, sharpened
 from hgm.symmetry.restarts import ALIGNED, SAME_FIT, settled
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
+from hgm.symmetry.stragglers import without_straggler
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
 
 CONVINCING = 1.0
@@ -266,7 +268,8 @@ class Within:
         if span.loss >= 2 * ALIGNED * self.expected:
             return False
         # The pooled model has the power to tell.
-        pool = Pool(span.subgroup, span.unknowns, self.estimator, self.steps.pool_steps)
+        effort = (self.estimator, self.steps.pool_steps)
+        pool = Pool(span.subgroup, span.unknowns, *effort, sees=self._sees)
         model = yield from self.run(pool)
         return bool(model.spread < CONVINCING)
 
@@ -276,6 +279,27 @@ class Within:
             subgroup = span.fit.subgroup
             deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
             return Refined(span.fit.unknowns, deviation, None)
+        return (yield from sharpened(self, (yield from self._refine(span))))
+
+    def _refine(self, span: Span) -> Stage[Refined]:
+        """With tasks in other places, where they are badly aligned or no one model explains all."""
+        best: Refined | None = None
+        for _ in range(1 + self.estimator.num_tasks // 2):
+            if best is not None or span.fit.loss > ALIGNED * self.expected:
+                fit = (
+                    None if self.raw_parameters else (yield from without_straggler(self, span.fit))
+                )
+                if fit is not None:
+                    span, best = span._replace(fit=fit), None
+                    continue
+                if best is not None:
+                    break
+            best = yield from self._refine_span(span)
+            if best.pool is not None:
+                break
+        return best or (yield from self._refine_span(span))
+
+    def _refine_span(self, span: Span) -> Stage[Refined]:
         penalty = self._penalty(span.fit) if span.kept else None
         best = yield from self.refine_fit(span.fit, penalty)
         if penalty is None or (best.pool is not None and best.pool.spread < _EXPLAINED):
@@ -291,32 +315,46 @@ class Within:
         subgroup = fit.subgroup
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
-        for calibrated in (False, True):
+        for calibration in CALIBRATIONS:
+            taken = best.pool
+            if taken is not None and taken.spread < CONVINCING:
+                # What is left of calibrated rewards may still be their maps.
+                if not taken.calibrated or taken.misfit < NEGLIGIBLE:
+                    break
+            elif taken is not None and not taken.calibrated and calibration == CALIBRATIONS[-1]:
+                break  # neither factors nor shifts explain more: no map does
             pool = Pool(
                 subgroup,
                 best.unknowns,
                 self.estimator,
                 self.steps.pool_steps,
-                calibrated,
+                calibration,
                 penalty,
+                self._sees,
             )
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
             if pool.accepted and better:
                 deviation = deviations(subgroup, model.actions, model.covariance())
                 best = Refined(model.actions, deviation, model)
-            if best.pool is not None and best.pool.spread < CONVINCING:
-                break
         return best
+
+    @property
+    def _sees(self) -> list[int]:
+        """Which coordinates of the points rewards see."""
+        view = self.problem.view
+        return [view.columns.index(column) for column in view.sight.columns]
 
     def _penalty(self, fit: Fit) -> Penalty | None:
         """What the dynamics say of directions, per radian that the elements go."""
-        if fit.subgroup.fixed or fit.subgroup.group is not self.group:
+        subgroup = fit.subgroup
+        if subgroup.fixed or self.raw_parameters:
             return None
         precision = self.precision
         if precision is None:
             precision = across(self.kept, self.prior) / _DIRECTION**2
-        return held(fit, precision, max(1, len(precision) - len(self.kept)))
+        wider = lie.vee(subgroup.group.generators, self.group.generators)
+        return held(fit, wider @ precision @ wider.mT, max(1, len(precision) - len(self.kept)))
 
     def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.

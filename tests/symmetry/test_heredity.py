@@ -12,9 +12,12 @@ from hgm.symmetry.heredity import (
     carried,
     inherited_action_generators,
     inherited_or_shared,
+    inherited_rows,
     own_dynamics,
     pairs,
 )
+from hgm.symmetry.inherited_rows import Both
+from hgm.symmetry.samples import Samples
 
 COORDS = torch.tensor([[0.0], [1.2], [-0.8], [2.5]]).double()
 NUM = 500
@@ -139,7 +142,7 @@ def test_shared_dynamics_keep_their_action_generators():
     data = family(SAME)
     found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert not inherited
-    assert torch.equal(found, TURN)
+    assert torch.equal(found.actions, TURN)
 
 
 @torch.no_grad()
@@ -147,7 +150,7 @@ def test_inherited_dynamics_are_told():
     data = family(COORDS)  # what actions do turns with the task, actions do not
     found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert inherited
-    assert_close(found, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
+    assert_close(found.actions, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
 
 
 @torch.no_grad()
@@ -159,7 +162,7 @@ def test_dynamics_that_nothing_carries_are_not_inherited():
     data = data._replace(next_state=data.next_state + change)
     found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert not inherited
-    assert torch.equal(found, TURN)
+    assert torch.equal(found.actions, TURN)
 
 
 @torch.no_grad()
@@ -169,4 +172,24 @@ def test_without_a_group_nothing_is_inherited():
     none, nowhere = TURN[:0], COORDS[:, :0]
     found, inherited = inherited_or_shared(model, data, none, none, nowhere)
     assert not inherited
-    assert len(found) == 0
+    assert len(found.actions) == 0
+
+
+@torch.no_grad()
+def test_rows_that_rewards_do_not_see_follow_from_heredity():
+    """Units of a state and of a push, which saturates in units of its own in every task."""
+    generator = torch.Generator().manual_seed(4)
+    coords = torch.tensor([[0.0], [0.5], [-0.4], [0.3]]).double()
+    scale = coords.exp()[:, None]
+    drawn = torch.randn(4, 800, 3, generator=generator, dtype=torch.float64)
+    state, action = scale * drawn[..., :2], scale * drawn[..., 2:]
+    within = torch.stack((state[..., 1], action[..., 0]), -1) / scale
+    change = scale * (0.4 * torch.tanh(within) - 0.1 * state / scale)
+    data = Samples(state, action, state[..., 0], state + change)
+    free = torch.tensor([[False, False], [True, True]])
+    truth = torch.eye(2).double()[None]
+    start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
+    found = inherited_rows(data, coords, start, free)
+    assert torch.equal(found.states[:, 0], truth[:, 0])
+    assert_close(found.states, truth, atol=0.05, rtol=0)
+    assert_close(found.actions, torch.ones(1, 1, 1).double(), atol=0.05, rtol=0)

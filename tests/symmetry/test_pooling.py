@@ -11,8 +11,10 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
+from hgm.numerics.maps import Maps, bent
 from hgm.numerics.ranks import ALONE, Ranks
-from hgm.symmetry.pooling import PooledModel, calibrate
+from hgm.symmetry.calibration import calibrate
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 NOISE = 0.01
@@ -305,3 +307,88 @@ def test_weights_follow_the_elements():
         # To Kaufman's approximation, which leaves out residuals times derivatives of features.
         assert torch.cosine_similarity(numeric, expected, dim=0) > 0.95
         assert 0.7 < numeric.norm() / expected.norm() < 1.3
+
+
+BENT = (lambda r: r, torch.exp, lambda r: r + 0.3 * r**3)
+
+
+def bent_problem(maps=BENT):
+    subgroup, elements, points, _, noise = problem(SO(2).double(), num=600)
+    values = reward(lie.act(torch.linalg.inv(elements), points))
+    values = torch.stack([one(part) for one, part in zip(maps, values, strict=True)])
+    return subgroup, elements, points, values + NOISE * randn(3, 600, seed=5), noise
+
+
+def test_increasing_maps_of_rewards_are_taken_off():
+    subgroup, elements, points, values, noise = bent_problem()
+    splines = bent(values)
+    maps = Maps(splines, splines.identity())
+    model = run(PooledModel(subgroup, subgroup.start, noise, maps=maps), points, values, 12)
+    assert model.increasing
+    assert model.spread < 1.3
+    assert (errors_deg(subgroup, model.actions, elements) < 0.5).all()
+    inner = values.clamp(*(values.quantile(q, dim=1, keepdim=True) for q in (0.05, 0.95)))
+    inverse = inner[1].clamp_min(1e-3).log()
+    assert (model.maps(inner)[1] - inverse).abs().quantile(0.9) < 0.05
+    # As they are, the same rewards are not one reward.
+    plain = run(PooledModel(subgroup, subgroup.start, noise), points, values, 12)
+    assert plain.spread > 3 * model.spread
+    again = model.again(points[:, ::2], values[:, ::2], 1)
+    assert again.maps is not None
+    assert (errors_deg(subgroup, again.actions, elements) < 1.0).all()
+    # What the base task's model is, is in the base task's units.
+    places = torch.tanh(randn(200, 2, seed=9))
+    error = model.reward_model()(places).value - reward(places)
+    assert error.abs().max() < 5 * NOISE
+
+
+def test_maps_that_turn_rewards_round_are_not_increasing():
+    subgroup, _, points, values, noise = bent_problem((lambda r: r, lambda r: -r, lambda r: r))
+    splines = bent(values)
+    maps = Maps(splines, splines.identity())
+    model = run(PooledModel(subgroup, subgroup.start, noise, maps=maps), points, values, 8)
+    assert not model.increasing
+
+
+def test_more_waves_see_what_few_miss():
+    subgroup, elements, points, _, noise = problem(GL(2).double(), num=900)
+    x, y = lie.act(torch.linalg.inv(elements), points).unbind(-1)
+    values = torch.sin(4 * x) + torch.cos(3 * y + x)
+    model = run(PooledModel(subgroup, subgroup.start, noise, scales=(0.6,)), points, values)
+    finer = run(model.finer(), points, values, 3)
+    assert model.misfit > 1e-4
+    assert finer.misfit < model.misfit / 10
+    assert finer.residue < model.residue / 3
+    before, after = (errors_deg(subgroup, one.actions, elements).max() for one in (model, finer))
+    assert after < before
+
+
+def test_noise_needs_no_more_waves():
+    subgroup, _, points, values, noise = problem(SO(2).double(), num=900)
+    assert run(PooledModel(subgroup, subgroup.start, noise), points, values).misfit < 5e-6
+
+
+def test_what_rewards_do_not_see_is_left_to_what_is_known_besides():
+    """Shifts along the second coordinate, of rewards that see the first alone."""
+    group = Affine(2).double()
+    shift = torch.zeros(2, 3, 3).double()
+    shift[0, 0, 2] = shift[1, 1, 2] = 1.0
+    both = group.vee(shift)
+    points = randn(3, 400, 2)
+    values = torch.sin(points[..., 0] - torch.tensor([0.0, 0.5, -0.8]).double()[:, None])
+    start = torch.tensor([[0.45, 0.3], [-0.75, -0.4]]).double() @ both
+    subgroup = Subgroup(group, LeftActions(torch.eye(6).double(), start), fixed=True)
+    known = torch.zeros(6).double()
+    known[:] = both[1]
+
+    def penalty(unknowns):
+        across = torch.stack([known.expand(1, 6)[0]])
+        derivative = torch.block_diag(across, across)
+        return derivative @ unknowns, derivative
+
+    noise = torch.full((3,), NOISE).double()
+    model = PooledModel(subgroup, subgroup.start, noise, penalty=penalty, sees=[0])
+    run(model, points, values, 8)
+    found = lie.vee(group.hat(subgroup.coords(model.actions)), shift)
+    expected = torch.tensor([[0.5, 0.0], [-0.8, 0.0]]).double()
+    assert (found - expected).abs().max() < 0.01

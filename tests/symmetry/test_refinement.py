@@ -78,7 +78,7 @@ FACTORS = (1.0, 2.0, 0.5)
 @torch.no_grad()
 def test_rewards_of_another_scale_are_calibrated():
     samples, estimator, subgroup = setting(400, FACTORS)
-    pool = Pool(subgroup, subgroup.start, estimator, 10, calibrated=True)
+    pool = Pool(subgroup, subgroup.start, estimator, 10, calibration="affine")
     run(pool, samples)
     assert pool.accepted
     assert pool.result.calibrated
