@@ -107,7 +107,7 @@ def test_what_one_model_cannot_follow_says_less_than_as_much_noise():
     alike = []
     for rest in (randn(*smooth.shape, seed=3), step):
         penalty = pulled(subgroup.start, 0.0)
-        model = PooledModel(subgroup, subgroup.start, noise, penalty=penalty, scale=1.8)
+        model = PooledModel(subgroup, subgroup.start, noise, penalty=penalty, scales=(1.8,))
         run(model, points, smooth + 0.1 * rest)
         white, residual = model._seen
         alike.append(float(model._alike(white, residual, ALONE)))
