@@ -86,7 +86,7 @@ def held_out(
 def covered(elements: Tensor, train: Tensor, held: Tensor) -> float:
     """Share of held-out points ``(N, H, q)`` that are carried to where another task has data.
 
-    That is, as near to these as its own held-out points are.
+    That is, as near to these as they are to each other, or its own held-out points to them.
 
     Args:
         elements: Left actions on the points, ``(N, k, k)``.
