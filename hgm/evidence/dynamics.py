@@ -175,23 +175,13 @@ def equivariant(
     return Equivariance(statement, float(covered.mean()))
 
 
-def near(points: Tensor, data: Tensor, others: Tensor | None = None) -> Tensor:
-    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to each other.
-
-    Or as `others` ``(J, p)`` that were drawn alike are, if that is farther: along slow
-    trajectories, data are nearer to each other than to anything that was seen at another time.
-    """
-    far = max(_usual(judges, data) for judges in ((data,) if others is None else (data, others)))
-    return torch.cdist(points, data).amin(1) <= far
-
-
-def _usual(judges: Tensor, data: Tensor) -> float:
-    """How near nearly all judges ``(J, p)`` are to the nearest of other data ``(B, p)``."""
+def near(points: Tensor, data: Tensor) -> Tensor:
+    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to each other."""
     # Products of matrices would leave a datum some 1e-8 away from itself.
     exact = "donot_use_mm_for_euclid_dist"
-    own = torch.cdist(_thinned(judges, _JUDGES), data, compute_mode=exact)
+    own = torch.cdist(_thinned(data, _JUDGES), data, compute_mode=exact)
     own = torch.where(own > 0, own, torch.inf).amin(1)
-    return float(own[own.isfinite()].quantile(_NEAR))
+    return torch.cdist(points, data).amin(1) <= own[own.isfinite()].quantile(_NEAR)
 
 
 def _thinned(rows: Tensor, num: int) -> Tensor:
