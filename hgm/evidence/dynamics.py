@@ -27,6 +27,7 @@ _ELEMENTS, _POINTS, _DATA = 16, 200, 3000
 _INDEPENDENT = 8  # errors of a regression of the dynamics, about
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
+_STRETCH = 1 / 40  # of the data, on either side
 _FRAMES = 5  # of the group, in which the same transitions are compared
 _ROWS, _LEAST_ROWS = 32768, 256  # over all parts, and of each
 _FEW = 16  # parts that have many waves of their own
@@ -225,17 +226,18 @@ def _beside(
     return tuple(one.unflatten(1, shape) @ shift / model.scale for one in (rest, blur))
 
 
-def near(points: Tensor, data: Tensor, others: Tensor | None = None) -> Tensor:
-    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to each other.
+def near(points: Tensor, data: Tensor) -> Tensor:
+    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to others of other times.
 
-    Or as near as `others` ``(J, p)`` that were drawn alike: along slow trajectories, data are
-    nearer to each other than to anything that was seen at another time.
+    Data are in the order of time: along slow trajectories, those before and after are nearer than
+    anything that is seen at another time.
     """
     # Products of matrices would leave a datum some 1e-8 away from itself.
     exact = "donot_use_mm_for_euclid_dist"
-    judges = _thinned(data if others is None else others, _JUDGES)
-    own = torch.cdist(judges, data, compute_mode=exact)
-    own = torch.where(own > 0, own, torch.inf).amin(1)
+    time = torch.arange(len(data), device=data.device)
+    own = torch.cdist(_thinned(data, _JUDGES), data, compute_mode=exact)
+    apart = (_thinned(time, _JUDGES)[:, None] - time).abs() > _STRETCH * len(data)
+    own = torch.where((own > 0) & apart, own, torch.inf).amin(1)
     return torch.cdist(points, data).amin(1) <= own[own.isfinite()].quantile(_NEAR)
 
 

@@ -36,7 +36,7 @@ from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
 from hgm.symmetry.samples import Samples, Seen, halves, thin
 
-_DATA, _POINTS, _OWN = 1000, 60, 200  # of a task, by which coverage is measured
+_DATA, _POINTS = 1000, 60  # of a task, by which coverage is measured
 _MOST = 12  # tasks whose pairs are compared
 _ALIGNED = 3.0
 """Held-out robust loss, relative to that of residuals as large as predicted."""
@@ -86,19 +86,17 @@ def held_out(
 def covered(elements: Tensor, train: Tensor, held: Tensor) -> float:
     """Share of held-out points ``(N, H, q)`` that are carried to where another task has data.
 
-    That is, as near to these as its own held-out points are.
-
     Args:
         elements: Left actions on the points, ``(N, k, k)``.
         train: Where the tasks have data, ``(N, B, q)``.
         held: Points that are carried.
     """
-    data, points, own = thin(train, _DATA), thin(held, _POINTS), thin(held, _OWN)
+    data, points = thin(train, _DATA), thin(held, _POINTS)
     at_base = lie.act(torch.linalg.inv(elements), points)
     carried = lie.act(elements[:, None], at_base[None])  # what task j saw, in task i
     num = len(elements)
     shares = [
-        near(carried[i, j], data[i], own[i]).double().mean()
+        near(carried[i, j], data[i]).double().mean()
         for i in range(num)
         for j in range(num)
         if i != j

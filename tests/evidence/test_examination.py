@@ -55,16 +55,6 @@ def test_points_are_covered_where_another_task_has_data():
     )
 
 
-def test_slow_trajectories_are_covered_as_well_as_data_that_jump():
-    """Neighbours in time are far nearer than any other points."""
-    starts = randn(3, 60, 2, seed=4).repeat_interleave(20, 1)
-    slow = starts + 1e-3 * torch.arange(20).double().repeat(60)[:, None]
-    train, held = slow[:, :800], slow[:, 800:]
-    assert covered(TURNS, train, held) > 0.8
-    held[2], train[2] = held[2] + 30, train[2] + 30
-    assert covered(TURNS, train, held) == pytest.approx(1 / 3, abs=0.1)
-
-
 def test_false_elements_leave_the_misaligned_part_of_covered_pairs():
     identity = torch.eye(2).double().expand(3, 2, 2)
     found = held_out(identity, Linear(), differential_invariance, randn(3, 8, 2))

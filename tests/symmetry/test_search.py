@@ -157,7 +157,8 @@ def few_tasks(num_tasks):
 
 def test_phases_come_in_order():
     search, _ = few_tasks(4)
-    assert list(dict.fromkeys(search.names)) == [
+    again = {"left actions, each among the others", "left actions, jointly again"}
+    assert [name for name in dict.fromkeys(search.names) if name not in again] == [
         "reading transitions",
         "what rewards see",
         "dynamics and their symmetries",
