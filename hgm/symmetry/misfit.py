@@ -12,11 +12,10 @@ _SURE, _FAR = 3.0, 3.0  # standard errors, and deviations beyond which residuals
 
 
 def alike(places: Tensor, residual: Tensor, usual: Tensor, ranks: Ranks = ALONE) -> float:
-    r"""Mean square of what residuals are off that is no noise.
+    """Mean square of what residuals are off that is no noise: nearest neighbours have it alike.
 
-    :math:`\rho\, \langle e^2 \rangle`, with :math:`\rho` the correlation of residuals with those of
-    their nearest neighbours; 0 unless that is three standard errors above 0. Gross errors are cut
-    off before they are correlated.
+    The mean product of residuals of nearest neighbours, each cut off at three deviations; 0 unless
+    that is three standard errors above 0.
 
     Args:
         places: Where the residuals are, ``(K, q)``, in coordinates of equal weight.
@@ -28,11 +27,9 @@ def alike(places: Tensor, residual: Tensor, usual: Tensor, ranks: Ranks = ALONE)
     nearest = torch.from_numpy(cKDTree(points).query(points, [2])[1][:, 0]).to(residual.device)
     cut = torch.minimum(torch.maximum(residual, -_FAR * usual), _FAR * usual)
     product = cut * cut[nearest]
-    terms = (torch.ones_like(product), product, product.square(), cut.square(), residual.square())
-    count, shared, error, own, square = ranks.sum(torch.stack(terms).sum(1))
-    if shared < _SURE * error.sqrt():
-        return 0.0
-    return float(shared / own.clamp_min(1e-300) * square / count)
+    terms = (torch.ones_like(product), product, product.square())
+    count, shared, error = ranks.sum(torch.stack(terms).sum(1))
+    return float(shared / count) if shared > _SURE * error.sqrt() else 0.0
 
 
 def variance(values: Tensor, ranks: Ranks = ALONE) -> Tensor:

@@ -16,6 +16,7 @@ from searched import FEW, Searched
 from hgm.differentials import FourierEstimator
 from hgm.envs.bank import BANK
 from hgm.symmetry.orbits import Orbit
+from hgm.symmetry.refinement import Pool
 from hgm.symmetry.refits import Refitter, half_samples
 
 REFITTED = dataclasses.replace(FEW, num_refits=4)
@@ -103,12 +104,21 @@ def test_none_are_made_where_none_are_asked_for_and_nothing_else_changes():
     assert torch.equal(one.action_generators, other.action_generators)
 
 
-def test_without_a_reward_model_of_all_tasks_gradients_are_aligned_again():
+def test_without_a_reward_model_of_all_tasks_gradients_are_aligned_again(monkeypatch):
+    monkeypatch.setattr(Pool, "accepted", False)
     found = Searched(BANK["warped"], 300, steps=dataclasses.replace(FEW, num_refits=2)).findings
     assert found.pool is None
     spread = (found.refits.coords - found.coords).square().mean(0).sqrt()[1:]
     assert bool((spread > 0).all())
     assert float(spread.max()) < 0.5
+
+
+def test_rewards_of_other_powers_are_fitted_again_with_their_maps():
+    found = Searched(BANK["warped"], 300, steps=dataclasses.replace(FEW, num_refits=2)).findings
+    assert found.pool.maps is not None
+    spread = (found.refits.coords - found.coords).square().mean(0).sqrt()[1:]
+    assert bool((spread > 0).all())
+    assert float(spread.max()) < 0.1
 
 
 def test_several_orbits_are_not_fitted_again(inertia):
