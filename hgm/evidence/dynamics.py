@@ -227,7 +227,7 @@ def _beside(
 
 
 def near(points: Tensor, data: Tensor) -> Tensor:
-    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as data are to others of other times.
+    """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as these are at other times.
 
     Data are in the order of time: along slow trajectories, those before and after are nearer than
     anything that is seen at another time.
