@@ -9,7 +9,7 @@ from hgm.symmetry.findings import Refined, Span
 from hgm.symmetry.phases import Stage
 from hgm.symmetry.subgroup import LeftActions, Subgroup, low_rank
 from hgm.symmetry.winding import one_generator
-from hgm.symmetry.within import Within
+from hgm.symmetry.within import EXPLAINED, Within
 
 _FLAT = 0.02  # extent across, relative to the largest: elements seem to need no such direction
 _AS_WELL = 1.1  # spread, relative to that of elements with more freedom
@@ -59,5 +59,6 @@ def _instead(
     if refined.pool is None or again.pool is None:
         accepted = yield from within.enough(fit, span.free)
     else:
-        accepted = bool(again.pool.spread < _AS_WELL * refined.pool.spread)
+        # Of residuals below the noise, smaller ones explain no more.
+        accepted = bool(again.pool.spread < max(_AS_WELL * refined.pool.spread, EXPLAINED))
     return (other, again) if accepted else None

@@ -44,7 +44,9 @@ _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
-_EXPLAINED = 0.9  # spread of pooled residuals below that of Gaussian noise: all is explained
+EXPLAINED = 0.9
+"""Spread of pooled residuals below that of Gaussian noise: all is explained."""
+
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _INSIDE = 0.9  # cosine of directions that counts as the same
 
@@ -302,7 +304,7 @@ class Within:
     def _refine_span(self, span: Span) -> Stage[Refined]:
         penalty = self._penalty(span.fit) if span.kept else None
         best = yield from self.refine_fit(span.fit, penalty)
-        if penalty is None or (best.pool is not None and best.pool.spread < _EXPLAINED):
+        if penalty is None or (best.pool is not None and best.pool.spread < EXPLAINED):
             return best
         # Rewards have noise, and tell whether the dynamics' directions cost them something.
         other = yield from self.refine_fit(span.fit)
