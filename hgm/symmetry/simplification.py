@@ -60,5 +60,5 @@ def _instead(
         accepted = yield from within.enough(fit, span.free)
     else:
         # Of residuals below the noise, smaller ones explain no more.
-        accepted = bool(again.pool.spread < max(_AS_WELL * refined.pool.spread, EXPLAINED))
+        accepted = float(again.pool.spread) < max(_AS_WELL * float(refined.pool.spread), EXPLAINED)
     return (other, again) if accepted else None

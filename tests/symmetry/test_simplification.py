@@ -63,7 +63,11 @@ def test_elements_on_a_line_need_one_direction():
 
 
 def test_a_line_that_explains_less_is_none():
-    assert simplified(LINE, Searching(0.6)).num_directions == 2
+    assert simplified(LINE, Searching(1.0)).num_directions == 2
+
+
+def test_smaller_residuals_below_the_noise_are_no_reason_for_more_directions():
+    assert simplified(LINE, Searching(0.6)).num_directions == 1
 
 
 def test_elements_off_a_line_keep_their_directions():
