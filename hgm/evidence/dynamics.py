@@ -28,7 +28,8 @@ _INDEPENDENT = 8  # errors of a regression of the dynamics, about
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
 _STRETCH = 1 / 40  # of the data, on either side
-_FRAMES = 5  # of the group, in which the same transitions are compared
+_FRAMES = 4  # of the group, in which the same transitions are compared
+_FRAME_ROWS = 20480  # over all of them
 _ROWS, _LEAST_ROWS = 32768, 256  # over all parts, and of each
 _FEW = 16  # parts that have many waves of their own
 _OWN_WAVES_OF_MANY = 64
@@ -89,7 +90,9 @@ def one_in_all_frames(findings: Findings, train: Samples, held: Samples) -> Stat
         lie.exp(lie.hat(where, basis))
         for basis in (findings.generators, findings.action_generators)
     ]
-    near_ones, far_ones = (carried(_repeated(some, len(where)), *group) for some in (train, held))
+    near_ones, far_ones = (
+        carried(_few(_repeated(some, len(where)), _FRAME_ROWS), *group) for some in (train, held)
+    )
     n = held.state.shape[-1]
     back = torch.linalg.inv(group[0])[:, :n, :n]
     return _one(findings.dynamics.model, near_ones, far_ones, lambda values: values.mean(0), back)
@@ -107,8 +110,7 @@ def _one(
     That is where they leave more unexplained than the model does, whose errors are carried by
     `back`, ``(N, n, n)``.
     """
-    rows = max(_LEAST_ROWS, _ROWS // len(train.state))
-    train, held = (Samples(*(thin(field, rows) for field in some)) for some in (train, held))
+    train, held = (_few(some, _ROWS) for some in (train, held))
     (near, change), (far, moved) = pairs(train), pairs(held)
     blocks = (held.state.shape[-1], held.action.shape[-1])
     last = _OWN if len(near) <= _FEW else _OWN._replace(waves=_OWN_WAVES_OF_MANY)
@@ -127,6 +129,12 @@ def _one(
     inputs, targets = (near, far), (change / model.scale, moved / model.scale)
     found = compare(inputs, targets)
     return None if found is None else judged(found, compare, inputs, targets, in_turn)
+
+
+def _few(samples: Samples, rows: int) -> Samples:
+    """About so many transitions, over all parts."""
+    each = max(_LEAST_ROWS, rows // len(samples.state))
+    return Samples(*(thin(field, each) for field in samples))
 
 
 def _repeated(samples: Samples, num: int) -> Samples:

@@ -81,10 +81,11 @@ def settle(
     free: Tensor,
     coords: Tensor,
     size: int,
+    num_steps: int = _STEPS,
 ) -> Completion | None:
     """One round of :func:`refine`, in which all but some entries ``(n k + m m,)`` are zero.
 
-    None where nothing is free, or too much.
+    None where nothing is free, or too much. At most `num_steps` steps.
     """
     start = completion.entries * (completion.given | free)
     if not len(start) or not 0 < int(free.sum()) * len(start) <= _MOST:
@@ -100,7 +101,7 @@ def settle(
     problem = FiniteTransformations(dynamics, state, action, whole, far, size)
     penalty = near(before, deviation / math.sqrt(_CORRELATED))
     solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
-    for _ in range(_STEPS):
+    for _ in range(num_steps):
         trial = solver.propose(problem(solver.unknowns, True), ALONE)
         solver.decide(problem(trial, False), ALONE)
         if bool(solver.gain < _CONVERGED_LOSS):
