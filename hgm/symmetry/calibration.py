@@ -42,7 +42,8 @@ def start_maps(base: Jet, rewards: Tensor, noise: Tensor, ranks: Ranks = ALONE) 
     weight = 1 / (base.value_variance + noise[:1].square())
     sums = normal_equations(table, weight, base.value[..., None])
     normal, cross = (ranks.sum(term) for term in sums)
-    steady = _STEADY * normal.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
+    # Rewards that are all alike have no pieces at all, and no map that increases.
+    steady = (_STEADY * normal.diagonal(dim1=-2, dim2=-1).amax(-1)).clamp_min(1e-300)
     eye = torch.eye(normal.shape[-1]).to(normal)
-    found = torch.linalg.solve(normal + steady * eye, cross)[..., 0]
+    found = torch.linalg.solve(normal + steady[:, None, None] * eye, cross)[..., 0]
     return Maps(splines, torch.cat((splines.identity()[:1], found[1:])))

@@ -149,26 +149,28 @@ def inherited_action_generators(
 
 
 def again_inherited(
-    samples: Samples, generators: Tensor, coords: Tensor, start: Tensor, share: float = 1.0
-) -> Tensor:
-    """Action generators as :func:`inherited_action_generators` fits them, none of them simplified.
+    samples: Samples, coords: Tensor, start: Both, free: Tensor, share: float = 1.0
+) -> Both:
+    """Generators as :func:`inherited_or_shared` fits them, none of them simplified.
 
     Args:
         samples: Scaled transitions of all tasks.
-        generators: Scaled state generators, ``(d, k, k)``.
         coords: Coordinates of the tasks, ``(N, d)``.
-        start: Action generators that were found, ``(d, m, m)``.
+        start: Generators that were found.
+        free: Which entries of state generators rewards do not tell, ``(k, k)``.
         share: Of the transitions that were used then.
     """
     num = max(1, int(share * min(_FEW, samples.reward.shape[1] / share)))
     few = Samples(*(thin(field, num) for field in samples))
     half = thin(halves(samples.reward.shape).to(coords.device), num)
-    elements, found = lie.exp(lie.hat(coords, generators)), start
+    if bool(free.any()):
+        start = _rows(few, half, coords, start, free, _AGAIN)
+    elements, found = lie.exp(lie.hat(coords, start.states)), start.actions
     for _ in range(_AGAIN):
         turns = lie.exp(lie.hat(coords, found))
         model = base_dynamics(carried(few, elements, turns), half)
         found = _step(few, elements, coords, found, model)
-    return found
+    return Both(start.states, found)
 
 
 def _simpler(action_generators: Tensor, generators: Tensor) -> list[tuple[int, Tensor]]:
@@ -272,7 +274,12 @@ def inherited_rows(
     """
     few = Samples(*(thin(field, _FEW) for field in samples))
     half = thin(halves(samples.reward.shape).to(coords.device), _FEW)
-    found = start
+    return _rows(few, half, coords, start, free, rounds)
+
+
+def _rows(
+    few: Samples, half: Tensor, coords: Tensor, found: Both, free: Tensor, rounds: int
+) -> Both:
     for _ in range(rounds):
         model = base_dynamics(carried(few, *found.elements(coords)), half)
         found = refined_rows(few, coords, found, free, model)

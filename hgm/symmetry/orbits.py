@@ -140,7 +140,7 @@ def part(within: Within, root: Tensor, kept: Samples) -> Stage[Parted | None]:
             continue
         some = within.some(largest)
         span = yield from some.find(root)
-        refined = yield from some.refine(span)
+        span, refined = yield from some.refine(span)
         if refined.pool is None:
             continue
         seen, coords = some.closed(span.fit.subgroup, refined.unknowns)

@@ -27,7 +27,7 @@ START_FLOOR = 0.1
 FLOOR = 0.01
 """The same in the joint fits."""
 _STEPS_BEFORE_PRUNING = 2
-_LEAST_POINTS = 16  # of every task, if all are compared with one
+_LEAST_POINTS, _MOST_POINTS = 16, 256  # of every task, if all are compared with one; of all
 _PRUNING = 3  # only the best third of the starts goes on
 _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of tasks
 _CONVERGED_LOSS = 1e-4
@@ -289,8 +289,9 @@ class AlignStarts(Phase):
         if self.among is None:
             return base_residuals(*parts, thin(points, self.num_points))
         known = self.group.exp(torch.cat((torch.zeros_like(self.among[:1]), self.among)))
-        # As many points as of two tasks.
-        each = max(_LEAST_POINTS, 2 * self.num_points // (len(points) - 1))
+        # As many points as of two tasks, or some of every one where tasks are not too many.
+        few = min(_LEAST_POINTS, max(1, _MOST_POINTS // len(points)))
+        each = max(few, 2 * self.num_points // (len(points) - 1))
         return residuals_among(*parts, thin(points, each), known)
 
     @property

@@ -27,7 +27,7 @@ from hgm.numerics.fourier import (
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
 from hgm.numerics.maps import Maps, beside, ridges
 from hgm.numerics.ranks import ALONE, Ranks
-from hgm.symmetry.misfit import alike, variance
+from hgm.symmetry.misfit import shared, variance
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
@@ -41,6 +41,7 @@ _SILENT = 1e-12  # of the largest eigenvalue: rounding
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
 # Of a finer model, whose residuals are small where rewards are flat: what tells is no outlier.
 _FAR_TAIL = 1e4
+_ROBUST = 20  # rounds of a robust scale
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
 _CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
@@ -113,7 +114,7 @@ class PooledModel:
         self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._steps = 0
         self._white: Whitening | None = None
-        self.spread = torch.ones_like(noise[0])
+        self._deviation = self.spread = torch.ones_like(noise[0])
         self._omega: Tensor
         self._ridge: Tensor
         self._weights: Tensor
@@ -156,19 +157,22 @@ class PooledModel:
             self.maps = self.maps.changed(fitted[self._size :])
         jacobian = self._jacobian(white, points, gain, predicted.view_as(target), weights)
         # Off the features: the weights follow a change of the other unknowns.
-        weight = self._trust(residual)
-        shared = ranks.sum((weight[:, None] * table).mT @ jacobian)
-        jacobian = jacobian - table @ torch.cholesky_solve(shared, root)
-        self._turned = -torch.cholesky_solve(shared, root)[: self._size]
+        weight = _trust(residual, self._deviation, self._tail)
+        both = ranks.sum((weight[:, None] * table).mT @ jacobian)
+        followed = torch.cholesky_solve(both, root)
+        jacobian, self._turned = jacobian - table @ followed, -followed[: self._size]
+        self._gain = gain
         self._seen = white.flatten(0, 1), (residual.view_as(target) / gain).flatten()
         self._ranks = ranks
         sums = normal_equations(jacobian, weight, residual[:, None])
         self.normal, pull = (ranks.sum(term) for term in sums)
-        move = self._move(pull[:, 0], self._alike(white.flatten(0, 1), residual, ranks))
+        move = self._move(pull[:, 0], white.flatten(0, 1), residual)
         self.moved = move.abs().max()
         self.unknowns = self.unknowns + shorten(move, self.moved, _MAX_STEP)
-        square, total = ranks.sum(torch.stack(((weight * residual.square()).sum(), weight.sum())))
-        self.spread = (square / total).sqrt()
+        self._deviation = self.spread = _scale(residual, weight, ranks)
+        for _ in range(_ROBUST if self._tail > _TAIL else 0):
+            # Weights that trust far residuals give a scale that is neither robust nor like others.
+            self.spread = _scale(residual, _trust(residual, self.spread, _TAIL), ranks)
         return self.spread
 
     def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
@@ -206,13 +210,14 @@ class PooledModel:
         """
         white, residual = self._seen
         value = residual + features(white, self._omega, self._phases) @ self._weights[: self._size]
-        most = (self.spread * self._units).repeat_interleave(len(residual) // len(self.noise))
-        return alike(white, residual, most, self._ranks) / float(variance(value, self._ranks))
+        usual = (self.spread / self._gain).expand(-1, len(residual) // len(self._gain)).flatten()
+        found = shared(white, residual, usual, ranks=self._ranks)
+        return found.misfit / float(variance(value, self._ranks))
 
     @property
     def residue(self) -> float:
         """Root mean square of the residuals, in units of the tasks' own noise: no weights."""
-        residual = self._seen[1].view(len(self.noise), -1) / self._units[:, None]
+        residual = self._seen[1].view(len(self.noise), -1) * self._gain
         square, count = self._ranks.sum(
             torch.stack((residual.square().sum(), torch.ones_like(residual).sum()))
         )
@@ -238,8 +243,8 @@ class PooledModel:
             frequencies=self._omega,
             phases=self._phases,
             weights=self._weights[: self._size],
-            spread=torch.cat((spread * self.spread / _NUM_SAMPLES**0.5, turned), 1),
-            noise=noise * self.spread / _GAUSSIAN_SPREAD,
+            spread=torch.cat((spread * self._deviation / _NUM_SAMPLES**0.5, turned), 1),
+            noise=noise * self._deviation / _GAUSSIAN_SPREAD,
         )
 
     def doubted_model(self) -> RewardModel:
@@ -275,32 +280,24 @@ class PooledModel:
 
     def _covariance(self) -> Tensor:
         """The same of all unknowns."""
-        return torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self.spread.square()
+        return torch.linalg.pinv(self.normal, rtol=1e-8, hermitian=True) * self._deviation.square()
 
-    def _alike(self, white: Tensor, residual: Tensor, ranks: Ranks) -> Tensor:
+    def _alike(self, white: Tensor, residual: Tensor) -> Tensor:
         """As how many rewards one counts: what the model cannot follow, neighbours share.
 
         Noise is every reward's own. Of what is the model's misfit there are no more independent
         values than there are waves.
         """
-        index = torch.arange(0, len(white), max(1, len(white) // _NEIGHBOURS), device=white.device)
-        distance = torch.cdist(white[index], white)
-        distance.scatter_(1, index[:, None], torch.inf)
-        bounded = residual.clamp(-3 * self.spread, 3 * self.spread)
-        own, near = bounded[index], bounded[distance.argmin(1)]
-        sizes = own.new_tensor([len(index), len(white)])
-        sums = torch.cat((torch.stack(((own * near).sum(), own.square().sum())), sizes))
-        product, square, some, num = ranks.sum(sums)
-        by_chance = 2 / some.sqrt()
-        share = (product / square.clamp_min(_LEAST**2) - by_chance).clamp(0.0, 1.0)
-        return 1 + share * (num / self._size - 1).clamp_min(0.0)
+        found = shared(white, residual, self.spread, _NEIGHBOURS, self._ranks)
+        num = self._ranks.sum(torch.ones_like(residual).sum())
+        return 1 + found.share * (num / self._size - 1).clamp_min(0.0)
 
     @property
     def _size(self) -> int:
         """Number of features of `R`."""
         return len(self._omega) + self._omega.shape[-1] + 1
 
-    def _move(self, pull: Tensor, alike: Tensor) -> Tensor:
+    def _move(self, pull: Tensor, white: Tensor, residual: Tensor) -> Tensor:
         """The step that data and penalty ask for; adds what the penalty knows to the normal matrix.
 
         Where data say nothing, the damping would hold a weak penalty back: there it decides alone.
@@ -311,9 +308,9 @@ class PooledModel:
         # Silence is exact: what data tell faintly is theirs to tell.
         silent = vectors[: self.num_actions, values < _SILENT * values[-1]]
         extra, derivative = self.penalty(self.actions)
-        size, variance = self.num_actions, alike * self.spread.square()
-        self.normal[:size, :size] += variance * derivative.mT @ derivative
-        pull[:size] -= variance * derivative.mT @ extra
+        size, square = self.num_actions, self._alike(white, residual) * self._deviation.square()
+        self.normal[:size, :size] += square * derivative.mT @ derivative
+        pull[:size] -= square * derivative.mT @ extra
         move = damped_step(self.normal, -pull, _DAMPING, _FLOOR)
         left, along = extra + derivative @ move[:size], derivative @ silent
         floor = _DAMPING * derivative.square().sum(0).max()
@@ -337,11 +334,6 @@ class PooledModel:
     def _inverse(self, unknowns: Tensor) -> Tensor:
         return torch.linalg.inv(self.subgroup.elements(unknowns))
 
-    def _trust(self, residual: Tensor) -> Tensor:
-        """Weights of residuals: 1 in the middle, so that the ridge keeps its meaning."""
-        variance = self.spread.square()
-        return variance * trust(residual.square(), variance, self._tail)
-
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
         found = []
@@ -353,14 +345,14 @@ class PooledModel:
         self._scale = self._candidates[best]
         self._omega = self._drawn / self._scale
         self._ridge = found[best].ridge
-        self.spread = found[best].noise.sqrt()
+        self._deviation = self.spread = found[best].noise.sqrt()
         self._weights = found[best].weights[:, 0]
         if self.maps is not None:
             self._weights = torch.cat((self._weights, self.maps.coefficients[1:].flatten()))
 
     def _regress(self, table: Tensor, target: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
         """Weights of the reward model, and the Cholesky factor of its normal matrix."""
-        weight = self._trust(target - table @ self._weights)
+        weight = _trust(target - table @ self._weights, self._deviation, self._tail)
         sums = normal_equations(table, weight, target[:, None])
         normal, cross = (ranks.sum(term) for term in sums)
         ridge = torch.diag(ridges(self._ridge, self._size, normal))
@@ -381,6 +373,18 @@ class PooledModel:
             factors, shifts = own * predicted[..., None], own / self._units[:, None, None]
             along = torch.cat((along, factors, shifts), -1)
         return along.flatten(0, 1)
+
+
+def _trust(residual: Tensor, deviation: Tensor, tail: float) -> Tensor:
+    """Weights of residuals: 1 in the middle, so that the ridge keeps its meaning."""
+    variance = deviation.square()
+    return variance * trust(residual.square(), variance, tail)
+
+
+def _scale(residual: Tensor, weight: Tensor, ranks: Ranks) -> Tensor:
+    """Root of the weighted mean square."""
+    square, total = ranks.sum(torch.stack(((weight * residual.square()).sum(), weight.sum())))
+    return (square / total).sqrt()
 
 
 def _among(white: Whitening, sees: list[int], points: Tensor) -> Whitening:

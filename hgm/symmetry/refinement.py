@@ -130,8 +130,11 @@ def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
     if pool is None or pool.misfit < NEGLIGIBLE:
         return refined
     model = yield from within.run(Sharpen(pool))
-    deviation = deviations(model.subgroup, model.actions, model.covariance())
-    return Refined(model.actions, deviation, model)
+    return Refined(model.actions, _deviations(model), model)
+
+
+def _deviations(model: PooledModel) -> Tensor:
+    return deviations(model.subgroup, model.actions, model.covariance())
 
 
 class Sharpen(Phase):
@@ -164,9 +167,13 @@ class Sharpen(Phase):
 
     @property
     def result(self) -> PooledModel:
-        """The model that explains more."""
-        better = self.model.increasing and self.model.residue < self.before.residue
-        return self.model if better else self.before
+        """That with more waves, if it explains more, and so tells the elements better.
+
+        At a cusp no number of waves does: there far residuals only add to its errors.
+        """
+        explains = self.model.increasing and self.model.residue < self.before.residue
+        known = [_deviations(model).square().sum() for model in (self.model, self.before)]
+        return self.model if explains and bool(known[0] < known[1]) else self.before
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -22,6 +22,7 @@ from hgm.numerics.ranks import ALONE
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.finite import settle
 from hgm.symmetry.heredity import again_inherited
+from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.invariance import FORM_POINTS, equivariance_form
 from hgm.symmetry.location import located
 from hgm.symmetry.phases import AlignPairs
@@ -224,12 +225,15 @@ class Refitter:
         entries = (completion if settled is None else settled).entries
         if not findings.inherited:
             return entries
-        n, m = state.shape[-1], action.shape[-1]
+        n = state.shape[-1]
         square = entries[:, : n * size].unflatten(-1, (n, size))
         generators = torch.nn.functional.pad(square, (0, 0, 0, size - n))
-        start = findings.action_generators
-        own = again_inherited(scaled, generators, coords, start, share)
-        return torch.cat((entries[:, : -m * m], own.flatten(1)), 1)
+        # Rows that rewards do not see follow from heredity, and not from what all tasks share.
+        unseen = completion.free_rows(n, size)
+        states = torch.where(unseen, findings.generators, generators)
+        start = Both(states, findings.action_generators)
+        own = again_inherited(scaled, coords, start, unseen, share)
+        return torch.cat((own.states[:, :n].flatten(1), own.actions.flatten(1)), 1)
 
 
 def _sizes(within: Within) -> tuple[int, int]:

@@ -68,7 +68,7 @@ class Search:
         within = Within(problem, dynamics, known, self.invariance, self.steps, self.seed)
         root = yield from within.run(FitRewards(problem.estimator))
         span = yield from within.find(root)
-        refined = yield from within.refine(span)
+        span, refined = yield from within.refine(span)
         pool = refined.pool
         if pool is None or pool.spread >= CONVINCING:
             parted = yield from part(within, root, kept)

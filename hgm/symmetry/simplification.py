@@ -54,10 +54,10 @@ def _instead(
     """Other directions, if they explain all tasks about as well."""
     fit = yield from within.align(name, "algebra", Subgroup(within.group, start))
     free = yield from within.align_freely(within.group, fit.coords, within.prior)
-    other = Span(fit, free, len(start.directions))
-    again = yield from within.refine(other)
+    other = Span(fit, free, len(start.directions), span.kept)
+    other, again = yield from within.refine(other)
     if refined.pool is None or again.pool is None:
-        accepted = yield from within.enough(fit, span.free)
+        accepted = yield from within.enough(other.fit, span.free)
     else:
         # Of residuals below the noise, smaller ones explain no more.
         accepted = float(again.pool.spread) < max(_AS_WELL * float(refined.pool.spread), EXPLAINED)

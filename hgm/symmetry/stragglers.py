@@ -28,7 +28,7 @@ _WORTH = 0.15  # by which another place must lower the mean score of the task
 
 def without_straggler(within: Within, fit: Fit) -> Stage[Fit | None]:
     """The same directions with one task in another place; None if there is no better one."""
-    if any(True for _ in within.group.parameters()):  # a chart that elements depend on
+    if within.raw_parameters:  # a chart that elements depend on
         return None
     closed = within.closed(fit.subgroup, fit.unknowns)[0]
     moved = yield from within.run(Straggler(fit, closed, within.estimator, within.invariance))

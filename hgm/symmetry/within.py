@@ -275,31 +275,35 @@ class Within:
         model = yield from self.run(pool)
         return bool(model.spread < CONVINCING)
 
-    def refine(self, span: Span) -> Stage[Refined]:
-        """One reward model for all tasks; without calibration where rewards are comparable."""
+    def refine(self, span: Span) -> Stage[tuple[Span, Refined]]:
+        """One reward model for all tasks; without calibration where rewards are comparable.
+
+        Also the span, which is another one where a task was moved.
+        """
         if span.num_directions == self.estimator.num_tasks - 1 > 1:
             subgroup = span.fit.subgroup
             deviation = deviations(subgroup, span.fit.unknowns, span.fit.covariance)
-            return Refined(span.fit.unknowns, deviation, None)
-        return (yield from sharpened(self, (yield from self._refine(span))))
+            return span, Refined(span.fit.unknowns, deviation, None)
+        span, refined = yield from self._refine(span)
+        return span, (yield from sharpened(self, refined))
 
-    def _refine(self, span: Span) -> Stage[Refined]:
+    def _refine(self, span: Span) -> Stage[tuple[Span, Refined]]:
         """With tasks in other places, where they are badly aligned or no one model explains all."""
         best: Refined | None = None
         for _ in range(1 + self.estimator.num_tasks // 2):
             if best is not None or span.fit.loss > ALIGNED * self.expected:
-                fit = (
-                    None if self.raw_parameters else (yield from without_straggler(self, span.fit))
-                )
+                fit = yield from without_straggler(self, span.fit)
                 if fit is not None:
-                    span, best = span._replace(fit=fit), None
+                    group = fit.subgroup.group
+                    free = yield from self.align_freely(group, fit.coords, self.prior_of(group))
+                    span, best = span._replace(fit=fit, free=free), None
                     continue
                 if best is not None:
                     break
             best = yield from self._refine_span(span)
             if best.pool is not None:
                 break
-        return best or (yield from self._refine_span(span))
+        return span, best or (yield from self._refine_span(span))
 
     def _refine_span(self, span: Span) -> Stage[Refined]:
         penalty = self._penalty(span.fit) if span.kept else None

@@ -1,5 +1,7 @@
 """Dynamics of single tasks: none, inherited, or their own for good."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from systems import TURN, drawn, flat, randn
@@ -7,6 +9,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.dynamics import FourierDynamics
+from hgm.symmetry.completion import Completion
 from hgm.symmetry.heredity import (
     base_dynamics,
     carried,
@@ -17,6 +20,7 @@ from hgm.symmetry.heredity import (
     pairs,
 )
 from hgm.symmetry.inherited_rows import Both
+from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 
 COORDS = torch.tensor([[0.0], [1.2], [-0.8], [2.5]]).double()
@@ -40,10 +44,10 @@ def halves_of(data):
     return torch.arange(data.reward.shape[1]).expand(data.reward.shape) % 2
 
 
-def shared_model(data):
+def shared_model(data, dim_action=2):
     inputs, change, _ = flat(data)
     half = halves_of(data).flatten()
-    model = FourierDynamics(2, 2, 64)
+    model = FourierDynamics(2, dim_action, 64)
     model.fit(inputs, change, half)
     model.examine(inputs, change, half)
     return model
@@ -175,17 +179,21 @@ def test_without_a_group_nothing_is_inherited():
     assert len(found.actions) == 0
 
 
-@torch.no_grad()
-def test_rows_that_rewards_do_not_see_follow_from_heredity():
+def units(num=800):
     """Units of a state and of a push, which saturates in units of its own in every task."""
     generator = torch.Generator().manual_seed(4)
     coords = torch.tensor([[0.0], [0.5], [-0.4], [0.3]]).double()
     scale = coords.exp()[:, None]
-    drawn = torch.randn(4, 800, 3, generator=generator, dtype=torch.float64)
+    drawn = torch.randn(4, num, 3, generator=generator, dtype=torch.float64)
     state, action = scale * drawn[..., :2], scale * drawn[..., 2:]
     within = torch.stack((state[..., 1], action[..., 0]), -1) / scale
     change = scale * (0.4 * torch.tanh(within) - 0.1 * state / scale)
-    data = Samples(state, action, state[..., 0], state + change)
+    return Samples(state, action, state[..., 0], state + change), coords
+
+
+@torch.no_grad()
+def test_rows_that_rewards_do_not_see_follow_from_heredity():
+    data, coords = units()
     free = torch.tensor([[False, False], [True, True]])
     truth = torch.eye(2).double()[None]
     start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
@@ -193,3 +201,22 @@ def test_rows_that_rewards_do_not_see_follow_from_heredity():
     assert torch.equal(found.states[:, 0], truth[:, 0])
     assert_close(found.states, truth, atol=0.05, rtol=0)
     assert_close(found.actions, torch.ones(1, 1, 1).double(), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_fits_of_halves_follow_from_heredity_too():
+    """What all tasks share says 0.4 of the second row: the report does not say so."""
+    data, coords = units()
+    shared = torch.tensor([[1.0, 0.0, 0.0, 0.4, 0.0]]).double()
+    given = torch.tensor([True, True, False, False, False])
+    completion = Completion(shared, 0.01 * (~given).double()[None], given)
+    findings = SimpleNamespace(
+        problem=SimpleNamespace(view=SimpleNamespace(units=SimpleNamespace(frame=range(2)))),
+        inherited=True,
+        generators=torch.eye(2).double()[None],
+        action_generators=torch.ones(1, 1, 1).double(),
+    )
+    refitter = Refitter(None, None, None, findings)
+    entries = refitter._settled(shared_model(data, 1), data, completion, coords, 1.0)
+    truth = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]]).double()
+    assert_close(entries, truth, atol=0.05, rtol=0)

@@ -1,13 +1,17 @@
 """Phases that read, that find something at once, and that look through a view."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from systems import TURN, randn
 from torch.testing import assert_close
 
 from hgm import lie
+from hgm.groups import SO
 from hgm.numerics.ranks import ALONE, Ranks
-from hgm.symmetry.phases import Gather, Once, Phase, Through
+from hgm.symmetry import phases
+from hgm.symmetry.phases import AlignStarts, Gather, Once, Phase, Through
 from hgm.symmetry.relevance import Sight
 from hgm.symmetry.samples import Samples, Seen, thin
 from hgm.symmetry.snapshot import snapshot_of
@@ -128,3 +132,15 @@ def test_its_snapshot_is_in_the_units_of_the_data():
     # The same elements: coordinates of 1 on the generator as it is lifted.
     assert_close(lie.hat(shown.coords, shown.generators)[1:], view.lift(TURN))
     assert shown.coords[0] == 0
+
+
+@pytest.mark.parametrize(("num", "each"), [(3, 64), (12, 16), (64, 4), (500, 1)])
+def test_points_by_which_all_tasks_judge_a_start_stay_few(monkeypatch, num, each):
+    """Every task is carried to every other from every start: memory goes with their product."""
+    seen = []
+    monkeypatch.setattr(phases, "residuals_among", lambda *parts: seen.append(parts[3]))
+    among = torch.zeros(num - 1, 1).double()
+    estimator = SimpleNamespace(num_tasks=num)
+    phase = AlignStarts(SO(2).double(), estimator, None, torch.zeros(5, 1), 1, 64, None, among)
+    phase._residuals(randn(num, 128, 2))
+    assert seen[0].shape[:2] == (num, each)

@@ -12,8 +12,8 @@ from hgm import lie
 from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
 from hgm.numerics.maps import Maps, bent
-from hgm.numerics.ranks import ALONE, Ranks
-from hgm.symmetry.calibration import calibrate
+from hgm.numerics.ranks import Ranks
+from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
@@ -110,7 +110,7 @@ def test_what_one_model_cannot_follow_says_less_than_as_much_noise():
         model = PooledModel(subgroup, subgroup.start, noise, penalty=penalty, scales=(1.8,))
         run(model, points, smooth + 0.1 * rest)
         white, residual = model._seen
-        alike.append(float(model._alike(white, residual, ALONE)))
+        alike.append(float(model._alike(white, residual)))
     assert alike[0] < 1.5
     assert alike[1] > 4
 
@@ -361,6 +361,40 @@ def test_more_waves_see_what_few_miss():
     assert finer.residue < model.residue / 3
     before, after = (errors_deg(subgroup, one.actions, elements).max() for one in (model, finer))
     assert after < before
+
+
+def test_spreads_with_few_and_with_more_waves_compare():
+    """Both are robust: what is left at a peak is not taken for noise."""
+    subgroup, elements, points, _, noise = problem(SO(2).double(), num=900)
+    carried = lie.act(torch.linalg.inv(elements), points)
+    peak = torch.exp(-(carried - torch.tensor([0.8, 0.3]).double()).norm(dim=-1) / 0.15)
+    values = peak + 0.2 * NOISE * randn(3, 900, seed=7)
+    model = run(PooledModel(subgroup, subgroup.start, noise), points, values, 12)
+    finer = run(model.finer(), points, values, 4)
+    assert finer.residue < model.residue / 3
+    assert finer.spread < 1.3 * model.spread
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_what_is_left_of_calibrated_rewards_is_in_units_of_their_noise(factor):
+    subgroup, _, points, values, noise = problem(SO(2).double(), num=600)
+    units = torch.tensor([1.0, factor, factor]).double()
+    start = torch.stack((units.log(), torch.zeros(3).double()), -1)
+    plain = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    found = PooledModel(subgroup, subgroup.start, units * noise, start)
+    run(found, points, units[:, None] * values)
+    assert found.residue == pytest.approx(plain.residue, rel=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.7])
+def test_rewards_that_are_all_alike_have_no_increasing_map(value):
+    subgroup, _, points, values, noise = problem(SO(2).double())
+    values[1] = value
+    jet = Jet(values, points, points[..., None], *2 * (torch.ones_like(values),))
+    maps = start_maps(jet, values, noise)
+    model = run(PooledModel(subgroup, subgroup.start, noise, maps=maps), points, values, 3)
+    assert not model.increasing
+    assert model.unknowns.isfinite().all()
 
 
 def test_noise_needs_no_more_waves():

@@ -7,10 +7,10 @@ import torch
 
 from hgm import lie
 from hgm.differentials import FourierEstimator
-from hgm.groups import SO
+from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.pooling import PooledModel
-from hgm.symmetry.refinement import Pool
+from hgm.symmetry.refinement import Pool, Sharpen
 from hgm.symmetry.samples import Seen
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
@@ -93,3 +93,34 @@ def test_rewards_of_another_scale_are_not_accepted_as_they_are():
     pool = Pool(subgroup, subgroup.start, estimator, 10)
     run(pool, samples)
     assert not pool.accepted
+
+
+def waves(points):
+    return torch.sin(9 * points[..., 0]) + torch.cos(7 * points[..., 1] + points[..., 0])
+
+
+def cusp(points):
+    smooth = torch.sin(3 * points[..., 0]) + torch.cos(2 * points[..., 1])
+    return smooth + torch.exp(-(points - 0.5).norm(dim=-1) / 0.2)
+
+
+@pytest.mark.parametrize(("reward", "better"), [(waves, True), (cusp, False)])
+@torch.no_grad()
+def test_more_waves_are_taken_where_they_tell_the_elements_better(reward, better):
+    group, points = GL(2).double(), randn(3, 200, 2)
+    truth = ANGLES * group.vee(lie.so_generators(2)[0].double())
+    elements = group.exp(torch.cat((torch.zeros_like(truth[:1]), truth)))
+    values = reward(lie.act(torch.linalg.inv(elements), points))
+    start = truth + 0.08 * randn(*truth.shape, seed=2)
+    subgroup = Subgroup(group, LeftActions(torch.eye(4).double(), start), fixed=True)
+    model = PooledModel(subgroup, start.flatten(), torch.full((3,), NOISE / 2).double())
+    for _ in range(12):
+        model.step(points, values)
+    phase = Sharpen(model)
+    run(phase, Seen(points, values))
+    assert phase.model.residue < model.residue
+    before, after = (
+        (subgroup.elements(one.actions) - elements).norm() for one in (model, phase.model)
+    )
+    assert (after < before) == better
+    assert phase.result is (phase.model if better else model)

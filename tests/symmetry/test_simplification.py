@@ -37,15 +37,15 @@ class Searching:
 
     def refine(self, span):
         deviation = torch.zeros(len(span.fit.coords))
-        return Refined(span.fit.unknowns, deviation, Pooled(self.spread))
+        return span, Refined(span.fit.unknowns, deviation, Pooled(self.spread))
         yield
 
 
-def simplified(coords, within):
+def simplified(coords, within, kept=False):
     directions = torch.eye(4).double()[: coords.shape[1]]
     subgroup = Subgroup(within.group, LeftActions(directions, coords))
     fit = Fit(subgroup, subgroup.start, None, None, 0.1)
-    span = Span(fit, fit, coords.shape[1])
+    span = Span(fit, fit, coords.shape[1], kept)
     refined = Refined(subgroup.start, torch.zeros(len(coords)), Pooled(0.5))
     stage = simplify(within, span, refined)
     with pytest.raises(StopIteration) as end:
@@ -60,6 +60,11 @@ def test_elements_on_a_line_need_one_direction():
     span = simplified(LINE, Searching(0.5))
     assert span.num_directions == 1
     torch.testing.assert_close(span.fit.coords[:, :2], LINE)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_the_dynamics_say_goes_on_counting(kept):
+    assert simplified(LINE, Searching(0.5), kept).kept == kept
 
 
 def test_a_line_that_explains_less_is_none():

@@ -13,7 +13,7 @@ from hgm import lie
 from hgm.envs.bank import BANK
 from hgm.groups import GL
 from hgm.symmetry import SearchSteps
-from hgm.symmetry.findings import Problem
+from hgm.symmetry.findings import Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import Fit
@@ -103,3 +103,33 @@ def test_directions_that_are_fixed_are_not_penalised():
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     subgroup = Subgroup(group, LeftActions(torch.eye(4).double(), randn(2, 4)), fixed=True)
     assert within._penalty(Fit(subgroup, subgroup.start, None, None, 0.0)) is None
+
+
+def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
+    """Losses and the spectrum of the report are of the elements that it tells."""
+    problem = Problem(None, GL(2).double(), Told(4), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    coords = torch.tensor([[1.0], [2.0], [3.0]]).double()
+    old, new = (
+        Fit(subgroup, subgroup.start, None, torch.zeros(7, 7).double(), loss)
+        for loss in (10 * within.expected, 0.1)
+        for subgroup in [Subgroup(within.group, LeftActions(torch.eye(4).double()[:1], coords))]
+    )
+    places = [new, None]
+
+    def at_once(value):
+        return value
+        yield
+
+    monkeypatch.setattr("hgm.symmetry.within.without_straggler", lambda *_: at_once(places.pop(0)))
+    monkeypatch.setattr(within, "align_freely", lambda group, coords, prior: at_once(new))
+    monkeypatch.setattr(
+        within, "_refine_span", lambda span: at_once(Refined(span.fit.unknowns, None, None))
+    )
+    with pytest.raises(StopIteration) as end:
+        next(within.refine(Span(old, old, 1)))
+    span, refined = end.value.value
+    assert span.fit is new
+    assert span.free is new
+    assert refined.unknowns is new.unknowns
