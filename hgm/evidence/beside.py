@@ -45,6 +45,7 @@ def judged(
     inputs: Both,
     targets: Both,
     in_turn: Callable[[Tensor], Tensor],
+    repeated: bool = False,
 ) -> Statement:
     r"""Whether parts know something that the others do not, which neighbours do not contradict.
 
@@ -58,8 +59,8 @@ def judged(
     where :math:`\bar e` is the mean over the nearest transitions of other parts: whatever the
     regressions leave there, they leave to all parts. What the distance to these may add, by those
     of a thinner set, is tolerated. It is believed where it excludes that the deviation is as large
-    as it looked; of places where no other part has data nothing can be said, so that these count
-    for nothing.
+    as it looked. Of places where no other part has data nothing can be said: these count for
+    nothing, unless most of the deviation is there.
 
     Args:
         found: What `compare` says of these inputs and targets.
@@ -67,38 +68,52 @@ def judged(
         inputs: Training and held-out inputs, ``(N, B, p)`` and ``(N, H, p)``.
         targets: Training and held-out targets, ``(N, B, q)`` and ``(N, H, q)``.
         in_turn: Units of resampling ``(U,)`` of values of parts ``(N, H)``.
+        repeated: Whether all parts have the same transitions, in frames of their own. Then those of
+            other times are met: beside itself, a transition cannot contradict anything.
     """
     plain = measure(in_turn(found.own.product), in_turn(found.total), found.tolerance)
     if not plain.broken:
         return plain
     place, target = (torch.cat(both, 1) for both in (inputs, targets))
     half = halves(place.shape[:2])[0].to(place.device)
-    product, blur, total, whole = (place.new_zeros(place.shape[:2]) for _ in range(4))
+    product, blur, unmet, total, whole = (place.new_zeros(place.shape[:2]) for _ in range(5))
     for own in (half == 0, half == 1):
         crossed = compare((place[:, ~own], place[:, own]), (target[:, ~own], target[:, own]))
         if crossed is None:
             return plain
-        beside, beyond, known = _others(place[:, own], crossed.own.left)
+        beside, beyond, known = _others(place[:, own], crossed.own.left, repeated)
         weighed = (crossed.own.sure * known)[..., None] * crossed.own.known
         product[:, own] = (weighed * (crossed.own.left - beside)).sum(-1)
         blur[:, own] = -(weighed * beyond).sum(-1)
+        unmet[:, own] = (1 - known) * crossed.own.product
         total[:, own], whole[:, own] = known * crossed.total, crossed.total
     if total.sum() < _LEAST_KNOWN * whole.sum():
         return plain
-    added = measure(in_turn(blur), in_turn(total), found.tolerance).effect
-    allowed = found.tolerance._replace(small=found.tolerance.small + max(0.0, added))
-    return believed(plain, measure(in_turn(product), in_turn(total), allowed))
+    elsewhere = measure(in_turn(unmet), in_turn(whole), found.tolerance)
+    if elsewhere.broken and elsewhere.effect > plain.effect / 2:
+        return plain
+    return believed(plain, in_turn(product), in_turn(blur), in_turn(total))
 
 
-def believed(plain: Statement, met: Statement) -> Statement:
+def believed(plain: Statement, product: Tensor, blur: Tensor, total: Tensor) -> Statement:
     """What is known of a deviation that was looked at again beside other transitions.
 
-    The second look counts where it excludes that the deviation is as large as it looked at first.
+    The second look counts where it excludes that the deviation is as large as it looked at first,
+    and that the distance to the others adds as much: then it could hide it.
+
+    Args:
+        plain: What it looked like at first.
+        product: What the second look says, one row per unit of resampling, ``(U,)``.
+        blur: What the distance to the others may add to it, ``(U,)``.
+        total: What they are shares of, ``(U,)``.
     """
-    return met if met.high < plain.effect else plain
+    added = measure(blur, total, plain.tolerance)
+    allowed = plain.tolerance._replace(small=plain.tolerance.small + max(0.0, added.effect))
+    met = measure(product, total, allowed)
+    return met if max(met.high, added.high) < plain.effect else plain
 
 
-def _others(inputs: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _others(inputs: Tensor, left: Tensor, repeated: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Mean residuals of the nearest of other parts, what these are off by, and where there are any.
 
     Shapes ``(N, H, q)``, ``(N, H, q)`` and ``(N, H)``.
@@ -107,10 +122,17 @@ def _others(inputs: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     where = whitening(inputs)(inputs).cpu().numpy()
     beside, beyond = torch.zeros_like(left), torch.zeros_like(left)
     distance, apart = (left.new_zeros(left.shape[:2]) for _ in range(2))
+    many = min(num - 1, _MOST_OTHERS)
+    time = halves(left.shape[:2])[0].to(left.device)
+    turns = [(time == 0, time == 1), (time == 1, time == 0)] if repeated else [(time < 2, time < 2)]
     for part in range(num):
-        some = [(part + step) % num for step in range(1, min(num, _MOST_OTHERS + 1))]
-        rows, theirs = where[some].reshape(-1, where.shape[-1]), left[some].flatten(0, 1)
-        beside[part], beyond[part], distance[part] = nearest(rows, theirs, where[part])
+        # Parts in a row may be alike.
+        some = [(part + 1 + step * (num - 1) // many) % num for step in range(many)]
+        for here, there in turns:
+            rows = where[some][:, there.cpu().numpy()].reshape(-1, where.shape[-1])
+            theirs = left[some][:, there].flatten(0, 1)
+            met = nearest(rows, theirs, where[part, here.cpu().numpy()])
+            beside[part, here], beyond[part, here], distance[part, here] = met
         # Itself is the nearest of a part's own.
         apart[part] = _means(where[part], left[part], where[part], _NEAREST + 1)[1]
     known = distance <= apart.flatten().quantile(_NEAR) * (_NEAREST + 1) / _NEAREST

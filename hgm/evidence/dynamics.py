@@ -27,7 +27,7 @@ _ELEMENTS, _POINTS, _DATA = 16, 200, 3000
 _INDEPENDENT = 8  # errors of a regression of the dynamics, about
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
-_STRETCH = 1 / 40  # of the data, on either side
+_STRETCH = 1 / 40  # of a task's data, on either side
 _FRAMES = 4  # of the group, in which the same transitions are compared
 _FRAME_ROWS = 20480  # over all of them
 _ROWS, _LEAST_ROWS = 32768, 256  # over all parts, and of each
@@ -128,7 +128,9 @@ def _one(
 
     inputs, targets = (near, far), (change / model.scale, moved / model.scale)
     found = compare(inputs, targets)
-    return None if found is None else judged(found, compare, inputs, targets, in_turn)
+    if found is None:
+        return None
+    return judged(found, compare, inputs, targets, in_turn, repeated=back is not None)
 
 
 def _few(samples: Samples, rows: int) -> Samples:
@@ -189,7 +191,7 @@ def equivariant(
     here = model.values(torch.cat((state, action), -1))
     shift = torch.linalg.inv(element[..., :n, :n]).mT
     deviation = (there @ shift - here[:, None]) / model.scale
-    covered = near(carried.flatten(0, 1), known).view(carried.shape[:2]).double()
+    covered = near(carried.flatten(0, 1), known, len(train.state)).view(carried.shape[:2]).double()
     seen = covered.sum(0)
     told = seen > 0
     if int(told.sum()) < 10:
@@ -206,10 +208,10 @@ def equivariant(
     if statement.broken:
         left = (some.next_state - state - here) / model.scale
         rest, blur = _beside(model, train, carried, shift)
-        met = share((deviation * (deviation + rest - left[:, None])).mean(0))
-        added = float(share((deviation * blur).mean(0)).mean() / motion.mean())
-        allowed = DYNAMICS._replace(small=DYNAMICS.small + max(0.0, added))
-        statement = believed(statement, measure(met, motion, allowed))
+        met, added = deviation + rest - left[:, None], deviation * blur
+        statement = believed(
+            statement, share((deviation * met).mean(0)), share(added.mean(0)), motion
+        )
     return Equivariance(statement, float(covered.mean()))
 
 
@@ -234,17 +236,17 @@ def _beside(
     return tuple(one.unflatten(1, shape) @ shift / model.scale for one in (rest, blur))
 
 
-def near(points: Tensor, data: Tensor) -> Tensor:
+def near(points: Tensor, data: Tensor, num_tasks: int = 1) -> Tensor:
     """Whether points ``(Q, p)`` are as near to data ``(B, p)`` as these are at other times.
 
-    Data are in the order of time: along slow trajectories, those before and after are nearer than
-    anything that is seen at another time.
+    Data are in the order of time, task by task: along slow trajectories, those before and after are
+    nearer than anything that is seen at another time.
     """
     # Products of matrices would leave a datum some 1e-8 away from itself.
     exact = "donot_use_mm_for_euclid_dist"
     time = torch.arange(len(data), device=data.device)
     own = torch.cdist(_thinned(data, _JUDGES), data, compute_mode=exact)
-    apart = (_thinned(time, _JUDGES)[:, None] - time).abs() > _STRETCH * len(data)
+    apart = (_thinned(time, _JUDGES)[:, None] - time).abs() > _STRETCH * len(data) / num_tasks
     own = torch.where((own > 0) & apart, own, torch.inf).amin(1)
     return torch.cdist(points, data).amin(1) <= own[own.isfinite()].quantile(_NEAR)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from systems import randn
 
-from hgm.evidence.beside import Compared, judged
+from hgm.evidence.beside import Compared, believed, judged
 from hgm.evidence.own import Own
-from hgm.evidence.statement import Tolerance, measure
+from hgm.evidence.statement import Statement, Tolerance, measure
 
 TOLERANCE = Tolerance(small=1e-3, large=0.1, approximate=1e-2)
 
@@ -120,3 +120,48 @@ def test_many_parts_meet_some_of_the_others():
     plain, met = looked_at(regressions(), num_parts=20)
     assert plain.broken
     assert not met.broken
+
+
+def deviating(places, deviation, noise=0.1):
+    """First and second look at what every part says rightly, where targets are noise."""
+    targets = tuple(noise * randn(*one.shape[:2], 1, seed=5 + k) for k, one in enumerate(places))
+
+    def compare(inputs, wanted):
+        own, all_of_it = deviation(inputs[1])[..., None], torch.ones(inputs[1].shape[:2]).double()
+        return Compared(Own(wanted[1] + own, all_of_it, own, 0.0), all_of_it, TOLERANCE)
+
+    found = compare(places, targets)
+    plain = measure(in_turn(found.own.product), in_turn(found.total), TOLERANCE)
+    return plain, judged(found, compare, places, targets, in_turn)
+
+
+def test_parts_that_are_like_those_before_and_after_meet_all_kinds_of_others():
+    along = 0.2 * torch.linspace(-1, 1, 64).double()[:, None]
+    places = (randn(64, 160, 2, seed=1), randn(64, 80, 2, seed=2))
+    plain, met = deviating(places, lambda far: along.expand(far.shape[:2]))
+    assert plain.broken
+    assert met.effect > 0.9 * plain.effect
+
+
+def test_what_a_part_deviates_by_where_data_are_thin_stays_as_it_looked():
+    """In the outermost hundredth, there are too few others beside it to contradict."""
+
+    def places(num, seed):
+        return randn(4, num, 2, seed=seed) * randn(4, num, 1, seed=seed + 10).exp()
+
+    def outside(far):
+        own = torch.tensor([1.5, -0.5, -0.5, -0.5]).double()[:, None]
+        return own * (far.norm(dim=-1) > 15)
+
+    plain, met = deviating((places(6000, 1), places(2000, 2)), outside)
+    assert plain.broken
+    assert met == plain
+
+
+def test_what_the_distance_may_hide_is_not_contradicted():
+    plain = Statement(0.1, 0.05, 0.15, TOLERANCE)
+    all_of_it, small = torch.ones(400).double(), 0.02 + 0.01 * randn(400)
+    sure, unsure = (0.05 + spread * randn(400, seed=1) for spread in (0.01, 1.0))
+    assert believed(plain, small, sure, all_of_it).effect < 0.03
+    assert believed(plain, small, unsure, all_of_it) == plain
+    assert believed(plain, small, sure + 0.1, all_of_it) == plain

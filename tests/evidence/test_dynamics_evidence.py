@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from systems import TURN, Known, drawn, randn
+from systems import TURN, Known, drawn, randn, spin
 
 from hgm import lie
 from hgm.evidence.dynamics import equivariant, homogeneous, near, one_in_all_frames
@@ -108,6 +108,14 @@ def test_copies_of_points_do_not_make_all_others_far():
     assert near(randn(300, 2, seed=1), data).double().mean() > 0.85
 
 
+def test_tasks_that_keep_to_places_of_their_own_do_not_make_what_is_between_them_near():
+    centre = 3.0 * torch.arange(64).double()
+    data = (centre[:, None, None] + 0.1 * randn(64, 47, 1)).flatten(0, 1)
+    between = centre[:-1, None] + 1.5
+    assert not near(between, data, num_tasks=64).any()
+    assert near(centre[:, None], data, num_tasks=64).all()
+
+
 # Tasks.
 
 
@@ -161,13 +169,15 @@ def walled(state, action):
     return torch.cat((moved[..., :1].clamp_max(1.0), moved[..., 1:]), -1) - state
 
 
-def seen_from_everywhere(change, noise=0.05):
-    train, held = (drawn(change, 2, 2, num, noise, seed) for num, seed in ((1500, 0), (700, 5)))
+def seen_from_everywhere(change, noise=0.05, n=2, numbers=(1500, 700)):
+    train, held = (
+        drawn(change, n, 2, k, noise, seed) for k, seed in zip(numbers, (0, 5), strict=True)
+    )
     half = torch.arange(train.reward.shape[1]).expand(train.reward.shape) % 2
     findings = SimpleNamespace(
         dynamics=SimpleNamespace(model=base_dynamics(train, half)),
         coords=COORDS,
-        generators=TURN,
+        generators=spin(n, 0),
         action_generators=TURN,
     )
     return one_in_all_frames(findings, train, held)
@@ -180,6 +190,17 @@ def test_a_symmetry_looks_alike_from_everywhere():
 @pytest.mark.parametrize("change", [windy, walled])
 def test_winds_and_walls_do_not(change):
     assert seen_from_everywhere(change).broken
+
+
+def slope(state, action):
+    """A height that rises with the first coordinate, and what has nothing to do with it."""
+    height = 0.2 * state[..., 3:4].tanh() + 0.02 * state[..., :1]
+    return torch.cat((0.3 * action, height, -0.1 * state[..., 3:]), -1)
+
+
+def test_a_transition_is_not_met_by_itself_in_another_frame():
+    """What does not turn is the same in all frames, and makes all others far from it."""
+    assert seen_from_everywhere(slope, 0.02, 5, (600, 150)).broken
 
 
 def test_waves_that_say_less_than_the_model_do_not_judge():
