@@ -44,7 +44,9 @@ _FAR_TAIL = 1e4
 _ROBUST = 20  # rounds of a robust scale
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
-_CHOICES = (0, 2, 5)  # steps that choose the length scale: elements that err look like noise
+CHOICES = (0, 2, 5)
+"""Steps that choose the length scale: elements that err look like noise."""
+
 _AGAIN = 2  # steps from a solution to the next
 _NEIGHBOURS = 500  # rewards that are compared with the nearest one
 _STRETCHED = 5.0  # most of a map's typical slope, or least of it, relative to the usual one
@@ -100,7 +102,7 @@ class PooledModel:
     ) -> None:
         self._candidates, self._waves = scales, waves
         self._tail = _FAR_TAIL if waves is _FINER else _TAIL
-        self._choices = _CHOICES if scales is _SCALES else _CHOICES[:1]
+        self._choices = CHOICES if scales is _SCALES else CHOICES[:1]
         self.subgroup, self.noise, self.penalty, self.maps = subgroup, noise, penalty, maps
         self.num_actions = len(unknowns)
         self.unknowns = unknowns

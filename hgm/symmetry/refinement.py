@@ -17,7 +17,7 @@ from hgm.numerics.ranks import Ranks
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.findings import Refined
 from hgm.symmetry.phases import Phase, Stage
-from hgm.symmetry.pooling import PooledModel
+from hgm.symmetry.pooling import CHOICES, PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup, deviations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _FINE_BUDGET = 32768  # of those that do: elements are known far better than anyone needs
 _SETTLED = 0.9  # spread relative to that of the step before
+_PACE = 3  # steps that tell how fast the spread falls, after the last choice of a length scale
 _POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
 _CALIBRATION = 500  # points of every task that start the rewards' calibration
 _MISFIT = 1e-3  # standard deviations of the reward that any model may be off
@@ -66,6 +67,7 @@ class Pool(Phase):
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
         self.num_steps, self.calibration, self.penalty = num_steps, calibration, penalty
         self.sees, self._converged, self._fine = sees, False, False
+        self._spreads: list[float] = []
 
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step of the pooled model, on some of the transitions while that will do."""
@@ -84,12 +86,22 @@ class Pool(Phase):
         # Robust weights settle later than the elements do, and move them a little.
         settled = bool(spread > _SETTLED * before)
         self._converged = settled and bool(self.model.moved < _CONVERGED_MOVE)
+        self._spreads.append(float(spread))
         return spread
 
     @property
     def done(self) -> bool:
-        """Whether the last step moved next to nothing, or the steps are used up."""
-        return super().done or (self.taken > 0 and self._fine and self._converged)
+        """Whether the last step moved next to nothing, the steps are used up, or will not do."""
+        return super().done or self._hopeless or (self._fine and self._converged)
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether a spread that goes on falling as in the last steps is not accepted in the end."""
+        if self.taken <= CHOICES[-1] + _PACE:
+            return False
+        now, before = self._spreads[-1], self._spreads[-1 - _PACE]
+        fall = min(now / max(before, 1e-300), 1.0) ** ((self.num_steps - self.taken) / _PACE)
+        return now * fall > _AS_GOOD_AS_OWN
 
     @property
     def result(self) -> PooledModel:

@@ -124,3 +124,16 @@ def test_more_waves_are_taken_where_they_tell_the_elements_better(reward, better
     )
     assert (after < before) == better
     assert phase.result is (phase.model if better else model)
+
+
+@torch.no_grad()
+def test_it_gives_up_where_no_one_model_will_explain_all_tasks():
+    samples, estimator, subgroup = setting(400, (1.0, -1.0, 1.0))
+    pool = Pool(subgroup, subgroup.start, estimator, 30)
+    run(pool, samples)
+    assert not pool.accepted
+    assert pool.taken < 15
+    pool = Pool(subgroup, subgroup.start, estimator, 30)
+    pool.taken, pool._spreads = 9, [16.0, 8.0, 4.0]
+    pool._spreads.append(2.0)  # half as much in every step: it will be there in time
+    assert not pool.done
