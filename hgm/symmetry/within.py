@@ -38,7 +38,7 @@ from hgm.symmetry.stragglers import without_straggler
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
 
 CONVINCING = 1.0
-"""Spread of pooled residuals, in units of the tasks' own noise, that outweighs the above."""
+"""Spread of pooled residuals, in units of the tasks' own noise, that outweighs losses of pairs."""
 
 _STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are

@@ -239,3 +239,17 @@ def test_a_straight_line_is_told_from_waves_by_likelihood():
     assert choose([line, waves], inputs, change, half) is waves
     straight = inputs @ TARGET.mT + 0.1 * randn(len(inputs), 2, seed=83)
     assert choose([LeastSquares(), waves], inputs, straight, half).surprise <= waves.surprise
+
+
+def test_rounding_of_a_clock_is_no_motion():
+    """Displacements that are alike but for the rounding of float32 have no scale of their own."""
+    clock = (torch.arange(400).float() / 7).double()
+    step = ((clock + 0.1).float().double() - clock)[:, None]
+    assert 0 < float(step.std()) < 1e-5
+    inputs = torch.stack((clock / clock.std(), torch.zeros(400).double()), -1)
+    change = step / clock.std()
+    model = FourierDynamics(1, 1, 16)
+    half = torch.arange(400) % 2
+    model.fit(inputs, change, half)
+    model.examine(inputs, change, half)
+    assert float(model.scale) == 1.0
