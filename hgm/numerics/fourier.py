@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hgm.numerics.gram import gram_of
 from hgm.numerics.ranks import ALONE, Ranks
 
 MAX_FEATURES = 2**14
@@ -115,7 +116,7 @@ def moments(table: Tensor, targets: Tensor) -> Moments:
     """Statistics of targets ``(..., B, q)`` on features ``(..., B, M)``."""
     count = torch.full((), float(targets.shape[-2]), dtype=table.dtype, device=table.device)
     square = targets.square().sum((-2, -1))
-    return Moments(table.mT @ table, table.mT @ targets, square, count.expand_as(square))
+    return Moments(gram_of(table), table.mT @ targets, square, count.expand_as(square))
 
 
 def fit(statistics: Moments) -> RidgeFit:
@@ -146,6 +147,16 @@ def fit(statistics: Moments) -> RidgeFit:
     weights = vectors @ (projected / shrunk[..., None])
     root = vectors * (noise[..., None] / shrunk).sqrt()[..., None, :]
     return RidgeFit(weights, root, noise, ridge, cost)
+
+
+def fit_with(statistics: Moments, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights ``(..., M, q)`` and noise ``(...)`` as of :func:`fit`, with a ridge that is known."""
+    gram, cross, square, count = statistics
+    diagonal = torch.diag_embed(ridge[..., None].expand(*ridge.shape, gram.shape[-1]))
+    weights = torch.cholesky_solve(cross, torch.linalg.cholesky(gram + diagonal))
+    floor = _RELATIVE_NOISE_FLOOR * square
+    rss = torch.maximum(square - (weights * cross).sum((-2, -1)), floor)
+    return weights, rss.clamp_min(1e-300) / (cross.shape[-1] * count)
 
 
 class FourierRegression(nn.Module):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,44 +16,63 @@ from hgm.numerics.fourier import (
     LENGTHSCALES,
     LINEAR_SCALE,
     Moments,
+    RidgeFit,
     Whitening,
     draw_frequencies,
     enough_waves,
     features,
     fit,
+    fit_with,
     moments,
     slope,
     whitening,
 )
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
+from hgm.numerics.gram import gram_of
 from hgm.numerics.maps import Maps, beside, ridges
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.misfit import shared, variance
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
-_NUM_FEATURES = (256, 512, 768)  # of at most 2, of 3, and of more coordinates
-_FINER = (768, 1024, 1152)  # where these misfit
-_SCALES = (0.2, *LENGTHSCALES)  # all tasks together see finer kinks than one
 _FINEST = 0.1  # of more waves
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
 _SILENT = 1e-12  # of the largest eigenvalue: rounding
 _TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
-# Of a finer model, whose residuals are small where rewards are flat: what tells is no outlier.
-_FAR_TAIL = 1e4
 _ROBUST = 20  # rounds of a robust scale
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
-CHOICES = (0, 2, 5)
-"""Steps that choose the length scale: elements that err look like noise."""
-
 _AGAIN = 2  # steps from a solution to the next
 _NEIGHBOURS = 500  # rewards that are compared with the nearest one
 _STRETCHED = 5.0  # most of a map's typical slope, or least of it, relative to the usual one
 _SHRUNK = 20.0  # deviations of the base task's rewards for one that maps leave another's
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
 _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
+
+
+class Effort(NamedTuple):
+    """What a pooled model describes rewards by.
+
+    Attributes:
+        waves: How many there are for at most 2, for 3, and for more coordinates.
+        scales: Their length scales, of which that of largest evidence is chosen. All tasks together
+            see finer kinks than one.
+        choices: Steps that choose it: elements that err look like noise.
+        tail: Of the weights of residuals, in squares of their deviation.
+        ridge: That of the one length scale, where it is known; else that of largest evidence.
+    """
+
+    waves: tuple[int, int, int] = (256, 512, 768)
+    scales: Sequence[float] = (0.2, *LENGTHSCALES)
+    choices: tuple[int, ...] = (0, 2, 5)
+    tail: float = _TAIL
+    ridge: Tensor | None = None
+
+
+USUAL = Effort()
+# Residuals of more waves are small where rewards are flat: what tells is no outlier.
+_FINER = Effort((768, 1024, 1152), choices=(0,), tail=1e4)
 
 
 class PooledModel:
@@ -78,8 +98,7 @@ class PooledModel:
         sees: Which coordinates `R` is a function of; None: all. What it does not see, is no
             evidence: a direction that only moves that is left to the penalty.
         seed: Seed of the features.
-        scales: Their length scales, of which that of largest evidence is chosen.
-        waves: How many there are for at most 2, for 3, and for more coordinates.
+        effort: What `R` is described by.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
@@ -97,12 +116,9 @@ class PooledModel:
         maps: Maps | None = None,
         sees: Sequence[int] | None = None,
         seed: int = 0,
-        scales: Sequence[float] = _SCALES,
-        waves: tuple[int, int, int] = _NUM_FEATURES,
+        effort: Effort = USUAL,
     ) -> None:
-        self._candidates, self._waves = scales, waves
-        self._tail = _FAR_TAIL if waves is _FINER else _TAIL
-        self._choices = CHOICES if scales is _SCALES else CHOICES[:1]
+        self.effort = effort
         self.subgroup, self.noise, self.penalty, self.maps = subgroup, noise, penalty, maps
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
@@ -111,7 +127,7 @@ class PooledModel:
         generator = torch.Generator().manual_seed(seed)
         self.sees = list(range(subgroup.group.dim_space) if sees is None else sees)
         dim = len(self.sees)
-        num = enough_waves(waves, dim)
+        num = enough_waves(effort.waves, dim)
         omega, phases = draw_frequencies(dim, num, generator)
         self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
         self._steps = 0
@@ -140,12 +156,12 @@ class PooledModel:
         gain, target = self._in_units_of_noise(rewards, ranks)
         if self._white is None:
             self._white = _among(whitening(carried[..., self.sees], ranks), self.sees, carried)
-        if self._steps in self._choices:
+        if self._steps in self.effort.choices:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
             self._choose(gain, self._white(carried[:, ::every]), target[:, ::every], ranks)
         self._steps += 1
         white = self._white(carried)
-        table = gain[..., None] * features(white, self._omega, self._phases)
+        table = features(white, self._omega, self._phases).mul_(gain[..., None])
         if self.maps is None:
             table = table.flatten(0, 1)
         else:
@@ -159,8 +175,8 @@ class PooledModel:
             self.maps = self.maps.changed(fitted[self._size :])
         jacobian = self._jacobian(white, points, gain, predicted.view_as(target), weights)
         # Off the features: the weights follow a change of the other unknowns.
-        weight = _trust(residual, self._deviation, self._tail)
-        both = ranks.sum((weight[:, None] * table).mT @ jacobian)
+        weight = _trust(residual, self._deviation, self.effort.tail)
+        both = ranks.sum(table.mT @ (weight[:, None] * jacobian))
         followed = torch.cholesky_solve(both, root)
         jacobian, self._turned = jacobian - table @ followed, -followed[: self._size]
         self._gain = gain
@@ -172,7 +188,7 @@ class PooledModel:
         self.moved = move.abs().max()
         self.unknowns = self.unknowns + shorten(move, self.moved, _MAX_STEP)
         self._deviation = self.spread = _scale(residual, weight, ranks)
-        for _ in range(_ROBUST if self._tail > _TAIL else 0):
+        for _ in range(_ROBUST if self.effort.tail > _TAIL else 0):
             # Weights that trust far residuals give a scale that is neither robust nor like others.
             self.spread = _scale(residual, _trust(residual, self.spread, _TAIL), ranks)
         return self.spread
@@ -180,29 +196,25 @@ class PooledModel:
     def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
         """The same fit of other transitions from where this one ended, with other waves."""
         penalty = None if self.penalty is None else _drawn_anew(self.penalty, self.actions, seed)
-        other = self._from_here(penalty, seed, (self._scale,), self._waves)
+        effort = self.effort._replace(scales=(self._scale,), choices=(0,), ridge=self._ridge)
+        other = self._from_here(penalty, seed, effort)
         for _ in range(_AGAIN):
             other.step(points, rewards)
         return other
 
     def finer(self) -> PooledModel:
         """A fit that starts where this one ended, with more and shorter waves."""
-        scales = (*(one for one in (_FINEST, *_SCALES) if one < self._scale), self._scale)[-2:]
-        return self._from_here(self.penalty, 0, scales, _FINER)
+        shorter = (one for one in (_FINEST, *USUAL.scales) if one < self._scale)
+        scales = (*shorter, self._scale)[-2:]
+        return self._from_here(self.penalty, 0, _FINER._replace(scales=scales))
 
-    def _from_here(
-        self,
-        penalty: Penalty | None,
-        seed: int,
-        scales: Sequence[float],
-        waves: tuple[int, int, int],
-    ) -> PooledModel:
+    def _from_here(self, penalty: Penalty | None, seed: int, effort: Effort) -> PooledModel:
         calibration = None
         if self.calibrated:
             factor, shift = self.calibration
             calibration = torch.stack((factor.log(), shift), -1)
         start = (self.subgroup, self.actions, self.noise, calibration)
-        return PooledModel(*start, penalty, self.maps, self.sees, seed, scales, waves)
+        return PooledModel(*start, penalty, self.maps, self.sees, seed, effort)
 
     @property
     def misfit(self) -> float:
@@ -338,25 +350,41 @@ class PooledModel:
 
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
-        found = []
-        for scale in self._candidates:
-            table = gain[..., None] * features(white, self._drawn / scale, self._phases)
-            statistics = moments(table.flatten(0, 1), target.flatten()[:, None])
-            found.append(fit(Moments(*(ranks.sum(term) for term in statistics))))
-        best = min(range(len(found)), key=lambda index: float(found[index].cost))
-        self._scale = self._candidates[best]
+
+        def statistics(scale: float) -> Moments:
+            table = features(white, self._drawn / scale, self._phases).mul_(gain[..., None])
+            sums = moments(table.flatten(0, 1), target.flatten()[:, None])
+            return Moments(*(ranks.sum(term) for term in sums))
+
+        if self.effort.ridge is None:
+            self._scale, best = self._likeliest(lambda scale: fit(statistics(scale)))
+            self._ridge, weights, noise = best.ridge, best.weights, best.noise
+        else:
+            (self._scale,), self._ridge = self.effort.scales, self.effort.ridge
+            weights, noise = fit_with(statistics(self._scale), self._ridge)
         self._omega = self._drawn / self._scale
-        self._ridge = found[best].ridge
-        self._deviation = self.spread = found[best].noise.sqrt()
-        self._weights = found[best].weights[:, 0]
+        self._deviation = self.spread = noise.sqrt()
+        self._weights = weights[:, 0]
         if self.maps is not None:
             self._weights = torch.cat((self._weights, self.maps.coefficients[1:].flatten()))
 
+    def _likeliest(self, fitted: Callable[[float], RidgeFit]) -> tuple[float, RidgeFit]:
+        """The best of all length scales; after the first time, downhill from the present one."""
+        scales = sorted(self.effort.scales)
+        fits: dict[int, RidgeFit] = {}
+        around = range(len(scales)) if self._steps == 0 else [scales.index(self._scale)]
+        while True:
+            fits |= {one: fitted(scales[one]) for one in around if one not in fits}
+            best = min(fits, key=lambda one: float(fits[one].cost))
+            around = [one for one in (best - 1, best + 1) if 0 <= one < len(scales)]
+            if all(one in fits for one in around):
+                return scales[best], fits[best]
+
     def _regress(self, table: Tensor, target: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
         """Weights of the reward model, and the Cholesky factor of its normal matrix."""
-        weight = _trust(target - table @ self._weights, self._deviation, self._tail)
-        sums = normal_equations(table, weight, target[:, None])
-        normal, cross = (ranks.sum(term) for term in sums)
+        weight = _trust(target - table @ self._weights, self._deviation, self.effort.tail)
+        cross = ranks.sum(table.mT @ (weight * target)[:, None])
+        normal = ranks.sum(gram_of(weight.sqrt()[:, None] * table))
         ridge = torch.diag(ridges(self._ridge, self._size, normal))
         root = torch.linalg.cholesky(normal + ridge)
         self._weights, self._root = torch.cholesky_solve(cross, root)[:, 0], root

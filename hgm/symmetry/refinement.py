@@ -17,7 +17,7 @@ from hgm.numerics.ranks import Ranks
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.findings import Refined
 from hgm.symmetry.phases import Phase, Stage
-from hgm.symmetry.pooling import CHOICES, PooledModel
+from hgm.symmetry.pooling import USUAL, PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup, deviations
@@ -97,7 +97,7 @@ class Pool(Phase):
     @property
     def _hopeless(self) -> bool:
         """Whether a spread that goes on falling as in the last steps is not accepted in the end."""
-        if self.taken <= CHOICES[-1] + _PACE:
+        if self.taken <= USUAL.choices[-1] + _PACE:
             return False
         now, before = self._spreads[-1], self._spreads[-1 - _PACE]
         fall = min(now / max(before, 1e-300), 1.0) ** ((self.num_steps - self.taken) / _PACE)

@@ -14,6 +14,7 @@ from hgm.numerics.fourier import (
     draw_frequencies,
     features,
     fit,
+    fit_with,
     moments,
     slope,
     whitening,
@@ -318,3 +319,12 @@ def test_variance_is_that_of_the_jet_and_sums_over_outputs():
     one.solve()
     # Of the second output, deviations are ten times as large.
     assert_close(two.variance(points[:1]), (1 + 100) / 2 * one.variance(points[:1]))
+
+
+def test_a_known_ridge_gives_what_the_likeliest_one_did():
+    table, targets = randn(60, 8, seed=1), randn(60, 2, seed=2)
+    statistics = moments(table, targets)
+    best = fit(statistics)
+    weights, noise = fit_with(statistics, best.ridge)
+    torch.testing.assert_close(weights, best.weights, atol=1e-10, rtol=0)
+    torch.testing.assert_close(noise, best.noise, atol=1e-12, rtol=0)

@@ -14,7 +14,7 @@ from hgm.numerics.fourier import Jet
 from hgm.numerics.maps import Maps, bent
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.calibration import calibrate, start_maps
-from hgm.symmetry.pooling import PooledModel
+from hgm.symmetry.pooling import Effort, PooledModel
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 NOISE = 0.01
@@ -107,7 +107,13 @@ def test_what_one_model_cannot_follow_says_less_than_as_much_noise():
     alike = []
     for rest in (randn(*smooth.shape, seed=3), step):
         penalty = pulled(subgroup.start, 0.0)
-        model = PooledModel(subgroup, subgroup.start, noise, penalty=penalty, scales=(1.8,))
+        model = PooledModel(
+            subgroup,
+            subgroup.start,
+            noise,
+            penalty=penalty,
+            effort=Effort(scales=(1.8,), choices=(0,)),
+        )
         run(model, points, smooth + 0.1 * rest)
         white, residual = model._seen
         alike.append(float(model._alike(white, residual)))
@@ -354,7 +360,11 @@ def test_more_waves_see_what_few_miss():
     subgroup, elements, points, _, noise = problem(GL(2).double(), num=900)
     x, y = lie.act(torch.linalg.inv(elements), points).unbind(-1)
     values = torch.sin(4 * x) + torch.cos(3 * y + x)
-    model = run(PooledModel(subgroup, subgroup.start, noise, scales=(0.6,)), points, values)
+    model = run(
+        PooledModel(subgroup, subgroup.start, noise, effort=Effort(scales=(0.6,), choices=(0,))),
+        points,
+        values,
+    )
     finer = run(model.finer(), points, values, 3)
     assert model.misfit > 1e-4
     assert finer.misfit < model.misfit / 10
