@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from hgm.numerics.ranks import ALONE
 from hgm.symmetry.completion import Completion
 
 _NUM_ELEMENTS = 12  # per dimension of the algebra
-_NUM_POINTS = 150
+_NUM_POINTS = 150  # per element and dimension of the algebra: as many pairs, however large it is
 _MOST = 200  # unknowns; more would take minutes
 _MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics do not share
 _STEPS = 8
@@ -92,13 +91,11 @@ def settle(
         return None
     deviation = completion.deviation[:, free].flatten().clamp_min(_SURE)
     before = start[:, free].flatten()
-    index = free.nonzero()[:, 0]
-
-    def whole(unknowns: Tensor) -> Tensor:
-        return start.index_copy(1, index, unknowns.view(len(start), -1))
 
     far = lie.reach(squares(start, state.shape[-1], size), coords)
-    problem = FiniteTransformations(dynamics, state, action, whole, far, size)
+    entries = torch.eye(len(free)).to(start)[free]
+    start = start * ~free
+    problem = FiniteTransformations(dynamics, state, action, start, entries, far, size)
     penalty = near(before, deviation / math.sqrt(_CORRELATED))
     solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
     for _ in range(num_steps):
@@ -108,7 +105,7 @@ def settle(
             break
     doubt = completion.deviation.clone()
     doubt[:, free] = solver.covariance().diagonal().sqrt().view(len(start), -1)
-    return Completion(whole(solver.unknowns), doubt, completion.given)
+    return Completion(problem.entries(solver.unknowns), doubt, completion.given)
 
 
 def near(before: Tensor, deviation: Tensor) -> Penalty:
@@ -127,13 +124,15 @@ class FiniteTransformations:
     r"""What finite elements miss equivariance by, a :data:`hgm.numerics.gauss_newton.Residuals`.
 
     Residuals :math:`T(L_g s, K_g a) - L_g T(s, a)`, ``(E P, n)``, in units of typical
-    displacements; their variance is what the twins disagree by.
+    displacements; their variance is what the twins disagree by. Every element carries points of its
+    own. Unknowns ``(d f,)`` are what generators have of some entries.
 
     Args:
         dynamics: Fitted model of the dynamics.
         state: States, ``(B, n)``, of which some are carried.
         action: Actions, ``(B, m)``.
-        whole: Entries ``(d, n k + m m)`` of unknowns ``(u,)``.
+        start: Entries ``(d, n k + m m)`` of the generators where unknowns are 0.
+        basis: Entries ``(f, n k + m m)`` that each of them may have some of.
         far: How far elements go along each generator, ``(d,)``.
         size: Matrix size ``k``.
     """
@@ -143,21 +142,28 @@ class FiniteTransformations:
         dynamics: DynamicsModel,
         state: Tensor,
         action: Tensor,
-        whole: Callable[[Tensor], Tensor],
+        start: Tensor,
+        basis: Tensor,
         far: Tensor,
         size: int,
     ) -> None:
-        self.dynamics, self.whole, self.size = dynamics, whole, size
-        every = max(1, len(state) // _NUM_POINTS)
-        self.state, self.action = state[::every], action[::every]
+        self.dynamics, self.start, self.basis, self.size = dynamics, start, basis, size
+        num, each = _NUM_ELEMENTS * len(far), _NUM_POINTS // len(far)
         engine = torch.quasirandom.SobolEngine(len(far), scramble=True, seed=0)
-        spread = engine.draw(_NUM_ELEMENTS * len(far), dtype=torch.float64)
-        self.coords = (2 * spread.to(far) - 1) * far
+        self.coords = (2 * engine.draw(num, dtype=torch.float64).to(far) - 1) * far
+        rows = torch.arange(num * each, device=state.device) * len(state) // (num * each)
+        rows = rows.view(each, num).mT
+        self.state, self.action = state[rows], action[rows]
         self.next_state = self.state + self._values(self.state, self.action).mean(0)
+
+    def entries(self, unknowns: Tensor) -> Tensor:
+        """Of the generators, ``(d, n k + m m)``."""
+        return self.start + unknowns.view(len(self.start), -1) @ self.basis
 
     def __call__(self, unknowns: Tensor, derive: bool) -> Terms:
         """Residuals of all elements and points."""
-        element, turn = self._elements(unknowns)
+        logs = self.coords @ self.entries(unknowns)
+        element, turn = self._exp(logs)
         moved, turned = lie.act(element, self.state), lie.act(turn, self.action)
         expected = lie.act(element, self.next_state)
         scale = self.dynamics.scale
@@ -169,20 +175,23 @@ class FiniteTransformations:
             return Terms(residual, variance, None)
         n = self.state.shape[-1]
         slope = self._jacobian(moved, turned)
-        of_state, of_action = (part.movedim(-1, 1) for part in jacfwd(self._elements)(unknowns))
-        fields = lie.field(of_state, self.state)  # (E, P, u, n)
+        # Along an entry of a logarithm; it has so much of each generator's as its coordinate says.
+        along = jacfwd(lambda some: self._exp(logs + some @ self.basis))
+        of_state, of_action = (
+            part.movedim(-1, 1) for part in along(unknowns.new_zeros(len(self.basis)))
+        )
+        fields = lie.field(of_state, self.state)  # (E, P, f, n)
         change = fields + fields @ slope[..., :n].mT
         change = change + lie.field(of_action, self.action) @ slope[..., n:].mT
         change = (change - lie.field(of_state, self.next_state)) / scale
-        return Terms(residual, variance, change.flatten(0, 1))
+        change = self.coords[:, None, :, None, None] * change[:, :, None]
+        return Terms(residual, variance, change.flatten(2, 3).flatten(0, 1))
 
-    def _elements(self, unknowns: Tensor) -> tuple[Tensor, Tensor]:
+    def _exp(self, entries: Tensor) -> tuple[Tensor, Tensor]:
+        """Elements ``(E, k, k)`` and ``(E, m, m)`` of entries ``(E, n k + m m)`` of logarithms."""
         n, m = self.state.shape[-1], self.action.shape[-1]
-        entries = self.whole(unknowns)
         turns = entries[:, n * self.size :].unflatten(-1, (m, m))
-        both = (squares(entries, n, self.size), turns)
-        element, turn = (lie.exp(lie.hat(self.coords, part)) for part in both)
-        return element, turn
+        return lie.exp(squares(entries, n, self.size)), lie.exp(turns)
 
     def _values(self, state: Tensor, action: Tensor) -> Tensor:
         inputs = torch.cat((state, action), -1)

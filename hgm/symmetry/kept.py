@@ -118,14 +118,11 @@ def sharpen(
     if not 0 < len(start) * len(across) <= _MOST:
         return Sharp(entries, None)
 
-    def whole(unknowns: Tensor) -> Tensor:
-        change = torch.zeros_like(start)
-        change[:, free] = unknowns.view(len(start), -1) @ across
-        return start + change
-
     growth = torch.linalg.eigvals(squares(start, n, size)).real.abs().amax(-1)
     far = (_GROWTH / growth.clamp_min(1e-12)).clamp_max(_REACH)
-    problem = FiniteTransformations(dynamics, state, action, whole, far, size)
+    basis = start.new_zeros(len(across), start.shape[1])
+    basis[:, free] = across
+    problem = FiniteTransformations(dynamics, state, action, start, basis, far, size)
     before = start.new_zeros(len(start) * len(across))
     penalty = near(before, torch.full_like(before, _LOOSE))
     solver = GaussNewton(before, _MISFIT, 1e-3, penalty)
@@ -137,7 +134,7 @@ def sharpen(
     root = torch.linalg.inv(torch.linalg.cholesky(solver.normal)).mT.unflatten(0, (len(start), -1))
     doubt = start.new_zeros(*start.shape, root.shape[-1])
     doubt[:, free] = across.mT @ root
-    return Sharp(whole(solver.unknowns), doubt)
+    return Sharp(problem.entries(solver.unknowns), doubt)
 
 
 def across(directions: Tensor, form: Tensor) -> Tensor:

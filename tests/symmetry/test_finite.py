@@ -124,19 +124,15 @@ def test_too_many_unknowns_are_left_as_they_are():
     assert torch.equal(found, entries)
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_the_objective_has_the_derivative_it_says(size):
+@pytest.mark.parametrize(("size", "dim"), [(2, 1), (3, 1), (2, 2), (3, 3)])
+def test_the_objective_has_the_derivative_it_says(size, dim):
     state, action = randn(40, 2), randn(40, 2, seed=1)
-    start = randn(1, 2 * size + 4, seed=2)
-    clear = torch.ones(2 * size + 4, dtype=torch.bool)
-    clear[1] = False
-
-    def whole(unknowns):
-        return start.index_copy(1, clear.nonzero()[:, 0], unknowns.view(1, -1))
-
-    far = torch.tensor([2.0]).double()
-    problem = FiniteTransformations(Known(2, pushed), state, action, whole, far, size)
-    unknowns = start[0, clear]
+    start = 0.5 * randn(dim, 2 * size + 4, seed=2)
+    basis = randn(5, 2 * size + 4, seed=3)
+    far = torch.full((dim,), 2.0).double()
+    problem = FiniteTransformations(Known(2, pushed), state, action, start, basis, far, size)
+    unknowns = 0.3 * randn(5 * dim, seed=4)
+    assert_close(problem.entries(unknowns), start + unknowns.view(dim, 5) @ basis)
     terms = problem(unknowns, True)
     eye = 1e-6 * torch.eye(len(unknowns)).double()
     numeric = torch.stack(
@@ -147,16 +143,24 @@ def test_the_objective_has_the_derivative_it_says(size):
         -2,
     )
     assert_close(terms.jacobian, numeric, atol=1e-6, rtol=1e-5)
-    assert terms.residual.shape == (12 * 40, 2)
-    assert problem.whole(unknowns)[0, 1] == start[0, 1]
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_as_many_pairs_of_element_and_point_however_many_directions(dim):
+    state, entries = randn(4000, 2), torch.zeros(dim, 8).double()
+    far = torch.ones(dim).double()
+    problem = FiniteTransformations(
+        Known(2, pushed), state, randn(4000, 2), entries, entries, far, 2
+    )
+    assert len(problem.coords) == 12 * dim
+    assert problem.state.shape == (12 * dim, 150 // dim, 2)
+    assert len(problem.state.flatten(0, 1).unique(dim=0)) == 12 * 150
 
 
 def test_elements_go_as_far_as_they_are_told():
     far = torch.tensor([math.pi, 0.5]).double()
     both = torch.cat((WHOLE, WHOLE))
-    problem = FiniteTransformations(
-        Known(2, pushed), randn(9, 2), randn(9, 2), lambda unknowns: both, far, 2
-    )
+    problem = FiniteTransformations(Known(2, pushed), randn(9, 2), randn(9, 2), both, both, far, 2)
     assert problem.coords.shape == (24, 2)
     assert (problem.coords.abs() <= far).all()
     assert (problem.coords.amin(0) < -0.8 * far).all()

@@ -83,10 +83,11 @@ def test_what_is_told_less_well_has_more_doubt():
     assert 0 < 1.2 * sizes[0] < sizes[1]
 
 
-def test_jacobians_tell_rates_less_well_than_values_do():
+def missed(seed):
+    """Of the true generator, by what is kept and by what finite elements make of it."""
     state, action = data()
     inputs = torch.cat((state, action), -1)
-    change = modes(state, action) + 0.1 * randn(len(inputs), 4, seed=5)
+    change = modes(state, action) + 0.1 * randn(len(inputs), 4, seed=seed)
     half = torch.arange(len(inputs)) // 20 % 2
     model = choose([FourierDynamics(4, 2)], inputs, change, half)
     form = shadow(equivariance_form(model, state, action, 4), torch.arange(4))
@@ -95,7 +96,11 @@ def test_jacobians_tell_rates_less_well_than_values_do():
     after = sharpen(model, state, action, before, form, 4).entries
     truth = TRUTH[:, :16].view(1, 4, 4)
     spans = [lie.orthonormalise(squares(entries, 4, 4)) for entries in (before, after)]
-    inside = [(truth * span).sum((-1, -2)).norm() / truth.norm() for span in spans]
-    missed = [1 - float(share) for share in inside]
-    assert missed[1] < 0.6 * missed[0]
-    assert missed[1] < 1e-3
+    return [1 - float((truth * span).sum((-1, -2)).norm() / truth.norm()) for span in spans]
+
+
+def test_jacobians_tell_rates_less_well_than_values_do():
+    # By noise they may tell as much in one recording.
+    before, after = (sum(one) for one in zip(*map(missed, (5, 6, 7)), strict=True))
+    assert after < 0.6 * before
+    assert after < 3e-3
