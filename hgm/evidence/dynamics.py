@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
-from hgm.evidence.beside import Compared, believed, judged, nearest
+from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
@@ -119,18 +119,25 @@ def _one(
         noise = (back * model.noise) / model.scale[:, None]
     unexplained = float(noise.square().sum() / (1 if back is None else len(back)))
 
-    def compare(inputs: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> Compared | None:
-        found = own(inputs, leave(inputs, targets, (_BROAD, _FINE, last), blocks), last, blocks)
+    def compare(
+        inputs: Both, targets: Both, stages: Sequence[Stage]
+    ) -> tuple[Compared | None, Sequence[Stage]]:
+        left = leave(inputs, targets, stages, blocks)
+        found = own(inputs, left, last, blocks)
         if found.noise > _AS_WELL * unexplained + _ROUNDING:
-            return None
+            return None, left.stages
         motion = (targets[1] - targets[1].mean((0, 1))).square().sum(-1)
-        return Compared(found, found.sure * motion, DYNAMICS)
+        return Compared(found, found.sure * motion, DYNAMICS), left.stages
 
     inputs, targets = (near, far), (change / model.scale, moved / model.scale)
-    found = compare(inputs, targets)
+    found, likeliest = compare(inputs, targets, (_BROAD, _FINE, last))
     if found is None:
         return None
-    return judged(found, compare, inputs, targets, in_turn, repeated=back is not None)
+
+    def again(inputs: Both, targets: Both) -> Compared | None:
+        return compare(inputs, targets, likeliest)[0]
+
+    return judged(found, again, inputs, targets, in_turn, repeated=back is not None)
 
 
 def _few(samples: Samples, rows: int) -> Samples:

@@ -19,6 +19,10 @@ class Stage(NamedTuple):
     scales: Scales
     seed: int
 
+    def with_scale(self, number: int) -> Stage:
+        """The same with one of the length scales alone."""
+        return self._replace(scales=self.scales[number : number + 1])
+
 
 class Left(NamedTuple):
     """What regressions that all parts share leave.
@@ -29,12 +33,14 @@ class Left(NamedTuple):
         unsure: Posterior variance of the last regression at held-out inputs, ``(N, H)``.
         slopes: Jacobians of all regressions together at training and at held-out inputs,
             ``(N, B, q, p)`` and ``(N, H, q, p)``; None unless asked for.
+        stages: The regressions, each with the length scale alone that was likeliest.
     """
 
     near: Tensor
     far: Tensor
     unsure: Tensor
     slopes: tuple[Tensor, Tensor] | None
+    stages: tuple[Stage, ...]
 
 
 class Own(NamedTuple):
@@ -78,10 +84,14 @@ def leave(
     near, far = targets
     dim, num_outputs = inputs[0].shape[-1], near.shape[-1]
     total: list[Tensor] = []
-    for waves, scales, seed in stages:
-        one = FourierRegression(1, dim, num_outputs, waves, scales, blocks, seed=seed)
+    likeliest: list[Stage] = []
+    for stage in stages:
+        one = FourierRegression(
+            1, dim, num_outputs, stage.waves, stage.scales, blocks, seed=stage.seed
+        )
         one.accumulate(_mixed(inputs[0]), _mixed(near))
         one.solve()
+        likeliest.append(stage.with_scale(one.likeliest[0]))
         rows = [part.flatten(0, 1)[None] for part in inputs]
         if slopes:
             jets = [one.predict(part) for part in rows]
@@ -97,7 +107,8 @@ def leave(
             old - value[0].view_as(old) for old, value in zip((near, far), values, strict=True)
         )
     unsure = one.variance(rows[1]).view(inputs[1].shape[:2])
-    return Left(near, far, unsure, (total[0], total[1]) if slopes else None)
+    both = (total[0], total[1]) if slopes else None
+    return Left(near, far, unsure, both, tuple(likeliest))
 
 
 def own(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from hgm.evidence.beside import Both, Compared, judged
 from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
+from hgm.numerics.gram import gram_of
 from hgm.numerics.maps import Maps, Splines, bent, beside, ridges, straight
 from hgm.symmetry.samples import Seen
 
@@ -107,18 +108,24 @@ def _look(
     stages = (Stage(many, LENGTHSCALES, 11), Stage(many, _FINE, 12), _OWN)
     least = _MAP_MISFIT if name == "increasing" else REWARDS.small
 
-    def compare(inputs: Both, wanted: Both) -> Compared:
+    def compare(
+        inputs: Both, wanted: Both, stages: Sequence[Stage]
+    ) -> tuple[Compared, Sequence[Stage]]:
         left = leave(inputs, wanted, stages, slopes=True)
         found = own(inputs, _off_elements(generators, doubt, inputs, left), _OWN)
         variance = wanted[1][..., 0].var(1).mean().clamp_min(1e-300)
         small = min(least + _OF_NOISE * found.noise / float(variance), _MOST_SMALL)
-        return Compared(found, found.sure * variance, REWARDS._replace(small=small))
+        tolerance = REWARDS._replace(small=small)
+        return Compared(found, found.sure * variance, tolerance), left.stages
 
     wanted = (targets[0][..., None], targets[1][..., None])
-    found = compare(places, wanted)
+    found, likeliest = compare(places, wanted, stages)
+
+    def crossed(inputs: Both, wanted: Both) -> Compared:
+        return compare(inputs, wanted, likeliest)[0]
 
     def again() -> OneReward:
-        statement = judged(found, compare, places, wanted, _in_turn)
+        statement = judged(found, crossed, places, wanted, _in_turn)
         largest = float(found.own.known.abs().flatten().quantile(_SUP))
         noise = found.own.noise / float(targets[1].var(1).mean().clamp_min(1e-300))
         return OneReward(statement, name, largest, noise)
@@ -164,7 +171,7 @@ def _calibrated(
     waves = one.table(place.flatten(0, 1)[None])[0].unflatten(0, train.shape)
     table = beside(waves, splines.table(train))
     target = torch.cat((train[0], torch.zeros_like(train[1:]).flatten()))
-    normal, size = table.mT @ table, waves.shape[-1]
+    normal, size = gram_of(table), waves.shape[-1]
     normal = normal + torch.diag(ridges(one.fitted.ridge[0], size, normal))
     found = torch.linalg.solve(normal, table.mT @ target)[size:]
     maps = Maps(splines, splines.identity()).changed(found)

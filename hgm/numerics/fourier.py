@@ -219,6 +219,8 @@ class FourierRegression(nn.Module):
             self.scale = torch.where(variance > 1e-24, variance.clamp_min(1e-300).sqrt(), 1.0)
         white = self.whitening(inputs)
         scaled = (targets - self.mean[:, None]) / self.scale[:, None]
+        if self._chosen is None and len(self.frequencies) == 1:
+            self._keep(torch.zeros(self.num_models, dtype=torch.int64, device=white.device))
         if self._chosen is None:
             few, their = white[:, :_ENOUGH], scaled[:, :_ENOUGH]
             white, scaled = white[:, _ENOUGH:], scaled[:, _ENOUGH:]
@@ -324,6 +326,9 @@ class FourierRegression(nn.Module):
         best = fit(Moments(*(ranks.sum(term) for term in self.statistics))).cost.argmin(0)
         models = torch.arange(self.num_models, device=best.device)
         self.statistics = Moments(*(term[best, models] for term in self.statistics))
+        self._keep(best)
+
+    def _keep(self, best: Tensor) -> None:
         self._chosen = self.frequencies[best]
         self.likeliest = best.tolist()
 

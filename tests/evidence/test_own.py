@@ -54,3 +54,13 @@ def test_slopes_are_those_of_all_regressions_together():
     inner = far.abs().amax(-1) < 1.5
     assert_close(left.slopes[1][..., 0, 0][inner], far[..., 0].cos()[inner], atol=0.05, rtol=0)
     assert leave((near, far), (target, wanted), STAGES).slopes is None
+
+
+def test_the_likeliest_scales_alone_leave_the_same():
+    (near, target), (far, wanted) = data(1200, 0.4, 0.05, 0), data(300, 0.4, 0.05, 50)
+    left = leave((near, far), (target, wanted), STAGES)
+    assert [len(stage.scales) for stage in left.stages] == [1] * len(STAGES)
+    again = leave((near, far), (target, wanted), left.stages)
+    # 1e-9: other sums of 3,600 rows, and ridges by them.
+    assert_close(again.far, left.far, atol=1e-9, rtol=0)
+    assert again.stages == left.stages
