@@ -55,7 +55,9 @@ def draw_starts(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
     return group.vee(starts)
 
 
-def draw_within(group: LieGroup, root: Tensor, num: int, generator: torch.Generator) -> Tensor:
+def draw_within(
+    group: LieGroup, root: Tensor, num: int, generator: torch.Generator, far: float = 1.0
+) -> Tensor:
     r"""Coordinates of starts all over a group that is known, ``(S, D)``, the identity among them.
 
     The group need not be compact, and may have planes of several rates. Starts are spread evenly
@@ -70,6 +72,7 @@ def draw_within(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
         root: Inverse square root of the points' covariance, ``(n, n)``.
         num: Number of starts for a turn of the fastest plane; of several rates there are more.
         generator: Source of randomness.
+        far: How many times as far as that lengths and places change.
     """
     dim, size = group.dim_space, group.dim_algebra
     some = torch.randn(_DIRECTIONS, size, generator=generator, dtype=torch.float64).to(root)
@@ -87,7 +90,7 @@ def draw_within(group: LieGroup, root: Tensor, num: int, generator: torch.Genera
     growth = values.real.square().sum(-1) + sheared
     form = (torch.linalg.pinv(products) @ growth).view(size, size)
     shifts = (root @ group.generators[:, :dim, dim:]).flatten(1)
-    axes, vectors = torch.linalg.eigh(form + shifts @ shifts.mT)
+    axes, vectors = torch.linalg.eigh((form + shifts @ shifts.mT) / far**2)
     seed = int(torch.randint(1 << 31, (), generator=generator))
     engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed)
     count = round(num * max(1.0, min(turns, 1 / _SLOWEST)))

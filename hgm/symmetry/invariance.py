@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel, Prediction
+from hgm.symmetry.support import leaving
 
 
 class EquivarianceForm(NamedTuple):
@@ -70,7 +71,11 @@ def equivariance_rows(
 def equivariance_form(
     dynamics: DynamicsModel, state: Tensor, action: Tensor, size: int
 ) -> EquivarianceForm:
-    """The form of fitted dynamics, a mean over states ``(B, n)`` and actions ``(B, m)``."""
+    """The form of fitted dynamics, a mean over states ``(B, n)`` and actions ``(B, m)``.
+
+    What carries states off the quadrics that they are on counts as broken, at the rate at which it
+    does: models may say anything of it.
+    """
     n, m = state.shape[-1], action.shape[-1]
     width = n * size + m * m
     cross, noise = (state.new_zeros(width, width) for _ in range(2))
@@ -82,8 +87,9 @@ def equivariance_form(
         one, two = (rows / dynamics.scale[:, None]).flatten(1, 2)
         cross += one.mT @ two
         noise += (one - two).mT @ (one - two) / 2
-    num = len(inputs) * n
-    return EquivarianceForm(cross / num, noise / num, n, size)
+    cross, noise = (total / (len(inputs) * n) for total in (cross, noise))
+    cross[: n * size, : n * size] += leaving(state, size)
+    return EquivarianceForm(cross, noise, n, size)
 
 
 def affine_fields(points: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,8 @@ def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
     if 0 < len(directions) < group.dim_algebra:
         state, action = (part.flatten(0, 1) for part in (samples.state, samples.action))
         entries = directions @ basis @ form.follow.mT
-        entries, doubt = sharpen(dynamics.model, state, action, entries, form, size)
+        allowed = allowed_entries(group.generators, index, form, state.shape[-1], size)
+        entries, doubt = sharpen(dynamics.model, state, action, entries, allowed, size)
 
         def seen(entries: Tensor) -> Tensor:
             rows = squares(entries, state.shape[-1], size)
@@ -89,12 +90,28 @@ def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
     return Kept(basis @ form.price @ basis.mT, directions, precision)
 
 
+def allowed_entries(generators: Tensor, index: Tensor, form: Shadow, n: int, size: int) -> Tensor:
+    """An orthonormal basis of what whole generators may have, ``(f, n k + m m)``.
+
+    Of rows and columns `index`, what the group has, ``(D, c, c)``; of the others, all that is free.
+    """
+    width = len(form.free)
+    whole = generators.new_zeros(len(generators), size, size)
+    whole[:, index[:, None], index] = lie.orthonormalise(generators)
+    seen = torch.zeros(size, size, dtype=torch.bool, device=index.device)
+    seen[index[:, None], index] = True
+    rest = form.free.clone()
+    rest[: n * size] &= ~seen[:n].flatten()
+    own = torch.nn.functional.pad(whole[:, :n].flatten(1), (0, width - n * size))
+    return torch.cat((own, torch.eye(width).to(own)[rest]))
+
+
 def sharpen(
     dynamics: DynamicsModel,
     state: Tensor,
     action: Tensor,
     entries: Tensor,
-    form: Shadow,
+    allowed: Tensor,
     size: int,
 ) -> Sharp:
     r"""The same span of generators, as finite elements tell it, entries ``(p, n k + m m)``.
@@ -108,21 +125,19 @@ def sharpen(
         state: States, ``(B, n)``.
         action: Actions, ``(B, m)``.
         entries: Of the generators, ``(p, n k + m m)``.
-        form: Which of them may be other than 0.
+        allowed: An orthonormal basis of what they may be, ``(f, n k + m m)``.
         size: Matrix size ``k``.
     """
-    n, free = state.shape[-1], form.free
+    n = state.shape[-1]
     norm = torch.linalg.cholesky(entries @ entries.mT / 2)
     start = torch.linalg.solve_triangular(norm, entries, upper=False)
-    across = torch.linalg.svd(start[:, free]).Vh[len(start) :]
+    across = torch.linalg.svd(start @ allowed.mT).Vh[len(start) :] @ allowed
     if not 0 < len(start) * len(across) <= _MOST:
         return Sharp(entries, None)
 
     growth = torch.linalg.eigvals(squares(start, n, size)).real.abs().amax(-1)
     far = (_GROWTH / growth.clamp_min(1e-12)).clamp_max(_REACH)
-    basis = start.new_zeros(len(across), start.shape[1])
-    basis[:, free] = across
-    problem = FiniteTransformations(dynamics, state, action, start, basis, far, size)
+    problem = FiniteTransformations(dynamics, state, action, start, across, far, size)
     before = start.new_zeros(len(start) * len(across))
     penalty = near(before, torch.full_like(before, _LOOSE))
     solver = GaussNewton(before, _MISFIT, 1e-3, penalty)
@@ -132,9 +147,7 @@ def sharpen(
         if bool(solver.gain < _CONVERGED_LOSS):
             break
     root = torch.linalg.inv(torch.linalg.cholesky(solver.normal)).mT.unflatten(0, (len(start), -1))
-    doubt = start.new_zeros(*start.shape, root.shape[-1])
-    doubt[:, free] = across.mT @ root
-    return Sharp(problem.entries(solver.unknowns), doubt)
+    return Sharp(problem.entries(solver.unknowns), across.mT @ root)
 
 
 def across(directions: Tensor, form: Tensor) -> Tensor:
@@ -143,21 +156,24 @@ def across(directions: Tensor, form: Tensor) -> Tensor:
     return other @ form @ other
 
 
-def held(fit: Fit, precision: Tensor, degrees: int) -> Penalty:
+def held(fit: Fit, precision: Tensor, degrees: int, tails: bool = True) -> Penalty:
     """What dynamics say of the directions of elements, per radian that these go.
 
-    With Cauchy's tails: models of the dynamics are smooth, and may be wrong all over.
+    With Cauchy's tails if wanted: models of the dynamics are smooth, and may be wrong all over.
 
     Args:
         fit: The elements.
         precision: Inverse covariance of what a direction may be off, ``(D, D)``.
         degrees: Its rank.
+        tails: Whether squares beyond three times the degrees of freedom count for less and less.
     """
     subgroup, root = fit.subgroup, root_of(precision)
     size = fit.coords.norm(dim=-1, keepdim=True).clamp_min(_SHORT) * len(fit.coords) ** 0.5
 
     def residual(unknowns: Tensor) -> Tensor:
         off = (subgroup.coords(unknowns) / size @ root).flatten()
+        if not tails:
+            return off
         ratio = off.square().sum() / (_TAIL * degrees) + _TINY
         return off * (torch.log1p(ratio) / ratio).sqrt()
 

@@ -74,6 +74,16 @@ def functional_invariance(
     return Terms(residual, variance, change[..., None])
 
 
+def relative_invariance(
+    element: Tensor, derivative: Tensor | None, points: Tensor, target: Jet, source: Jet
+) -> Terms:
+    """As :func:`functional_invariance`, in standard deviations of the source's rewards."""
+    scale = source.value.std(-1, keepdim=True).clamp_min(_TINY)
+    terms = functional_invariance(element, derivative, points, target, source)
+    along = None if terms.jacobian is None else terms.jacobian / scale[..., None, None]
+    return Terms(terms.residual / scale[..., None], terms.variance / scale.square(), along)
+
+
 INVARIANCES: dict[str, Invariance] = {
     "differential": differential_invariance,
     "functional": functional_invariance,

@@ -139,8 +139,7 @@ def part(within: Within, root: Tensor, kept: Samples) -> Stage[Parted | None]:
         if not LEAST <= len(largest) < within.estimator.num_tasks:
             continue
         some = within.some(largest)
-        span = yield from some.find(root)
-        span, refined = yield from some.refine(span)
+        span, refined = yield from some.explain(root)
         if refined.pool is None:
             continue
         seen, coords = some.closed(span.fit.subgroup, refined.unknowns)

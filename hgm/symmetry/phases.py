@@ -28,6 +28,7 @@ FLOOR = 0.01
 """The same in the joint fits."""
 _STEPS_BEFORE_PRUNING = 2
 _LEAST_POINTS, _MOST_POINTS = 16, 256  # of every task, if all are compared with one; of all
+_GLANCE = 2  # times fewer points for a look at all starts
 _PRUNING = 3  # only the best third of the starts goes on
 _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of tasks
 _CONVERGED_LOSS = 1e-4
@@ -242,6 +243,7 @@ class AlignStarts(Phase):
         prior: What the dynamics say of the group's coordinates, ``(D, D)``.
         among: Elements so far, ``(N - 1, D)``, which are starts, too: every task is then compared
             with all others and not only with the base task.
+        first: How many starts of every task go on after a look at all; None: all of them.
     """
 
     name, tag = "left actions, each alone", "starts"
@@ -256,9 +258,11 @@ class AlignStarts(Phase):
         num_points: int,
         prior: Tensor | None = None,
         among: Tensor | None = None,
+        first: int | None = None,
     ) -> None:
         self.group, self.estimator, self.invariance = group, estimator, invariance
         self.num_steps, self.num_points, self.among = num_steps, num_points, among
+        self.first = first
         penalty = None
         if prior is not None:
             root = (_START_PRIOR**0.5) * root_of(prior)
@@ -272,6 +276,10 @@ class AlignStarts(Phase):
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step from every start that is left."""
         self.taken += 1
+        if self.taken == 1 and self.first is not None:
+            glance = self._residuals(thin(samples.points, self.num_points // _GLANCE))
+            scores = ranks.sum(score(glance(self.solver.unknowns, False), START_FLOOR))
+            self.solver.keep(scores.argsort(1)[:, : self.first])
         residuals = self._residuals(samples.points)
         trial = self.solver.propose(residuals(self.solver.unknowns, True), ranks)
         loss = self.solver.decide(residuals(trial, False), ranks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from hgm.differentials.base import DifferentialEstimator
 from hgm.dynamics import DynamicsModel, choose
@@ -20,11 +21,12 @@ from hgm.symmetry.orbits import part
 from hgm.symmetry.phases import FitRewards, Gather, Once, Stage, run_phase
 from hgm.symmetry.relevance import SOURCES, Sight, look, points_of
 from hgm.symmetry.samples import Samples, halves
-from hgm.symmetry.scaled import Scaled
+from hgm.symmetry.scaled import Scaled, Spanned
 from hgm.symmetry.simplification import simplify
 from hgm.symmetry.steps import SearchSteps
+from hgm.symmetry.support import staying
 from hgm.symmetry.view import Units, View, units_of
-from hgm.symmetry.within import CONVINCING, Within
+from hgm.symmetry.within import Within, convincing
 
 _LEADING = 12  # tasks that find the algebra; the others are then located in it
 
@@ -67,10 +69,8 @@ class Search:
         known = yield from run_phase(keeping)
         within = Within(problem, dynamics, known, self.invariance, self.steps, self.seed)
         root = yield from within.run(FitRewards(problem.estimator))
-        span = yield from within.find(root)
-        span, refined = yield from within.refine(span)
-        pool = refined.pool
-        if pool is None or pool.spread >= CONVINCING:
+        span, refined = yield from within.explain(root)
+        if not convincing(refined):
             parted = yield from part(within, root, kept)
             if parted is not None:
                 return (yield from conclude_orbits(within, parted, kept))
@@ -95,7 +95,8 @@ class Search:
         smaller = group.resized(len(seen))
         other = estimator.resized(len(leading), len(seen))
         if smaller is not None and other is not None:
-            columns, group, estimator = seen, smaller.to(units.frame), other
+            columns, estimator = seen, other
+            group = _staying(smaller.to(units.frame), scaled.state[..., seen].flatten(0, 1))
         else:
             group = Scaled(group, units.frame)
             other = estimator.resized(len(leading), len(columns))
@@ -139,6 +140,14 @@ class Search:
             return Dynamics(model, form)
 
         return (yield from run_phase(Once("dynamics and their symmetries", "dynamics", learn)))
+
+
+def _staying(group: LieGroup, states: Tensor) -> LieGroup:
+    """The part of a group that carries states along the quadrics that they are on."""
+    if any(True for _ in group.parameters()):
+        return group
+    inside = staying(group.generators, states[:: max(1, len(states) // FORM_POINTS)])
+    return group if inside is None else Spanned(inside, group.dim_space)
 
 
 def _next_column(seen: list[int], every: list[int]) -> list[int]:

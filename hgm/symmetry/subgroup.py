@@ -80,6 +80,12 @@ class Subgroup:
         return actions
 
 
+def free_in(group: LieGroup, coords: Tensor) -> Subgroup:
+    """Elements of coordinates ``(N - 1, D)``, each of which may move anywhere in a group."""
+    every = torch.eye(group.dim_algebra).to(coords)
+    return Subgroup(group, LeftActions(every, coords), fixed=True)
+
+
 def low_rank(coords: Tensor, information: Tensor, rank: int, num_steps: int = 50) -> LeftActions:
     r"""Shared directions `W` and coordinates `C` with :math:`C W \approx A`, in the given metric.
 

@@ -19,7 +19,12 @@ from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.calibration import CALIBRATIONS
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across, held
-from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
+from hgm.symmetry.losses import (
+    Invariance,
+    expected_loss,
+    functional_invariance,
+    relative_invariance,
+)
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,
@@ -35,7 +40,7 @@ from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.stragglers import without_straggler
-from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, low_rank
+from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, free_in, low_rank
 
 CONVINCING = 1.0
 """Spread of pooled residuals, in units of the tasks' own noise, that outweighs losses of pairs."""
@@ -49,6 +54,23 @@ EXPLAINED = 0.9
 
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _INSIDE = 0.9  # cosine of directions that counts as the same
+_DENSE = (48, 256, 768)  # starts in a group of one, two and three dimensions
+_FIRST = 8  # of them that go on
+_ALIKE = 3.0  # loss of values that misses by some per cent have
+_FAR = 2.0  # deviations of the data that places change by
+_WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
+
+
+def convincing(refined: Refined) -> bool:
+    """Whether one reward explains all tasks as well as their own models do."""
+    return refined.pool is not None and bool(refined.pool.spread < CONVINCING)
+
+
+def better(refined: Refined, other: Refined) -> bool:
+    """Whether elements explain all tasks better than others do."""
+    if refined.pool is None or other.pool is None:
+        return refined.pool is not None
+    return bool(refined.pool.spread < _FREE * other.pool.spread)
 
 
 class Within:
@@ -96,18 +118,48 @@ class Within:
             span = yield from self._find_in(
                 self._spanned(directions), self.prior_in(directions), root
             )
-            if span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span):
+            if self._worth_going_on(span):
                 if len(wider) > len(directions):
                     span = yield from self._widen(span, directions, wider)
                 if span.fit.loss < ALIGNED * self.expected:
                     return span
-                best = span
-                break
+                if best is None or span.fit.loss < best.fit.loss:
+                    best = span
         self.group.warm_start(root)
         anywhere = yield from self._find_in(self.group, self.prior, root)
         if best is None or self._much_better(anywhere, best):
             return anywhere
         return best
+
+    def explain(self, root: Tensor) -> Stage[tuple[Span, Refined]]:
+        """Directions that all elements share, and the one reward that explains all tasks, if any.
+
+        Gradients are rough, and may be aligned by fewer directions than rewards need: where these
+        explain nothing, it is tried with all that the dynamics keep.
+        """
+        span = yield from self.find(root)
+        span, refined = yield from self.refine(span)
+        num = len(self.kept)
+        if convincing(refined) or not span.num_directions < num <= self._most(num):
+            return span, refined
+        more = yield from self._find_in(
+            self._spanned(self.kept), self.prior_in(self.kept), root, least=num
+        )
+        if not self._worth_going_on(more):
+            return span, refined
+        if num < self.group.dim_algebra:
+            everything = torch.eye(self.group.dim_algebra).to(self.kept)
+            more = yield from self._widen(more, self.kept, everything)
+        more, again = yield from self.refine(more)
+        return (more, again) if better(again, refined) else (span, refined)
+
+    def _worth_going_on(self, span: Span) -> bool:
+        """Whether elements align tasks roughly, in directions that are some evidence."""
+        return span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span)
+
+    def _most(self, dim: int) -> int:
+        """Most shared directions in a group; as many as there are elements explain nothing."""
+        return min(self.estimator.num_tasks - 2, dim, self.steps.max_directions)
 
     def _much_better(self, span: Span, other: Span) -> bool:
         """Whether elements fit better in directions that generate no more."""
@@ -134,16 +186,14 @@ class Within:
             groups.append((self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
         return groups
 
-    def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor) -> Stage[Span]:
-        starts = yield from self.align_each(group, prior, root)
-        every = Subgroup(
-            group, LeftActions(torch.eye(group.dim_algebra).to(starts), starts), fixed=True
-        )
-        free = yield from self.align("left actions, jointly", "alignment", every, prior)
+    def _find_in(
+        self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1
+    ) -> Stage[Span]:
+        free, alike = yield from self._free_in(group, prior, root)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))
         frees = yield from settled(self, free, prior, root)
-        return (yield from self._find_span(frees, prior))
+        return (yield from self._find_span(frees, prior, least, alike))
 
     def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
         """The same elements in a wider group, where rewards say more of it than dynamics do.
@@ -159,8 +209,7 @@ class Within:
         coords = actions.coords @ actions.directions @ shared.mT
         whole = LeftActions(shared @ inside, coords)
         if span.num_directions == len(coords):
-            every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords @ whole[0])
-            subgroup = Subgroup(group, every, fixed=True)
+            subgroup = free_in(group, coords @ whole[0])
             fit = yield from self.align("left actions, freely", "spectrum", subgroup, prior)
             return Span(fit, fit, span.num_directions)
         stiff = across(inside, prior)
@@ -204,7 +253,7 @@ class Within:
     ) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
-        draw = draw_starts if group is self.group else draw_within
+        draw = draw_within if isinstance(group, Spanned) else draw_starts
         generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
         starts = draw(group, root, num_starts, generator)
         return (
@@ -222,46 +271,86 @@ class Within:
             )
         )
 
+    def _free_in(
+        self, group: LieGroup, prior: Tensor, root: Tensor
+    ) -> Stage[tuple[Fit, Fit | None]]:
+        """Elements that are free in a group, by values of rewards where these are comparable.
+
+        Values tell far more than directions of gradients do, so that in a group of few dimensions
+        starts may be dense. Also the fit to values, if they are.
+        """
+        name, by_values = "left actions, jointly", list[Fit]()
+        if isinstance(group, Spanned) and group.dim_algebra <= len(_DENSE):
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
+            starts = draw_within(group, root, _DENSE[group.dim_algebra - 1], generator, _FAR)
+            parts = (group, self.estimator, relative_invariance, starts)
+            steps = (self.steps.start_steps, self.steps.num_points, prior)
+            coords = yield from self.run(AlignStarts(*parts, *steps, first=_FIRST))
+            alike = yield from self.align(
+                name, "alignment", free_in(group, coords), prior, relative_invariance
+            )
+            by_values.append(
+                (yield from self.align(name, "alignment", free_in(group, alike.coords), prior))
+            )
+            if alike.loss < _ALIKE:
+                return by_values[0], alike
+        coords = yield from self.align_each(group, prior, root)
+        free = yield from self.align(name, "alignment", free_in(group, coords), prior)
+        return min([free, *by_values], key=lambda fit: fit.loss), None
+
     def align_freely(self, group: LieGroup, coords: Tensor, prior: Tensor) -> Stage[Fit]:
         """All elements jointly, each in any direction of a group: the spectrum is theirs."""
-        every = torch.eye(group.dim_algebra).to(coords)
-        subgroup = Subgroup(group, LeftActions(every, coords), fixed=True)
-        return (yield from self.align("spectrum", "spectrum", subgroup, prior))
+        return (yield from self.align("spectrum", "spectrum", free_in(group, coords), prior))
 
     def align(
-        self, name: str, tag: str, subgroup: Subgroup, prior: Tensor | None = None
+        self,
+        name: str,
+        tag: str,
+        subgroup: Subgroup,
+        prior: Tensor | None = None,
+        invariance: Invariance | None = None,
     ) -> Stage[Fit]:
         """All elements jointly, over all pairs of tasks."""
         prior = self.prior if prior is None else prior
-        steps = self.steps.pair_steps
-        phase = AlignPairs(name, tag, subgroup, self.estimator, self.invariance, steps, prior)
+        steps, invariance = self.steps.pair_steps, invariance or self.invariance
+        phase = AlignPairs(name, tag, subgroup, self.estimator, invariance, steps, prior)
         return (yield from self.run(phase))
 
-    def _find_span(self, frees: Sequence[Fit], prior: Tensor) -> Stage[Span]:
+    def _find_span(
+        self, frees: Sequence[Fit], prior: Tensor, least: int = 1, alike: Fit | None = None
+    ) -> Stage[Span]:
         """The fewest directions that explain all elements about as well as free ones do.
 
         Args:
             frees: Free elements, by several logarithms.
             prior: What the dynamics say of the group's coordinates.
+            least: Directions to begin with.
+            alike: Free elements that were fitted to values of comparable rewards.
         """
         num_elements = self.estimator.num_tasks - 1
         group = frees[0].subgroup.group
-        # A span of as many directions as there are elements would explain nothing.
-        most = min(num_elements - 1, group.dim_algebra, self.steps.max_directions)
-        for num in range(1, most + 1):
+        for num in range(least, self._most(group.dim_algebra) + 1):
             for free in frees:
                 # The group's own parameters come first among the unknowns.
                 own = slice(-free.coords.numel(), None)
                 start = low_rank(free.coords, free.information[own, own], num)
                 name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
                 span = yield from self.align(name, "algebra", subgroup, prior)
+                if alike is not None and not (yield from self._as_alike(span, alike, prior)):
+                    continue
                 if (yield from self.enough(span, free)):
                     # Freely again, from where the span led: a start may have been in a wrong basin.
-                    every = torch.eye(group.dim_algebra).to(span.coords)
-                    again = Subgroup(group, LeftActions(every, span.coords), fixed=True)
-                    free = yield from self.align("spectrum", "spectrum", again, prior)
+                    free = yield from self.align_freely(group, span.coords, prior)
                     return Span(span, free, num)
         return Span(frees[0], frees[0], num_elements)
+
+    def _as_alike(self, span: Fit, alike: Fit, prior: Tensor) -> Stage[bool]:
+        """Whether values of rewards, too, are about as much alike as with free elements."""
+        group = span.subgroup.group
+        subgroup = Subgroup(group, span.subgroup.keep(span.unknowns))
+        name = "values of rewards"
+        fit = yield from self.align(name, "algebra", subgroup, prior, relative_invariance)
+        return bool(fit.loss < alike.loss + SAME_FIT)
 
     def enough(self, span: Fit, free: Fit) -> Stage[bool]:
         """Whether elements in a span fit about as well as free ones, which also fit noise."""
@@ -269,6 +358,9 @@ class Within:
             return True
         if span.loss >= 2 * ALIGNED * self.expected:
             return False
+        dim = free.subgroup.group.dim_algebra
+        if dim <= self._most(dim) and span.loss > _WORSE * free.loss:
+            return False  # so few directions more do not fit so much of the noise
         # The pooled model has the power to tell.
         effort = (self.estimator, self.steps.pool_steps)
         pool = Pool(span.subgroup, span.unknowns, *effort, sees=self._sees)
@@ -306,15 +398,16 @@ class Within:
         return span, best or (yield from self._refine_span(span))
 
     def _refine_span(self, span: Span) -> Stage[Refined]:
-        penalty = self._penalty(span.fit) if span.kept else None
-        best = yield from self.refine_fit(span.fit, penalty)
-        if penalty is None or (best.pool is not None and best.pool.spread < EXPLAINED):
-            return best
+        strict = self._penalty(span, tails=False)
+        best = yield from self.refine_fit(span.fit, strict)
         # Rewards have noise, and tell whether the dynamics' directions cost them something.
-        other = yield from self.refine_fit(span.fit)
-        if other.pool is None:
-            return best
-        return other if best.pool is None or other.pool.spread < _FREE * best.pool.spread else best
+        for penalty in () if strict is None else (self._penalty(span), None):
+            if best.pool is not None and best.pool.spread < EXPLAINED:
+                break
+            other = yield from self.refine_fit(span.fit, penalty)
+            if better(other, best):
+                best = other
+        return best
 
     def refine_fit(self, fit: Fit, penalty: Penalty | None = None) -> Stage[Refined]:
         """The same of elements that are few enough directions, or in a group that is known."""
@@ -351,16 +444,17 @@ class Within:
         view = self.problem.view
         return [view.columns.index(column) for column in view.sight.columns]
 
-    def _penalty(self, fit: Fit) -> Penalty | None:
+    def _penalty(self, span: Span, tails: bool = True) -> Penalty | None:
         """What the dynamics say of directions, per radian that the elements go."""
-        subgroup = fit.subgroup
-        if subgroup.fixed or self.raw_parameters:
+        subgroup = span.fit.subgroup
+        if subgroup.fixed or self.raw_parameters or not span.kept:
             return None
         precision = self.precision
         if precision is None:
             precision = across(self.kept, self.prior) / _DIRECTION**2
         wider = lie.vee(subgroup.group.generators, self.group.generators)
-        return held(fit, wider @ precision @ wider.mT, max(1, len(precision) - len(self.kept)))
+        degrees = max(1, len(precision) - len(self.kept))
+        return held(span.fit, wider @ precision @ wider.mT, degrees, tails)
 
     def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
