@@ -54,6 +54,8 @@ EXPLAINED = 0.9
 
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _INSIDE = 0.9  # cosine of directions that counts as the same
+_STIFFER = (100.0, 10.0)  # times what the dynamics say: one model may err alike all over
+_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
 _DENSE = (48, 256, 768)  # starts in a group of one, two and three dimensions
 _FIRST = 8  # of them that go on
 _ALIKE = 3.0  # loss of values that misses by some per cent have
@@ -64,6 +66,17 @@ _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimen
 def convincing(refined: Refined) -> bool:
     """Whether one reward explains all tasks as well as their own models do."""
     return refined.pool is not None and bool(refined.pool.spread < CONVINCING)
+
+
+def as_well(refined: Refined, other: Refined) -> bool:
+    """Whether elements explain all tasks about as well as others do.
+
+    Beyond the noise of the tasks' own models, a little less is no loss; noise tells small ones.
+    """
+    if refined.pool is None or other.pool is None:
+        return other.pool is None
+    less = _AS_WELL if other.pool.spread < EXPLAINED else 1 / _FREE
+    return bool(refined.pool.spread < less * other.pool.spread)
 
 
 def better(refined: Refined, other: Refined) -> bool:
@@ -398,10 +411,17 @@ class Within:
         return span, best or (yield from self._refine_span(span))
 
     def _refine_span(self, span: Span) -> Stage[Refined]:
-        strict = self._penalty(span, tails=False)
-        best = yield from self.refine_fit(span.fit, strict)
+        stiff, less, weak = (self._penalty(span, times) for times in (*_STIFFER, None))
+        best = yield from self.refine_fit(span.fit, stiff)
+        if stiff is None:
+            return best
+        pulled = stiff(best.unknowns)[0].square()
+        if best.pool is None or bool(pulled.sum() > len(pulled)):
+            other = yield from self.refine_fit(span.fit, less)
+            if not as_well(best, other):
+                best = other
         # Rewards have noise, and tell whether the dynamics' directions cost them something.
-        for penalty in () if strict is None else (self._penalty(span), None):
+        for penalty in (weak, None):
             if best.pool is not None and best.pool.spread < EXPLAINED:
                 break
             other = yield from self.refine_fit(span.fit, penalty)
@@ -444,8 +464,11 @@ class Within:
         view = self.problem.view
         return [view.columns.index(column) for column in view.sight.columns]
 
-    def _penalty(self, span: Span, tails: bool = True) -> Penalty | None:
-        """What the dynamics say of directions, per radian that the elements go."""
+    def _penalty(self, span: Span, times: float | None = None) -> Penalty | None:
+        """What the dynamics say of directions, per radian that the elements go.
+
+        With Cauchy's tails; or without, and so many times as much.
+        """
         subgroup = span.fit.subgroup
         if subgroup.fixed or self.raw_parameters or not span.kept:
             return None
@@ -454,7 +477,8 @@ class Within:
             precision = across(self.kept, self.prior) / _DIRECTION**2
         wider = lie.vee(subgroup.group.generators, self.group.generators)
         degrees = max(1, len(precision) - len(self.kept))
-        return held(span.fit, wider @ precision @ wider.mT, degrees, tails)
+        form = wider @ precision @ wider.mT * (1.0 if times is None else times)
+        return held(span.fit, form, degrees, tails=times is None)
 
     def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.
