@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hgm.checks import check_int
 from hgm.dynamics.base import DynamicsModel, Prediction
+from hgm.dynamics.noise import local_noise
 from hgm.dynamics.periodogram import strongest_waves
 from hgm.numerics.fourier import MAX_FEATURES, FourierRegression, Whitening
 from hgm.numerics.ranks import Ranks
@@ -21,6 +22,9 @@ _LENGTHSCALES = [
 ]
 """Candidates. If the dynamics do not depend on the state, less data tell their shape."""
 _Length = tuple[float, float]
+_Part = tuple[Tensor, Tensor]
+_EXACT = 1e-6  # of a displacement: below, there is rounding
+_WORSE = 0.02  # logarithm of the held-out error, relative to that without weights
 _ROUNDS, _MORE = 4, 8  # in which waves are added; in each
 _GAIN = 0.02  # nats of held-out likelihood per transition that they must add
 
@@ -47,10 +51,11 @@ class _Twin(FourierRegression):
         """The length scale that was chosen; none before."""
         return [self.lengthscales[index] for index in self.likeliest]
 
-    def learn(self, inputs: Tensor, change: Tensor) -> _Twin:
+    def learn(self, inputs: Tensor, change: Tensor, weights: Tensor | None = None) -> _Twin:
         """Fits inputs ``(B, p)`` and displacements ``(B, n)``, and returns itself."""
         self.to(inputs.device)
-        self.accumulate(inputs[None], change[None])
+        weights = None if weights is None else weights[None]
+        self.accumulate(inputs[None], change[None], weights=weights)
         self.solve()
         return self
 
@@ -73,7 +78,8 @@ class FourierDynamics(DynamicsModel):
 
     Length scales of states and of actions, infinite ones among them, maximise the evidence. Waves
     that fill the space are long. So those that their residuals follow are added while that makes
-    held-out transitions likelier, see :mod:`hgm.dynamics.periodogram`.
+    held-out transitions likelier, see :mod:`hgm.dynamics.periodogram`. Where noise is larger in
+    some places than in others, transitions then count by its inverse variance.
 
     Args:
         dim_state: State dimension ``n``.
@@ -113,8 +119,9 @@ class FourierDynamics(DynamicsModel):
         return other
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
-        """One pass of sums, and a solve; again with every wave that is added."""
-        parts = []
+        """One pass of sums, and a solve; again with waves that are added, and with weights."""
+        self.local = None
+        parts: list[_Part] = []
         for number in range(2):
             own = (half == number).nonzero()[:, 0]
             # The first rows choose the length scales: they must not be one task's alone.
@@ -126,6 +133,32 @@ class FourierDynamics(DynamicsModel):
             for number, part in enumerate(parts)
         ]
         self.examine(inputs, change, half)
+        self._add_waves(parts, inputs, change, half)
+        if not self.explains_all:
+            self._weigh(parts, inputs, change, half)
+
+    def _weigh(self, parts: list[_Part], inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Fits again by the inverse variance of the noise, unless it was no noise.
+
+        Places that count for less must not be fitted worse for that: then they were a misfit.
+        """
+        before, left = self.twins, self.left(inputs, change, half)
+        self.local = local_noise(inputs, left, self.scale)
+        if self.local is None:
+            return
+        self.twins = [
+            self._twin(number, twin.chosen_scales, twin.more).learn(*own, self.precision(own[0]))
+            for number, (twin, own) in enumerate(zip(before, parts, strict=True))
+        ]
+        size, old = (
+            one.square().mean(0).sqrt().maximum(_EXACT * self.scale).log().mean()
+            for one in (self.left(inputs, change, half), left)
+        )
+        if size > old + _WORSE:
+            self.twins, self.local = before, None
+
+    def _add_waves(self, parts: list[_Part], inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Those that residuals follow, while they make held-out transitions likelier."""
         for _ in range(self._rounds):
             before, surprise = self.twins, self.surprise
             found = [twin.missed(*part) for twin, part in zip(before, parts, strict=True)]

@@ -70,19 +70,25 @@ def equivariance_rows(
 def equivariance_form(
     dynamics: DynamicsModel, state: Tensor, action: Tensor, size: int
 ) -> EquivarianceForm:
-    """The form of fitted dynamics, a mean over states ``(B, n)`` and actions ``(B, m)``."""
+    """The form of fitted dynamics, a mean over states ``(B, n)`` and actions ``(B, m)``.
+
+    Squares count by the inverse variance of the noise, where that is not the same everywhere.
+    """
     n, m = state.shape[-1], action.shape[-1]
     width = n * size + m * m
     cross, noise = (state.new_zeros(width, width) for _ in range(2))
+    total = state.new_zeros(())
     inputs = torch.cat((state, action), -1)
     piece = max(1, _BUDGET // (width * n))
     for some in torch.arange(len(inputs), device=inputs.device).split(piece):
         found = Prediction(*dynamics.predict(inputs[some]))
         rows = equivariance_rows(state[some], action[some], *found, size)
-        one, two = (rows / dynamics.scale[:, None]).flatten(1, 2)
+        weights = dynamics.precision(inputs[some])
+        one, two = (rows * weights.sqrt()[:, None, None] / dynamics.scale[:, None]).flatten(1, 2)
+        total += weights.sum()
         cross += one.mT @ two
         noise += (one - two).mT @ (one - two) / 2
-    num = len(inputs) * n
+    num = total * n
     return EquivarianceForm(cross / num, noise / num, n, size)
 
 
