@@ -59,6 +59,11 @@ class DynamicsModel(ABC):
     def values(self, inputs: Tensor) -> Tensor:
         """Both twins' displacements alone, ``(2, B, n)``."""
 
+    def values_of_sums(self, inputs: Tensor, shifts: Tensor) -> Tensor:
+        """The same at sums of inputs ``(A, n + m)`` and shifts ``(C, n + m)``, ``(2, A, C, n)``."""
+        every = inputs[:, None] + shifts
+        return self.values(every.flatten(0, 1)).unflatten(1, every.shape[:2])
+
     def anew(self, seed: int) -> DynamicsModel | None:
         """One of the same kind that is not fitted, with other random parts.
 

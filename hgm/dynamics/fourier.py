@@ -187,3 +187,7 @@ class FourierDynamics(DynamicsModel):
     def values(self, inputs: Tensor) -> Tensor:
         """Both twins' displacements, ``(2, B, n)``."""
         return torch.cat([twin.values(inputs[None]) for twin in self.twins])
+
+    def values_of_sums(self, inputs: Tensor, shifts: Tensor) -> Tensor:
+        """The same at sums of inputs ``(A, n + m)`` and shifts ``(C, n + m)``, ``(2, A, C, n)``."""
+        return torch.cat([twin.values_of_sums(inputs[None], shifts[None]) for twin in self.twins])

@@ -290,6 +290,22 @@ class FourierRegression(nn.Module):
         table = self.table(inputs)
         return (table @ self.fitted.weights) * self.scale[:, None] + self.mean[:, None]
 
+    def values_of_sums(self, inputs: Tensor, shifts: Tensor) -> Tensor:
+        """Values at all sums of inputs ``(N, A, p)`` and shifts ``(N, C, p)``, ``(N, A, C, q)``.
+
+        A wave of a sum is a sum of products of waves: ``A + C`` of them are computed, not ``A C``.
+        """
+        num, weights = len(self.phases), self.fitted.weights
+        white, shifted = self._white(inputs), shifts @ self._root
+        here, there = white @ self.chosen.mT + self.phases, shifted @ self.chosen.mT
+        waves = math.sqrt(2 / num) * weights[:, :num].mT[:, :, None]
+        linear = LINEAR_SCALE * weights[:, num:-1]
+        constant = (white @ linear + LINEAR_SCALE * weights[:, None, -1])[:, :, None]
+        products = (here.cos()[:, None] * waves) @ there.cos()[:, None].mT
+        products = products - (here.sin()[:, None] * waves) @ there.sin()[:, None].mT
+        values = products.permute(0, 2, 3, 1) + constant + (shifted @ linear)[:, None]
+        return values * self.scale[:, None, None] + self.mean[:, None, None]
+
     def variance(self, inputs: Tensor) -> Tensor:
         """Posterior variance of the values at ``(N, Q, p)``, over all outputs, ``(N, Q)``."""
         table = self.table(inputs)
