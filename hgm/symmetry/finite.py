@@ -148,7 +148,7 @@ class FiniteTransformations:
         size: int,
     ) -> None:
         self.dynamics, self.start, self.basis, self.size = dynamics, start, basis, size
-        num, each = _NUM_ELEMENTS * len(far), _NUM_POINTS // len(far)
+        num, each = _NUM_ELEMENTS * len(far), max(1, _NUM_POINTS // len(far))
         engine = torch.quasirandom.SobolEngine(len(far), scramble=True, seed=0)
         self.coords = (2 * engine.draw(num, dtype=torch.float64).to(far) - 1) * far
         rows = torch.arange(num * each, device=state.device) * len(state) // (num * each)
