@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hgm.dynamics.noise import LocalNoise
+
 _FLOOR = 1e-12  # share of the variance: below it, noise and rounding look alike
 
 
@@ -32,10 +34,12 @@ class DynamicsModel(ABC):
         noise: What held-out displacements miss the twins by, root mean square, ``(n,)``.
         scale: Standard deviations of the displacements, ``(n,)``; 1 where they are below a
             millionth of the states', as those of a clock are, by rounding alone.
+        local: Where noise is larger and smaller; None: the same everywhere, as far as is known.
     """
 
     noise: Tensor
     scale: Tensor
+    local: LocalNoise | None = None
 
     @abstractmethod
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
@@ -55,6 +59,11 @@ class DynamicsModel(ABC):
     def values(self, inputs: Tensor) -> Tensor:
         """Both twins' displacements alone, ``(2, B, n)``."""
 
+    def values_of_sums(self, inputs: Tensor, shifts: Tensor) -> Tensor:
+        """The same at sums of inputs ``(A, n + m)`` and shifts ``(C, n + m)``, ``(2, A, C, n)``."""
+        every = inputs[:, None] + shifts
+        return self.values(every.flatten(0, 1)).unflatten(1, every.shape[:2])
+
     def anew(self, seed: int) -> DynamicsModel | None:
         """One of the same kind that is not fitted, with other random parts.
 
@@ -67,11 +76,18 @@ class DynamicsModel(ABC):
 
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Sets :attr:`noise` and :attr:`scale`: each twin meets the other's half."""
-        miss = self.values(inputs) - change
-        other = miss.gather(0, (1 - half)[None, :, None].expand(1, -1, miss.shape[-1]))[0]
-        self.noise = other.square().mean(0).sqrt()
+        self.noise = self.left(inputs, change, half).square().mean(0).sqrt()
         spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
         self.scale = torch.where(spread > math.sqrt(_FLOOR) * size, spread, 1.0)
+
+    def left(self, inputs: Tensor, change: Tensor, half: Tensor) -> Tensor:
+        """What displacements miss the twin by that did not learn from them, ``(B, n)``."""
+        miss = self.values(inputs) - change
+        return miss.gather(0, (1 - half)[None, :, None].expand(1, -1, miss.shape[-1]))[0]
+
+    def precision(self, inputs: Tensor) -> Tensor:
+        """Inverse variance of the noise at inputs ``(..., n + m)``, relative to all, ``(...)``."""
+        return torch.ones_like(inputs[..., 0]) if self.local is None else 1 / self.local(inputs)
 
     @property
     def surprise(self) -> float:

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from hgm.checks import check_int
 from hgm.dynamics.base import DynamicsModel, Prediction
-from hgm.numerics.fourier import MAX_FEATURES, FourierRegression
+from hgm.dynamics.noise import local_noise
+from hgm.dynamics.periodogram import strongest_waves
+from hgm.numerics.fourier import MAX_FEATURES, FourierRegression, Whitening
+from hgm.numerics.ranks import Ranks
 
 _LENGTHSCALES = [
     (of_state, of_action)
@@ -18,12 +21,65 @@ _LENGTHSCALES = [
     for of_action in (0.8, 1.4, 2.5, math.inf)
 ]
 """Candidates. If the dynamics do not depend on the state, less data tell their shape."""
+_Length = tuple[float, float]
+_Part = tuple[Tensor, Tensor]
+_EXACT = 1e-6  # of a displacement: below, there is rounding
+_WORSE = 0.02  # logarithm of the held-out error, relative to that without weights
+_ROUNDS, _MORE = 4, 8  # in which waves are added; in each
+_GAIN = 0.02  # nats of held-out likelihood per transition that they must add
+
+
+class _Twin(FourierRegression):
+    """On random waves, and on sines and cosines of given frequencies ``(E, p)``."""
+
+    def __init__(
+        self,
+        blocks: tuple[int, int],
+        num_random: int,
+        lengthscales: Sequence[_Length],
+        seed: int,
+        more: Tensor | None,
+    ) -> None:
+        n, p = blocks[0], sum(blocks)
+        num = num_random + (0 if more is None else 2 * len(more))
+        super().__init__(1, p, n, num, lengthscales, blocks, seed=seed)
+        self.num_random, self.lengthscales = num_random, lengthscales
+        self.more = self.frequencies.new_zeros(0, p) if more is None else more
+
+    @property
+    def chosen_scales(self) -> Sequence[_Length]:
+        """The length scale that was chosen; none before."""
+        return [self.lengthscales[index] for index in self.likeliest]
+
+    def learn(self, inputs: Tensor, change: Tensor, weights: Tensor | None = None) -> _Twin:
+        """Fits inputs ``(B, p)`` and displacements ``(B, n)``, and returns itself."""
+        self.to(inputs.device)
+        weights = None if weights is None else weights[None]
+        self.accumulate(inputs[None], change[None], weights=weights)
+        self.solve()
+        return self
+
+    def missed(self, inputs: Tensor, change: Tensor) -> Tensor:
+        """Frequencies of waves that it lacks, ``(E, p)``."""
+        return strongest_waves(inputs, change - self.values(inputs[None])[0], _MORE)
+
+    def _whitening(self, inputs: Tensor, ranks: Ranks) -> Whitening:
+        found = super()._whitening(inputs, ranks)
+        if len(self.more):
+            both = (self.more @ torch.linalg.inv(found.root)).repeat_interleave(2, 0)
+            self.frequencies[:, self.num_random :] = both
+            self.phases[self.num_random :: 2] = 0.0
+            self.phases[self.num_random + 1 :: 2] = -math.pi / 2
+        return found
 
 
 class FourierDynamics(DynamicsModel):
     """Twins of :class:`~hgm.numerics.fourier.FourierRegression` with different waves.
 
-    Length scales of states and of actions, infinite ones among them, maximise the evidence.
+    Length scales of states and of actions, infinite ones among them, maximise the evidence. Waves
+    that fill the space are long. So those that their residuals follow are added while that makes
+    held-out transitions likelier, see :mod:`hgm.dynamics.periodogram`. Where noise is larger in
+    some places than in others, transitions then count by its inverse variance.
 
     Args:
         dim_state: State dimension ``n``.
@@ -45,32 +101,83 @@ class FourierDynamics(DynamicsModel):
         lengthscales: Sequence[tuple[float, float]] = _LENGTHSCALES,
     ) -> None:
         check_int("num_dynamics_features", num_features, 8, MAX_FEATURES)
-        blocks = (dim_state, dim_action)
         self.lengthscales = lengthscales
-        self._settings = (dim_state, dim_action, num_features)
-        self.twins = [
-            FourierRegression(
-                1, sum(blocks), dim_state, num_features, lengthscales, blocks, seed=2 * seed + twin
-            )
-            for twin in range(2)
-        ]
+        self._settings, self._seed = (dim_state, dim_action, num_features), seed
+        self._added: list[Tensor | None] = [None, None]
+        self._rounds = _ROUNDS
+        self.twins = [self._twin(number, lengthscales) for number in range(2)]
 
     def anew(self, seed: int) -> FourierDynamics:
-        """The same with other waves, of the length scales that the twins chose."""
-        chosen = sorted({index for twin in self.twins for index in twin.likeliest})
-        candidates = [self.lengthscales[index] for index in chosen]
-        return FourierDynamics(*self._settings, seed, candidates or self.lengthscales)
+        """The same with other random waves, of the length scales that the twins chose.
+
+        Waves that were added are kept, and none are sought.
+        """
+        chosen = sorted({scale for twin in self.twins for scale in twin.chosen_scales})
+        other = FourierDynamics(*self._settings, seed, chosen or self.lengthscales)
+        if chosen:
+            other._added, other._rounds = [twin.more for twin in self.twins], 0
+        return other
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
-        """One pass of sums, and a solve."""
-        for number, twin in enumerate(self.twins):
-            twin.to(inputs.device)
+        """One pass of sums, and a solve; again with waves that are added, and with weights."""
+        self.local = None
+        parts: list[_Part] = []
+        for number in range(2):
             own = (half == number).nonzero()[:, 0]
             # The first rows choose the length scales: they must not be one task's alone.
             order = torch.randperm(len(own), generator=torch.Generator().manual_seed(number))
             own = own[order.to(own.device)]
-            twin.accumulate(inputs[None, own], change[None, own])
-            twin.solve()
+            parts.append((inputs[own], change[own]))
+        self.twins = [
+            self._twin(number, self.lengthscales, self._added[number]).learn(*part)
+            for number, part in enumerate(parts)
+        ]
+        self.examine(inputs, change, half)
+        self._add_waves(parts, inputs, change, half)
+        if not self.explains_all:
+            self._weigh(parts, inputs, change, half)
+
+    def _weigh(self, parts: list[_Part], inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Fits again by the inverse variance of the noise, unless it was no noise.
+
+        Places that count for less must not be fitted worse for that: then they were a misfit.
+        """
+        before, left = self.twins, self.left(inputs, change, half)
+        self.local = local_noise(inputs, left, self.scale)
+        if self.local is None:
+            return
+        self.twins = [
+            self._twin(number, twin.chosen_scales, twin.more).learn(*own, self.precision(own[0]))
+            for number, (twin, own) in enumerate(zip(before, parts, strict=True))
+        ]
+        size, old = (
+            one.square().mean(0).sqrt().maximum(_EXACT * self.scale).log().mean()
+            for one in (self.left(inputs, change, half), left)
+        )
+        if size > old + _WORSE:
+            self.twins, self.local = before, None
+
+    def _add_waves(self, parts: list[_Part], inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Those that residuals follow, while they make held-out transitions likelier."""
+        for _ in range(self._rounds):
+            before, surprise = self.twins, self.surprise
+            found = [twin.missed(*part) for twin, part in zip(before, parts, strict=True)]
+            if self.explains_all or not any(map(len, found)):
+                return
+            self.twins = [
+                self._twin(number, twin.chosen_scales, torch.cat((twin.more, waves))).learn(*part)
+                for number, (twin, waves, part) in enumerate(zip(before, found, parts, strict=True))
+            ]
+            self.examine(inputs, change, half)
+            if self.surprise > surprise - _GAIN:
+                self.twins = before
+                return
+
+    def _twin(
+        self, number: int, lengthscales: Sequence[_Length], more: Tensor | None = None
+    ) -> _Twin:
+        n, m, num = self._settings
+        return _Twin((n, m), num, lengthscales, 2 * self._seed + number, more)
 
     def predict(self, inputs: Tensor) -> Prediction:
         """Both twins' displacements and Jacobians at ``(B, n + m)``."""
@@ -80,3 +187,7 @@ class FourierDynamics(DynamicsModel):
     def values(self, inputs: Tensor) -> Tensor:
         """Both twins' displacements, ``(2, B, n)``."""
         return torch.cat([twin.values(inputs[None]) for twin in self.twins])
+
+    def values_of_sums(self, inputs: Tensor, shifts: Tensor) -> Tensor:
+        """The same at sums of inputs ``(A, n + m)`` and shifts ``(C, n + m)``, ``(2, A, C, n)``."""
+        return torch.cat([twin.values_of_sums(inputs[None], shifts[None]) for twin in self.twins])

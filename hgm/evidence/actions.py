@@ -80,14 +80,9 @@ def keeps_actions(
     if inherited:
         asked = torch.cat((moved, turned), -1)
         wanted = model.values(asked.flatten(0, 1)).mean(0).view_as(wanted)
-    options = torch.cat(
-        (
-            moved[:, :, None].expand(-1, -1, len(choices), -1),
-            (turned - own)[:, :, None] + choices,
-        ),
-        -1,
-    )
-    reached = model.values(options.flatten(0, 2)).mean(0).unflatten(0, options.shape[:3])
+    still = torch.cat((moved, turned - own), -1).flatten(0, 1)
+    shifts = torch.nn.functional.pad(choices, (n, 0))
+    reached = model.values_of_sums(still, shifts).mean(0).unflatten(0, moved.shape[:2])
     unit = model.scale
     distance = ((reached - wanted[..., None, :]) / unit).square().sum(-1)
     # Where nothing is moved the action itself is among the choices, or nearly so.

@@ -207,8 +207,17 @@ class FourierRegression(nn.Module):
         self._chosen: Tensor | None = None
         self.likeliest: list[int] = []
 
-    def accumulate(self, inputs: Tensor, targets: Tensor, ranks: Ranks = ALONE) -> None:
-        """Adds inputs ``(N, B, p)`` and targets ``(N, B, q)``; the first call sets the scales."""
+    def accumulate(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        ranks: Ranks = ALONE,
+        weights: Tensor | None = None,
+    ) -> None:
+        """Adds inputs ``(N, B, p)`` and targets ``(N, B, q)``; the first call sets the scales.
+
+        Squares of residuals count by `weights` ``(N, B)``, of mean about 1; None: all alike.
+        """
         if self.whitening is None:
             self.whitening = self._whitening(inputs, ranks)
             ones = torch.ones_like(targets[..., :1])
@@ -219,19 +228,22 @@ class FourierRegression(nn.Module):
             self.scale = torch.where(variance > 1e-24, variance.clamp_min(1e-300).sqrt(), 1.0)
         white = self.whitening(inputs)
         scaled = (targets - self.mean[:, None]) / self.scale[:, None]
+        roots = torch.ones_like(scaled[..., :1]) if weights is None else weights[..., None].sqrt()
         if self._chosen is None and len(self.frequencies) == 1:
             self._keep(torch.zeros(self.num_models, dtype=torch.int64, device=white.device))
         if self._chosen is None:
-            few, their = white[:, :_ENOUGH], scaled[:, :_ENOUGH]
-            white, scaled = white[:, _ENOUGH:], scaled[:, _ENOUGH:]
-            pieces = [self._moments(few, their, omega) for omega in self.frequencies]
+            rows = (white, scaled, roots)
+            few, their, root = (part[:, :_ENOUGH] for part in rows)
+            white, scaled, roots = (part[:, _ENOUGH:] for part in rows)
+            pieces = [self._moments(few, their, root, omega) for omega in self.frequencies]
             self._add(Moments(*(torch.stack(terms) for terms in zip(*pieces, strict=True))))
             assert self.statistics is not None
             if ranks.sum(self.statistics.total).min() >= _ENOUGH:
                 self._choose(ranks)
         if self._chosen is not None:
-            for few, their in zip(white.split(_ENOUGH, 1), scaled.split(_ENOUGH, 1), strict=True):
-                self._add(self._moments(few, their, self.chosen))
+            splits = (part.split(_ENOUGH, 1) for part in (white, scaled, roots))
+            for few, their, root in zip(*splits, strict=True):
+                self._add(self._moments(few, their, root, self.chosen))
 
     def solve(self, ranks: Ranks = ALONE) -> None:
         """Fits every model at its likeliest length scale."""
@@ -278,6 +290,22 @@ class FourierRegression(nn.Module):
         table = self.table(inputs)
         return (table @ self.fitted.weights) * self.scale[:, None] + self.mean[:, None]
 
+    def values_of_sums(self, inputs: Tensor, shifts: Tensor) -> Tensor:
+        """Values at all sums of inputs ``(N, A, p)`` and shifts ``(N, C, p)``, ``(N, A, C, q)``.
+
+        A wave of a sum is a sum of products of waves: ``A + C`` of them are computed, not ``A C``.
+        """
+        num, weights = len(self.phases), self.fitted.weights
+        white, shifted = self._white(inputs), shifts @ self._root
+        here, there = white @ self.chosen.mT + self.phases, shifted @ self.chosen.mT
+        waves = math.sqrt(2 / num) * weights[:, :num].mT[:, :, None]
+        linear = LINEAR_SCALE * weights[:, num:-1]
+        constant = (white @ linear + LINEAR_SCALE * weights[:, None, -1])[:, :, None]
+        products = (here.cos()[:, None] * waves) @ there.cos()[:, None].mT
+        products = products - (here.sin()[:, None] * waves) @ there.sin()[:, None].mT
+        values = products.permute(0, 2, 3, 1) + constant + (shifted @ linear)[:, None]
+        return values * self.scale[:, None, None] + self.mean[:, None, None]
+
     def variance(self, inputs: Tensor) -> Tensor:
         """Posterior variance of the values at ``(N, Q, p)``, over all outputs, ``(N, Q)``."""
         table = self.table(inputs)
@@ -312,8 +340,10 @@ class FourierRegression(nn.Module):
             slope[..., 1:].square().sum((-2, -1)),
         )
 
-    def _moments(self, white: Tensor, scaled: Tensor, frequencies: Tensor) -> Moments:
-        return moments(features(white, frequencies, self.phases), scaled)
+    def _moments(
+        self, white: Tensor, scaled: Tensor, roots: Tensor, frequencies: Tensor
+    ) -> Moments:
+        return moments(features(white, frequencies, self.phases).mul_(roots), roots * scaled)
 
     def _add(self, added: Moments) -> None:
         old = self.statistics

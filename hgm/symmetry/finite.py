@@ -124,8 +124,8 @@ class FiniteTransformations:
     r"""What finite elements miss equivariance by, a :data:`hgm.numerics.gauss_newton.Residuals`.
 
     Residuals :math:`T(L_g s, K_g a) - L_g T(s, a)`, ``(E P, n)``, in units of typical
-    displacements; their variance is what the twins disagree by. Every element carries points of its
-    own. Unknowns ``(d f,)`` are what generators have of some entries.
+    displacements where noise is typical; their variance is what the twins disagree by. Every
+    element carries points of its own. Unknowns ``(d f,)`` are what generators have of some entries.
 
     Args:
         dynamics: Fitted model of the dynamics.
@@ -148,13 +148,14 @@ class FiniteTransformations:
         size: int,
     ) -> None:
         self.dynamics, self.start, self.basis, self.size = dynamics, start, basis, size
-        num, each = _NUM_ELEMENTS * len(far), _NUM_POINTS // len(far)
+        num, each = _NUM_ELEMENTS * len(far), max(1, _NUM_POINTS // len(far))
         engine = torch.quasirandom.SobolEngine(len(far), scramble=True, seed=0)
         self.coords = (2 * engine.draw(num, dtype=torch.float64).to(far) - 1) * far
         rows = torch.arange(num * each, device=state.device) * len(state) // (num * each)
         rows = rows.view(each, num).mT
         self.state, self.action = state[rows], action[rows]
         self.next_state = self.state + self._values(self.state, self.action).mean(0)
+        self.here = dynamics.precision(torch.cat((self.state, self.action), -1))
 
     def entries(self, unknowns: Tensor) -> Tensor:
         """Of the generators, ``(d, n k + m m)``."""
@@ -166,7 +167,10 @@ class FiniteTransformations:
         element, turn = self._exp(logs)
         moved, turned = lie.act(element, self.state), lie.act(turn, self.action)
         expected = lie.act(element, self.next_state)
-        scale = self.dynamics.scale
+        there = self.dynamics.precision(torch.cat((moved, turned), -1))
+        # Of a difference the variances add up.
+        sure = 2 / (1 / self.here + 1 / there)
+        scale = self.dynamics.scale / sure.sqrt()[..., None]
         both = self._values(moved, turned)
         residual = (moved + both.mean(0) - expected) / scale
         disagreement = ((both[0] - both[1]) / scale / 2).square().sum(-1)
@@ -183,7 +187,7 @@ class FiniteTransformations:
         fields = lie.field(of_state, self.state)  # (E, P, f, n)
         change = fields + fields @ slope[..., :n].mT
         change = change + lie.field(of_action, self.action) @ slope[..., n:].mT
-        change = (change - lie.field(of_state, self.next_state)) / scale
+        change = (change - lie.field(of_state, self.next_state)) / scale[..., None, :]
         change = self.coords[:, None, :, None, None] * change[:, :, None]
         return Terms(residual, variance, change.flatten(2, 3).flatten(0, 1))
 

@@ -75,19 +75,23 @@ def equivariance_form(
 
     What carries states off the quadrics that they are on counts as broken, at the rate at which it
     does: models may say anything of it.
+    Squares count by the inverse variance of the noise, where that is not the same everywhere.
     """
     n, m = state.shape[-1], action.shape[-1]
     width = n * size + m * m
     cross, noise = (state.new_zeros(width, width) for _ in range(2))
+    total = state.new_zeros(())
     inputs = torch.cat((state, action), -1)
     piece = max(1, _BUDGET // (width * n))
     for some in torch.arange(len(inputs), device=inputs.device).split(piece):
         found = Prediction(*dynamics.predict(inputs[some]))
         rows = equivariance_rows(state[some], action[some], *found, size)
-        one, two = (rows / dynamics.scale[:, None]).flatten(1, 2)
+        weights = dynamics.precision(inputs[some])
+        one, two = (rows * weights.sqrt()[:, None, None] / dynamics.scale[:, None]).flatten(1, 2)
+        total += weights.sum()
         cross += one.mT @ two
         noise += (one - two).mT @ (one - two) / 2
-    cross, noise = (total / (len(inputs) * n) for total in (cross, noise))
+    cross, noise = (form / (total * n) for form in (cross, noise))
     cross[: n * size, : n * size] += leaving(state, size)
     return EquivarianceForm(cross, noise, n, size)
 

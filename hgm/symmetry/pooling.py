@@ -30,8 +30,8 @@ from hgm.numerics.fourier import (
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
 from hgm.numerics.gram import gram_of
 from hgm.numerics.maps import Maps, beside, ridges
+from hgm.numerics.misfit import shared, variance
 from hgm.numerics.ranks import ALONE, Ranks
-from hgm.symmetry.misfit import shared, variance
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3

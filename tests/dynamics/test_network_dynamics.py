@@ -46,7 +46,7 @@ def test_in_many_dimensions_it_needs_less_data_than_waves_do():
     for model in (waves, network):
         model.fit(inputs, moved, half)
         model.examine(inputs, moved, half)
-    assert network.surprise < waves.surprise - 1
+    assert network.surprise < waves.surprise - 0.5
 
 
 def test_learning_needs_no_gradients_to_be_on():

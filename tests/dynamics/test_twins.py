@@ -253,3 +253,11 @@ def test_rounding_of_a_clock_is_no_motion():
     model.fit(inputs, change, half)
     model.examine(inputs, change, half)
     assert float(model.scale) == 1.0
+
+
+def test_values_of_sums_are_values_at_sums(name):
+    model, inputs, shifts = fitted(name), 0.5 * randn(5, 4, seed=2), 0.5 * randn(3, 4, seed=3)
+    found = model.values_of_sums(inputs, shifts)
+    # 1e-5: networks compute in single precision.
+    assert_close(found[:, :, 1], model.values(inputs + shifts[1]), atol=1e-5, rtol=0)
+    assert found.shape == (2, 5, 3, 2)

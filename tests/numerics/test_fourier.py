@@ -328,3 +328,14 @@ def test_a_known_ridge_gives_what_the_likeliest_one_did():
     weights, noise = fit_with(statistics, best.ridge)
     torch.testing.assert_close(weights, best.weights, atol=1e-10, rtol=0)
     torch.testing.assert_close(noise, best.noise, atol=1e-12, rtol=0)
+
+
+def test_values_of_sums_are_values():
+    inputs, targets = randn(3, 300, 4, seed=1), randn(3, 300, 2, seed=2)
+    model = FourierRegression(3, 4, 2, 16, (1.0, math.inf))
+    model.accumulate(inputs, targets)
+    model.solve()
+    some, shifts = inputs[:, :5], randn(3, 7, 4, seed=3)
+    every = (some[:, :, None] + shifts[:, None]).flatten(1, 2)
+    found = model.values_of_sums(some, shifts)
+    assert_close(found, model.values(every).unflatten(1, (5, 7)), atol=1e-10, rtol=0)

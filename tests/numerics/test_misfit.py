@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hgm.symmetry.misfit import shared, variance
+from hgm.numerics.misfit import shared, variance
 
 
 def randn(*shape, seed=0):
