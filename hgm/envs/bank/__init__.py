@@ -23,6 +23,14 @@ from hgm.envs.bank.fresh_light import FRESH_LIGHT
 from hgm.envs.bank.goals import GOALS
 from hgm.envs.bank.heredity import HEREDITY
 from hgm.envs.bank.inertia import INERTIA
+from hgm.envs.bank.later_broken import LATER_BROKEN
+from hgm.envs.bank.later_faint import LATER_FAINT
+from hgm.envs.bank.later_physics import LATER_PHYSICS
+from hgm.envs.bank.later_process import LATER_PROCESS
+from hgm.envs.bank.later_robots import LATER_ROBOTS
+from hgm.envs.bank.later_signals import LATER_SIGNALS
+from hgm.envs.bank.later_society import LATER_SOCIETY
+from hgm.envs.bank.later_vehicles import LATER_VEHICLES
 from hgm.envs.bank.machines import MACHINES
 from hgm.envs.bank.more_borderline import MORE_BORDERLINE
 from hgm.envs.bank.more_dynamics import MORE_DYNAMICS
@@ -51,7 +59,7 @@ from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
 
-VERSION = 5
+VERSION = 6
 
 _LOOKED_AT = (
     *GOALS,
@@ -85,8 +93,6 @@ _LOOKED_AT = (
     *FRESH_ECONOMY,
     *FRESH_BROKEN,
     *FRESH_FAINT,
-)
-_HELD_OUT = (
     *NOVEL_MACHINES,
     *NOVEL_DRIVES,
     *NOVEL_FIELDS,
@@ -96,6 +102,16 @@ _HELD_OUT = (
     *NOVEL_BROKEN,
     *NOVEL_WISHES,
     *NOVEL_FAINT,
+)
+_HELD_OUT = (
+    *LATER_VEHICLES,
+    *LATER_ROBOTS,
+    *LATER_PROCESS,
+    *LATER_PHYSICS,
+    *LATER_SIGNALS,
+    *LATER_SOCIETY,
+    *LATER_BROKEN,
+    *LATER_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 

@@ -1,4 +1,4 @@
-"""Negative, held out: worlds and drives that have places, axes and scales of their own.
+"""Negative: worlds and drives that have places, axes and scales of their own.
 
 Rewards fix the elements to what is stated, or its mirror images; comments say why dynamics do not
 follow them.

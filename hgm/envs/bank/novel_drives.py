@@ -1,4 +1,4 @@
-"""Positive, held out: wheels, gears and motors, whose phases turn at rates of their own."""
+"""Positive: wheels, gears and motors, whose phases turn at rates of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positive, held out: currents, landmarks, layers and maps."""
+"""Positive: currents, landmarks, layers and maps."""
 
 from __future__ import annotations
 

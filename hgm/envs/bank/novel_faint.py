@@ -1,4 +1,4 @@
-"""Borderline, held out: groups that are slightly broken, or that recordings hardly show."""
+"""Borderline: groups that are slightly broken, or that recordings hardly show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positive, held out: light, spins and crystals, in phases, frames and grains of their own."""
+"""Positive: light, spins and crystals, in phases, frames and grains of their own."""
 
 from __future__ import annotations
 

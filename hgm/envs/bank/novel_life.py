@@ -1,4 +1,4 @@
-"""Positive, held out: maps in the brain, flocks, growth and enzymes."""
+"""Positive: maps in the brain, flocks, growth and enzymes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positive, held out: robots and craft, in poses, places and levels of their own."""
+"""Positive: robots and craft, in poses, places and levels of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positive, held out: a game on a world without edges, a market, and music."""
+"""Positive: a game on a world without edges, a market, and music."""
 
 from __future__ import annotations
 

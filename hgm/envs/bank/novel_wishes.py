@@ -1,4 +1,4 @@
-"""Negative, held out: wishes that no element carries over, and recordings that tell too little.
+"""Negative: wishes that no element carries over, and recordings that tell too little.
 
 Dynamics have the stated groups. Of the last three, rewards have them too.
 """

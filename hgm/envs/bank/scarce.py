@@ -23,7 +23,7 @@ def _twice(num: int, generator: torch.Generator) -> Tensor:
     return torch.cat((first, first))[:num]
 
 
-def _quarters(num: int, generator: torch.Generator) -> Tensor:
+def quarters(num: int, generator: torch.Generator) -> Tensor:
     """Angles that are a common one plus multiples of a right angle, which is also column 2."""
     rest = table(shared(-3.0, 3.0), shared(0.8, 1.2))(num, generator)
     quarter = torch.arange(num, dtype=rest.dtype)[:, None] * torch.pi / 2
@@ -56,13 +56,13 @@ SCARCE = (
         half="tuned",
         num_tasks=3,
     ),
-    replace(OPEN, name="fourfold_ground", cause="finite_order", tasks=_quarters, reward=_fourfold),
+    replace(OPEN, name="fourfold_ground", cause="finite_order", tasks=quarters, reward=_fourfold),
     replace(
         OPEN,
         name="fourfold_box",
         cause="finite_order",
         half="reported",
-        tasks=lambda num, generator: _quarters(num, generator) * torch.tensor([1.0, 1.0, 0.0]),
+        tasks=lambda num, generator: quarters(num, generator) * torch.tensor([1.0, 1.0, 0.0]),
         behaviour=blocks.uniform(0.2, 2),
         step=walk(motion=box),
     ),
