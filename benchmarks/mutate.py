@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".mutants"
 ROOMS = ("symmetry", "adaptation")
+WHOLE = {"adaptation"}  # rooms whose tests all mirror every file: most of them go through `adapt`
 COPIED = ("configs", "benchmarks", "tests")  # what tests use besides hgm/ and train.py
 CAUGHT = {"killed", "timeout", "segfault"}
 MISSED = {"survived", "no tests"}
@@ -43,14 +44,15 @@ timeout_constant = 4.0
 
 
 def mirrors(only: Sequence[str] = ("*",)) -> dict[str, list[str]]:
-    """Files to mutate by the tests that mirror them: the room's tests if a file has none alone."""
+    """Files to mutate by their tests: those of the room where a file has none, or all are its."""
     found = defaultdict(list)
     paths = [path for room in ROOMS for path in sorted((ROOT / "hgm" / room).glob("[!_]*.py"))]
     for path in [ROOT / "hgm/lie.py", *paths]:
         name = path.relative_to(ROOT)
         if any(fnmatch(str(name), pattern) for pattern in only):
             own = Path("tests", *name.parts[1:-1], f"test_{name.name}")
-            found[str(own if (ROOT / own).exists() else own.parent)].append(str(name))
+            alone = (ROOT / own).exists() and own.parent.name not in WHOLE
+            found[str(own if alone else own.parent)].append(str(name))
     return dict(found)
 
 

@@ -1,4 +1,4 @@
-"""The command line in this process, and a whole experiment, shrunk, which several files look at."""
+"""What several files look at: the command line in this process, an experiment, a marker."""
 
 import contextlib
 import io
@@ -11,6 +11,8 @@ import pytest
 
 from hgm.cli import main
 from hgm.cli.settings import settings_from
+
+pytest.register_assert_rewrite("payloads")  # its assertions fail as those of tests do
 
 SMALL_EXPERIMENT = [
     "experiment=navigation",
@@ -76,3 +78,12 @@ def experiment(tmp_path_factory):
     done = run_command(*SMALL_EXPERIMENT, "experiment.num_seeds=2", f"run_dir={path}")
     assert done.code == 0, done.errors
     return path
+
+
+@pytest.fixture
+def marker(tmp_path, monkeypatch):
+    """A file in an empty folder, the present one: payloads create it where they run."""
+    monkeypatch.setenv("HGM_MARKER", str(tmp_path / "ran"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "ran"

@@ -56,6 +56,8 @@ def test_every_file_has_tests_that_exist():
     assert sorted(files) == sorted(expected)
     assert groups["tests/test_lie.py"] == ["hgm/lie.py"]
     assert groups["tests/symmetry/test_losses.py"] == ["hgm/symmetry/losses.py"]
+    assert (ROOT / "tests/adaptation/test_posterior.py").exists()
+    assert "hgm/adaptation/posterior.py" in groups["tests/adaptation"]
     for tests in groups:
         assert (ROOT / tests).exists()
 

@@ -14,7 +14,7 @@ from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
 from hgm.numerics.gram import gram_of
-from hgm.numerics.maps import Maps, Splines, bent, beside, ridges, straight
+from hgm.numerics.maps import Maps, Splines, bent, joint_table, ridges, straight
 from hgm.symmetry.samples import Seen
 
 REWARDS = Tolerance(small=5e-6, large=1e-2, approximate=1e-2)
@@ -169,7 +169,7 @@ def _calibrated(
     one.accumulate(place.transpose(0, 1).flatten(0, 1)[None], turns)
     one.solve()
     waves = one.table(place.flatten(0, 1)[None])[0].unflatten(0, train.shape)
-    table = beside(waves, splines.table(train))
+    table = joint_table(waves, splines.table(train))
     target = torch.cat((train[0], torch.zeros_like(train[1:]).flatten()))
     normal, size = gram_of(table), waves.shape[-1]
     normal = normal + torch.diag(ridges(one.fitted.ridge[0], size, normal))

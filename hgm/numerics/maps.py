@@ -134,12 +134,12 @@ class Maps(NamedTuple):
         return (ranks.sum(logs.sum(1)) / count).exp()
 
     def changed(self, unknowns: Tensor) -> Maps:
-        """The same with coefficients of tasks 1 .. N-1 as one vector, as :func:`beside` has it."""
+        """The same with coefficients of tasks 1 .. N-1 as one vector, as in :func:`joint_table`."""
         own = unknowns.view(len(self.coefficients) - 1, -1)
         return self._replace(coefficients=torch.cat((self.coefficients[:1], own)))
 
 
-def beside(waves: Tensor, table: Tensor) -> Tensor:
+def joint_table(waves: Tensor, table: Tensor) -> Tensor:
     r"""Features of `R` and, beside them, splines of tasks 1 .. N-1, each in columns of its own.
 
     Regressed on the first task's rewards and zeros for all others, these give the weights of `R`
@@ -160,9 +160,9 @@ def beside(waves: Tensor, table: Tensor) -> Tensor:
 
 
 def ridges(ridge: Tensor, num_waves: int, normal: Tensor) -> Tensor:
-    """Ridge of every column of :func:`beside`, whose normal matrix is given, ``(M + (N - 1) P,)``.
+    """Ridge of every column of :func:`joint_table`, whose normal matrix is given.
 
-    Splines have next to none.
+    Shape ``(M + (N - 1) P,)``; splines have next to none.
     """
     diagonal = normal.diagonal()
     steady = _STEADY * diagonal[num_waves:].amax() if len(diagonal) > num_waves else ridge

@@ -29,7 +29,7 @@ from hgm.numerics.fourier import (
 )
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
 from hgm.numerics.gram import gram_of
-from hgm.numerics.maps import Maps, beside, ridges
+from hgm.numerics.maps import Maps, joint_table, ridges
 from hgm.numerics.misfit import shared, variance
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.subgroup import Subgroup
@@ -165,7 +165,7 @@ class PooledModel:
         if self.maps is None:
             table = table.flatten(0, 1)
         else:
-            table = beside(table, gain[..., None] * self.maps.splines.table(rewards))
+            table = joint_table(table, gain[..., None] * self.maps.splines.table(rewards))
             target = torch.cat((target[:1], torch.zeros_like(target[1:])))
         fitted, root = self._regress(table, target.flatten(), ranks)
         predicted = table @ fitted

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hgm.numerics.maps import Maps, bent, beside, ridges, straight
+from hgm.numerics.maps import Maps, bent, joint_table, ridges, straight
 from hgm.numerics.ranks import Ranks
 
 
@@ -55,7 +55,7 @@ def test_maps_and_weights_are_found_together():
     function = waves @ torch.tensor([0.5, 0.3, -0.4]).double()
     rewards = torch.stack((function[0], function[1].exp(), function[2] ** 3 + 2 * function[2]))
     splines = bent(rewards)
-    table = beside(waves, splines.table(rewards))
+    table = joint_table(waves, splines.table(rewards))
     target = torch.cat((rewards[0], torch.zeros(1000).double()))
     normal = table.mT @ table
     normal = normal + torch.diag(ridges(torch.tensor(1e-9).double(), 3, normal))
