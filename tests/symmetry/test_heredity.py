@@ -220,3 +220,29 @@ def test_fits_of_halves_follow_from_heredity_too():
     entries = refitter._settled(shared_model(data, 1), data, completion, coords, 1.0)
     truth = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]]).double()
     assert_close(entries, truth, atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_dynamics_that_differ_a_little_are_inherited_too():
+    """Actuators that are turned by little: 1% of the motion is a task's own."""
+    coords = torch.tensor([[0.0], [0.12], [-0.08], [0.2]]).double()
+    data = family(coords, num=1000)
+    model, half = shared_model(data), halves_of(data)
+    assert own_dynamics(model, half, data, family(coords, seed=7)).share == pytest.approx(
+        0.0102, abs=0.003
+    )
+    found, inherited = inherited_or_shared(model, data, TURN, TURN, coords)
+    assert inherited
+    assert_close(found.actions, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_dynamics_that_fewer_actions_hide_are_not_inherited():
+    """Actions that grow in the base task's frame until they say nothing leave nothing to differ."""
+    data = family(SAME)
+    wind = torch.tensor([0.0, 0.3, 0.0, 0.6]).double()[:, None, None]
+    change = torch.cat((wind, torch.zeros_like(wind)), -1)
+    data = data._replace(next_state=data.next_state + change)
+    start = -1.2 * torch.eye(2).double()[None]
+    _, inherited = inherited_or_shared(shared_model(data), data, TURN, start, COORDS)
+    assert not inherited
