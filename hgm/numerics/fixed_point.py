@@ -17,10 +17,10 @@ def fixed_point(step: Callable[[Tensor], Tensor], start: Tensor, rounds: int) ->
 
     With :math:`f_k = g(x_k) - x_k`, the next point is
     :math:`\sum_j \alpha_j g(x_j)` where :math:`\sum_j \alpha_j = 1` minimise
-    :math:`|\sum_j \alpha_j f_j|` (Walker and Ni, *Anderson Acceleration for Fixed-Point Iterations*,
-    2011). Two fits in turns go along a valley in steps that shrink by the same factor every time:
-    where that is 0.75, ten of them leave a twentieth of the way. From a point with a larger
-    :math:`|f|` than the best one, the way goes on by plain steps from the best.
+    :math:`|\sum_j \alpha_j f_j|` (Walker and Ni, *Anderson Acceleration for Fixed-Point
+    Iterations*, 2011). Two fits in turns go along a valley in steps that shrink by the same factor
+    every time: where that is 0.75, ten of them leave a twentieth of the way. From a point with a
+    larger :math:`|f|` than the best one, the way goes on by plain steps from the best.
 
     Args:
         step: :math:`g`.

@@ -9,7 +9,6 @@ the base task, moved:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from scipy.stats import ttest_1samp
@@ -17,19 +16,17 @@ from torch import Tensor
 from torch.func import jacfwd
 
 from hgm import lie
-from hgm.dynamics import DynamicsModel, FourierDynamics
+from hgm.dynamics import DynamicsModel
 from hgm.numerics.fixed_point import fixed_point
-from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.finite import frequency, snap_periods
+from hgm.symmetry.frames import base_dynamics, carried, each_half, pairs
 from hgm.symmetry.inherited_rows import Both, refined_rows
 from hgm.symmetry.samples import Samples, halves, thin
 
 _SMALL = 2e-4  # share of the motion: less does not matter
 _BLOCKS, _SURE = 20, 0.99  # of time, over which means are compared; how surely
-_OWN_WAVES = 32
-_OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
 _ROUNDS = 6
 _AGAIN = 4  # rounds from where they end
 _ROWS = 12  # rounds of rows that rewards do not see
@@ -37,96 +34,6 @@ _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that ch
 _MISFIT = 0.1  # of a typical displacement
 _RIDGE = 1e-6
 _RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
-
-
-class Own(NamedTuple):
-    """What a task's own dynamics add, as products of independent estimates, per transition.
-
-    Attributes:
-        deviation: Shape ``(N, H)``.
-        motion: What they are shares of, ``(N, H)``.
-    """
-
-    deviation: Tensor
-    motion: Tensor
-
-    @property
-    def shares(self) -> Tensor:
-        """What every transition adds to the share of the motion, which is its mean, ``(N, H)``."""
-        return self.deviation / self.motion.mean().clamp_min(1e-300)
-
-    @property
-    def share(self) -> float:
-        """Share of the motion that is a task's own."""
-        return float(self.shares.mean())
-
-
-def own_dynamics(model: DynamicsModel, half: Tensor, train: Samples, held: Samples) -> Own:
-    """What every task's own regression adds to the dynamics of all tasks.
-
-    What the twins leave of training transitions, each met by the twin that did not learn from it,
-    is learned by every task for itself, and meets what the twins leave of held-out ones.
-
-    Args:
-        model: The dynamics of all tasks.
-        half: Which twin learned from a training transition, ``(N, B)``.
-        train: Scaled training transitions.
-        held: Scaled held-out ones.
-    """
-    num, _, n = train.state.shape
-    inputs, change = pairs(train)
-    both = model.values(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
-    fresh = torch.where(half[..., None] == 0, both[1], both[0])
-    blocks = (n, train.action.shape[-1])
-    where, moved = pairs(held)
-    both = model.values(where.flatten(0, 1)).unflatten(1, where.shape[:2]) / model.scale
-    rest, left = (change - fresh) / model.scale, moved / model.scale - both.mean(0)
-    # What all tasks have in common is told to all of them first, in the same waves.
-    common = FourierRegression(1, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
-    # Tasks take turns, since the first rows choose the length scales.
-    mixed = [part.transpose(0, 1).flatten(0, 1)[None] for part in (inputs, rest)]
-    common.accumulate(mixed[0], mixed[1])
-    common.solve()
-    rest, left = (
-        part - common.values(place.flatten(0, 1)[None])[0].view_as(part)
-        for part, place in ((rest, inputs), (left, where))
-    )
-    own = FourierRegression(num, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
-    own.accumulate(inputs, rest)
-    own.solve()
-    return Own((left * own.values(where)).sum(-1), both.prod(0).sum(-1))
-
-
-def pairs(samples: Samples) -> tuple[Tensor, Tensor]:
-    """States with actions ``(N, B, n + m)``, and displacements ``(N, B, n)``."""
-    inputs = torch.cat((samples.state, samples.action), -1)
-    return inputs, samples.next_state - samples.state
-
-
-def carried(samples: Samples, elements: Tensor, turns: Tensor) -> Samples:
-    """Every task's transitions in the base task's frame, by ``(N, k, k)`` and ``(N, m, m)``."""
-    back, turn = torch.linalg.inv(elements), torch.linalg.inv(turns)
-    return Samples(
-        lie.act(back, samples.state),
-        lie.act(turn, samples.action),
-        samples.reward,
-        lie.act(back, samples.next_state),
-    )
-
-
-def base_dynamics(samples: Samples, half: Tensor, sharp: bool = True) -> DynamicsModel:
-    """Dynamics of the base task, from the carried transitions of all tasks.
-
-    Args:
-        samples: Scaled transitions in the base task's frame.
-        half: Which twin learns from which, ``(N, B)``.
-        sharp: Whether short waves are sought.
-    """
-    inputs, change = (part.flatten(0, 1) for part in pairs(samples))
-    model = FourierDynamics(samples.state.shape[-1], samples.action.shape[-1], sharp=sharp)
-    model.fit(inputs, change, half.flatten())
-    model.examine(inputs, change, half.flatten())
-    return model
 
 
 def inherited_action_generators(
@@ -342,7 +249,7 @@ def inherited_or_shared(
     """
     shared = Both(generators, action_generators)
     half = halves(samples.reward.shape).to(coords.device)
-    differ = _each_half(model, half, samples)
+    differ = each_half(model, half, samples)
     if not len(generators) or not _positive(differ.shares - _SMALL):
         return shared, False
     if free is not None and bool(free.any()):
@@ -373,16 +280,6 @@ def _unexplained(
     left = change - torch.where(half[..., None] == 0, both[1], both[0])
     n = change.shape[-1]
     return left if elements is None else left @ elements[:, :n, :n].mT
-
-
-def _each_half(model: DynamicsModel, half: Tensor, samples: Samples) -> Own:
-    """What tasks' own dynamics add, learned from either half and judged by the other one."""
-    one = half[0] == 0
-    found = []
-    for near, far in ((one, ~one), (~one, one)):
-        parts = (Samples(*(field[:, some] for field in samples)) for some in (near, far))
-        found.append(own_dynamics(model, half[:, near], *parts))
-    return Own(*(torch.cat(both, 1) for both in zip(*found, strict=True)))
 
 
 def _positive(values: Tensor) -> bool:
