@@ -87,6 +87,7 @@ class FourierDynamics(DynamicsModel):
         num_features: Number of waves, at least 8.
         seed: Seed of the waves.
         lengthscales: Candidates, each of states and of actions.
+        sharp: Whether short waves are sought.
 
     Raises:
         ValueError: If `num_features` is out of range.
@@ -99,12 +100,13 @@ class FourierDynamics(DynamicsModel):
         num_features: int = 128,
         seed: int = 0,
         lengthscales: Sequence[tuple[float, float]] = _LENGTHSCALES,
+        sharp: bool = True,
     ) -> None:
         check_int("num_dynamics_features", num_features, 8, MAX_FEATURES)
         self.lengthscales = lengthscales
         self._settings, self._seed = (dim_state, dim_action, num_features), seed
         self._added: list[Tensor | None] = [None, None]
-        self._rounds = _ROUNDS
+        self._rounds = _ROUNDS if sharp else 0
         self.twins = [self._twin(number, lengthscales) for number in range(2)]
 
     def anew(self, seed: int) -> FourierDynamics:
@@ -113,9 +115,11 @@ class FourierDynamics(DynamicsModel):
         Waves that were added are kept, and none are sought.
         """
         chosen = sorted({scale for twin in self.twins for scale in twin.chosen_scales})
-        other = FourierDynamics(*self._settings, seed, chosen or self.lengthscales)
+        other = FourierDynamics(
+            *self._settings, seed, chosen or self.lengthscales, sharp=not chosen
+        )
         if chosen:
-            other._added, other._rounds = [twin.more for twin in self.twins], 0
+            other._added = [twin.more for twin in self.twins]
         return other
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:

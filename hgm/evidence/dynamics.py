@@ -16,7 +16,7 @@ from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
 from hgm.symmetry.findings import Findings
-from hgm.symmetry.heredity import base_dynamics, carried, own_dynamics, pairs
+from hgm.symmetry.frames import base_dynamics, carried, own_dynamics, pairs
 from hgm.symmetry.samples import Samples, halves, thin
 from hgm.symmetry.scaled import Spanned
 

@@ -31,7 +31,7 @@ from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry.algebra import compactness
 from hgm.symmetry.alignment import pair_residuals
 from hgm.symmetry.findings import Findings, Problem
-from hgm.symmetry.heredity import base_dynamics, carried
+from hgm.symmetry.frames import base_dynamics, carried
 from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import FLOOR
 from hgm.symmetry.samples import Samples, Seen, halves, thin

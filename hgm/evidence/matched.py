@@ -14,7 +14,7 @@ from hgm import lie
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.fourier import Whitening, whitening
 from hgm.symmetry.findings import Findings
-from hgm.symmetry.heredity import carried, pairs
+from hgm.symmetry.frames import carried, pairs
 from hgm.symmetry.samples import Samples, halves
 from hgm.symmetry.scaled import Spanned
 

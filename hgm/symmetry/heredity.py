@@ -9,110 +9,31 @@ the base task, moved:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
+from scipy.stats import ttest_1samp
 from torch import Tensor
 from torch.func import jacfwd
 
 from hgm import lie
-from hgm.dynamics import DynamicsModel, FourierDynamics
-from hgm.numerics.fourier import FourierRegression
+from hgm.dynamics import DynamicsModel
+from hgm.numerics.fixed_point import fixed_point
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.finite import frequency, snap_periods
+from hgm.symmetry.frames import base_dynamics, carried, each_half, pairs
 from hgm.symmetry.inherited_rows import Both, refined_rows
 from hgm.symmetry.samples import Samples, halves, thin
 
-_OWN_DYNAMICS = 0.02  # share of the motion, of which learned noise is a part
-_OWN_WAVES = 32
-_OWN_SCALES = [(math.inf, math.inf), (3.2, 3.2), (math.inf, 1.4)]
-_ROUNDS = 4
-_AGAIN = 2  # rounds from where they end
-_ROWS = 6  # rounds of rows that rewards do not see
+_SMALL = 2e-4  # share of the motion: less does not matter
+_BLOCKS, _SURE = 20, 0.99  # of time, over which means are compared; how surely
+_ROUNDS = 6
+_AGAIN = 4  # rounds from where they end
+_ROWS = 12  # rounds of rows that rewards do not see
 _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
 _MISFIT = 0.1  # of a typical displacement
 _RIDGE = 1e-6
 _RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
-
-
-class Own(NamedTuple):
-    """What a task's own dynamics add, as products of independent estimates, per transition.
-
-    Attributes:
-        deviation: Shape ``(N, H)``.
-        motion: What they are shares of, ``(N, H)``.
-    """
-
-    deviation: Tensor
-    motion: Tensor
-
-    @property
-    def share(self) -> float:
-        """Share of the motion that is a task's own."""
-        return float(self.deviation.mean() / self.motion.mean().clamp_min(1e-300))
-
-
-def own_dynamics(model: DynamicsModel, half: Tensor, train: Samples, held: Samples) -> Own:
-    """What every task's own regression adds to the dynamics of all tasks.
-
-    What the twins leave of training transitions, each met by the twin that did not learn from it,
-    is learned by every task for itself, and meets what the twins leave of held-out ones.
-
-    Args:
-        model: The dynamics of all tasks.
-        half: Which twin learned from a training transition, ``(N, B)``.
-        train: Scaled training transitions.
-        held: Scaled held-out ones.
-    """
-    num, _, n = train.state.shape
-    inputs, change = pairs(train)
-    both = model.values(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
-    fresh = torch.where(half[..., None] == 0, both[1], both[0])
-    blocks = (n, train.action.shape[-1])
-    where, moved = pairs(held)
-    both = model.values(where.flatten(0, 1)).unflatten(1, where.shape[:2]) / model.scale
-    rest, left = (change - fresh) / model.scale, moved / model.scale - both.mean(0)
-    # What all tasks have in common is told to all of them first, in the same waves.
-    common = FourierRegression(1, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
-    # Tasks take turns, since the first rows choose the length scales.
-    mixed = [part.transpose(0, 1).flatten(0, 1)[None] for part in (inputs, rest)]
-    common.accumulate(mixed[0], mixed[1])
-    common.solve()
-    rest, left = (
-        part - common.values(place.flatten(0, 1)[None])[0].view_as(part)
-        for part, place in ((rest, inputs), (left, where))
-    )
-    own = FourierRegression(num, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
-    own.accumulate(inputs, rest)
-    own.solve()
-    return Own((left * own.values(where)).sum(-1), both.prod(0).sum(-1))
-
-
-def pairs(samples: Samples) -> tuple[Tensor, Tensor]:
-    """States with actions ``(N, B, n + m)``, and displacements ``(N, B, n)``."""
-    inputs = torch.cat((samples.state, samples.action), -1)
-    return inputs, samples.next_state - samples.state
-
-
-def carried(samples: Samples, elements: Tensor, turns: Tensor) -> Samples:
-    """Every task's transitions in the base task's frame, by ``(N, k, k)`` and ``(N, m, m)``."""
-    back, turn = torch.linalg.inv(elements), torch.linalg.inv(turns)
-    return Samples(
-        lie.act(back, samples.state),
-        lie.act(turn, samples.action),
-        samples.reward,
-        lie.act(back, samples.next_state),
-    )
-
-
-def base_dynamics(samples: Samples, half: Tensor) -> DynamicsModel:
-    """Dynamics of the base task, from the carried transitions of all tasks."""
-    inputs, change = (part.flatten(0, 1) for part in pairs(samples))
-    model = FourierDynamics(samples.state.shape[-1], samples.action.shape[-1])
-    model.fit(inputs, change, half.flatten())
-    model.examine(inputs, change, half.flatten())
-    return model
 
 
 def inherited_action_generators(
@@ -135,15 +56,10 @@ def inherited_action_generators(
     few = Samples(*(thin(field, _FEW) for field in samples))
     few_half = thin(half, _FEW)
     elements = lie.exp(lie.hat(coords, generators))
-    found: list[tuple[float, Tensor]] = []
+    found: list[tuple[Tensor, float]] = []
     for guess in (_from_slopes(few, elements, coords), start):
-        action_generators = guess
-        for _ in range(_ROUNDS):
-            turns = lie.exp(lie.hat(coords, action_generators))
-            model = base_dynamics(carried(few, elements, turns), few_half)
-            action_generators = _step(few, elements, coords, action_generators, model)
-        found.append((model.surprise, action_generators))
-    best = min(found, key=lambda one: one[0])[1]
+        found.append(_turned(few, few_half, elements, coords, guess, _ROUNDS))
+    best = min(found, key=lambda one: one[1])[0]
     many = Samples(*(thin(field, _MANY) for field in samples))
     return _simplest(many, thin(half, _MANY), elements, coords, _simpler(best, generators))
 
@@ -165,12 +81,26 @@ def again_inherited(
     half = thin(halves(samples.reward.shape).to(coords.device), num)
     if bool(free.any()):
         start = _rows(few, half, coords, start, free, _AGAIN)
-    elements, found = lie.exp(lie.hat(coords, start.states)), start.actions
-    for _ in range(_AGAIN):
-        turns = lie.exp(lie.hat(coords, found))
-        model = base_dynamics(carried(few, elements, turns), half)
-        found = _step(few, elements, coords, found, model)
+    elements = lie.exp(lie.hat(coords, start.states))
+    found, _ = _turned(few, half, elements, coords, start.actions, _AGAIN)
     return Both(start.states, found)
+
+
+def _turned(
+    samples: Samples, half: Tensor, elements: Tensor, coords: Tensor, start: Tensor, rounds: int
+) -> tuple[Tensor, float]:
+    """Action generators from given ones, and how surprising next states are by them."""
+
+    def fitted(found: Tensor, sharp: bool = False) -> DynamicsModel:
+        turns = lie.exp(lie.hat(coords, found))
+        return base_dynamics(carried(samples, elements, turns), half, sharp)
+
+    def better(flat: Tensor) -> Tensor:
+        found = flat.view_as(start)
+        return _step(samples, elements, coords, found, fitted(found)).flatten()
+
+    found = fixed_point(better, start.flatten(), rounds).view_as(start)
+    return found, fitted(found, sharp=True).surprise
 
 
 def _simpler(action_generators: Tensor, generators: Tensor) -> list[tuple[int, Tensor]]:
@@ -278,12 +208,22 @@ def inherited_rows(
 
 
 def _rows(
-    few: Samples, half: Tensor, coords: Tensor, found: Both, free: Tensor, rounds: int
+    few: Samples, half: Tensor, coords: Tensor, start: Both, free: Tensor, rounds: int
 ) -> Both:
-    for _ in range(rounds):
-        model = base_dynamics(carried(few, *found.elements(coords)), half)
+    shapes = start.states.shape, start.actions.shape
+
+    def both(flat: Tensor) -> Both:
+        parts = flat.split([shape.numel() for shape in shapes])
+        return Both(*(part.view(shape) for part, shape in zip(parts, shapes, strict=True)))
+
+    def better(flat: Tensor) -> Tensor:
+        found = both(flat)
+        model = base_dynamics(carried(few, *found.elements(coords)), half, sharp=False)
         found = refined_rows(few, coords, found, free, model)
-    return found
+        return torch.cat([part.flatten() for part in found])
+
+    first = torch.cat([part.flatten() for part in start])
+    return both(fixed_point(better, first, rounds))
 
 
 def inherited_or_shared(
@@ -309,8 +249,8 @@ def inherited_or_shared(
     """
     shared = Both(generators, action_generators)
     half = halves(samples.reward.shape).to(coords.device)
-    share = own_dynamics(model, half, samples, samples).share
-    if share < _OWN_DYNAMICS or not len(generators):
+    differ = each_half(model, half, samples)
+    if not len(generators) or not _positive(differ.shares - _SMALL):
         return shared, False
     if free is not None and bool(free.any()):
         generators, action_generators = inherited_rows(samples, coords, shared, free)
@@ -321,5 +261,30 @@ def inherited_or_shared(
         found = snap_periods(both, frequency(generators[0]))[None, size:, size:]
     elements, turns = (lie.exp(lie.hat(coords, basis)) for basis in (generators, found))
     there = carried(samples, elements, turns)
-    moved = own_dynamics(base_dynamics(there, half), half, there, there).share
-    return (Both(generators, found), True) if moved < share / 2 else (shared, False)
+    left = _unexplained(model, half, samples)
+    at_base = _unexplained(base_dynamics(there, half), half, there, elements) / model.scale
+    explained = (left / model.scale).square().sum(-1) - at_base.square().sum(-1)
+    less = _positive(explained / differ.motion.mean().clamp_min(1e-300) - differ.share / 2)
+    return (Both(generators, found), True) if less else (shared, False)
+
+
+def _unexplained(
+    model: DynamicsModel, half: Tensor, samples: Samples, elements: Tensor | None = None
+) -> Tensor:
+    """What the twin that did not learn from a transition leaves of it, ``(N, B, n)``.
+
+    Carried by elements ``(N, k, k)`` to where the transition was seen.
+    """
+    inputs, change = pairs(samples)
+    both = model.values(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
+    left = change - torch.where(half[..., None] == 0, both[1], both[0])
+    n = change.shape[-1]
+    return left if elements is None else left @ elements[:, :n, :n].mT
+
+
+def _positive(values: Tensor) -> bool:
+    """Whether the mean of values ``(N, H)``, over stretches of time, is above 0 for sure."""
+    means = values.mean(0)
+    size = max(1, len(means) // _BLOCKS)
+    blocks = means[: len(means) // size * size].view(-1, size).mean(1)
+    return bool(ttest_1samp(blocks.cpu(), 0.0, alternative="greater").pvalue < 1 - _SURE)

@@ -199,9 +199,7 @@ class Within:
             groups.append((self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
         return groups
 
-    def _find_in(
-        self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1
-    ) -> Stage[Span]:
+    def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1) -> Stage[Span]:
         free, alike = yield from self._free_in(group, prior, root)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))

@@ -8,7 +8,7 @@ from systems import TURN, Known, drawn, randn, spin
 
 from hgm import lie
 from hgm.evidence.dynamics import equivariant, homogeneous, near, one_in_all_frames
-from hgm.symmetry.heredity import base_dynamics
+from hgm.symmetry.frames import base_dynamics
 
 COORDS = torch.tensor([[0.0], [1.0], [-2.0]]).double()
 WIND = torch.tensor([0.3, 0.1]).double()

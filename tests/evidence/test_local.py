@@ -10,7 +10,7 @@ from hgm.evidence.dynamics import DYNAMICS
 from hgm.evidence.examination import _symmetric
 from hgm.evidence.local import LOCAL, in_common, local
 from hgm.evidence.matched import Matched, _in_turn, matched
-from hgm.symmetry.heredity import base_dynamics
+from hgm.symmetry.frames import base_dynamics
 from hgm.symmetry.samples import Samples, halves
 
 COORDS = torch.tensor([[0.0], [1.0], [-2.0], [2.0]]).double()

@@ -4,112 +4,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from systems import TURN, drawn, flat, randn
+from motors import COORDS, SAME, TURNED, family, halves_of, pushed, shared_model
+from systems import TURN
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.dynamics import FourierDynamics
 from hgm.symmetry.completion import Completion
+from hgm.symmetry.frames import own_dynamics
 from hgm.symmetry.heredity import (
-    base_dynamics,
-    carried,
     inherited_action_generators,
     inherited_or_shared,
     inherited_rows,
-    own_dynamics,
-    pairs,
 )
 from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
-
-COORDS = torch.tensor([[0.0], [1.2], [-0.8], [2.5]]).double()
-NUM = 500
-
-
-def pushed(state, action):
-    return 0.3 * action / (1 + action.square().sum(-1, keepdim=True)).sqrt()
-
-
-def family(turns, noise=0.02, seed=0, num=NUM):
-    """A point whose actuators are turned by an angle of each task."""
-    data = drawn(pushed, 2, 2, num, 0.0, seed, num_tasks=len(turns))
-    element = lie.exp(turns[..., None] * TURN)
-    change = lie.act(element, pushed(data.state, data.action))
-    change = change + noise * randn(*change.shape, seed=seed + 50)
-    return data._replace(next_state=data.state + change)
-
-
-def halves_of(data):
-    return torch.arange(data.reward.shape[1]).expand(data.reward.shape) % 2
-
-
-def shared_model(data, dim_action=2):
-    inputs, change, _ = flat(data)
-    half = halves_of(data).flatten()
-    model = FourierDynamics(2, dim_action, 64)
-    model.fit(inputs, change, half)
-    model.examine(inputs, change, half)
-    return model
-
-
-def own(turns, **kind):
-    data = family(turns, **kind)
-    held = family(turns, **{**kind, "seed": 7})
-    return own_dynamics(shared_model(data), halves_of(data), data, held)
-
-
-SAME, TURNED = torch.zeros(4, 1).double(), torch.tensor([[0.0], [0.5], [-0.4], [0.9]]).double()
-
-
-@pytest.mark.parametrize("noise", [0.02, 0.2])
-def test_tasks_with_the_same_dynamics_have_none_of_their_own(noise):
-    found = own(SAME, noise=noise)
-    assert found.deviation.shape == found.motion.shape == (4, NUM)
-    assert abs(found.share) < 5e-3
-
-
-@pytest.mark.parametrize("noise", [0.02, 0.2])
-def test_turned_actuators_are_a_task_s_own(noise):
-    # Of unit vectors in four directions, what their mean does not explain.
-    element = lie.exp(TURNED[..., None] * TURN)
-    expected = 1 - float(element.mean(0)[0].square().sum())
-    found = own(TURNED, noise=noise)
-    # As a share of the motion that all tasks explain.
-    assert found.share == pytest.approx(expected / (1 - expected), rel=0.15)
-
-
-def test_the_share_grows_with_the_square_of_the_angle():
-    small, large = (own(factor * TURNED, noise=0.02).share for factor in (0.2, 0.4))
-    assert large / small == pytest.approx(4, rel=0.25)
-
-
-def test_carried_transitions_are_those_of_the_base_task():
-    data = family(COORDS, noise=0.0)
-    elements = lie.exp(COORDS[..., None] * TURN)
-    identity = torch.eye(2).double().expand_as(elements)
-    there = carried(data, elements, identity)
-    inputs, change = pairs(there)
-    assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
-    assert_close(lie.act(elements, there.state), data.state)
-    assert torch.equal(there.reward, data.reward)
-
-
-def test_carried_actions_are_turned_back():
-    data = family(SAME, noise=0.0)
-    elements = lie.exp(COORDS[..., None] * TURN)
-    inputs, change = pairs(carried(data, elements, elements))
-    assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
-    assert_close(lie.act(elements, inputs[..., 2:]), data.action)
-
-
-def test_base_dynamics_learn_from_all_tasks():
-    data = family(SAME, num=200)
-    model = base_dynamics(data, halves_of(data))
-    state, action = randn(50, 2, seed=60), randn(50, 2, seed=61)
-    found = model.values(torch.cat((state, action), -1)).mean(0)
-    assert (found - pushed(state, action)).norm(dim=1).mean() < 0.02
-    assert (model.noise < 0.03).all()
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, 2.0, -2.0, 0.5])
@@ -220,3 +129,29 @@ def test_fits_of_halves_follow_from_heredity_too():
     entries = refitter._settled(shared_model(data, 1), data, completion, coords, 1.0)
     truth = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]]).double()
     assert_close(entries, truth, atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_dynamics_that_differ_a_little_are_inherited_too():
+    """Actuators that are turned by little: 1% of the motion is a task's own."""
+    coords = torch.tensor([[0.0], [0.12], [-0.08], [0.2]]).double()
+    data = family(coords, num=1000)
+    model, half = shared_model(data), halves_of(data)
+    assert own_dynamics(model, half, data, family(coords, seed=7)).share == pytest.approx(
+        0.0102, abs=0.003
+    )
+    found, inherited = inherited_or_shared(model, data, TURN, TURN, coords)
+    assert inherited
+    assert_close(found.actions, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_dynamics_that_fewer_actions_hide_are_not_inherited():
+    """Actions that grow in the base task's frame until they say nothing leave nothing to differ."""
+    data = family(SAME)
+    wind = torch.tensor([0.0, 0.3, 0.0, 0.6]).double()[:, None, None]
+    change = torch.cat((wind, torch.zeros_like(wind)), -1)
+    data = data._replace(next_state=data.next_state + change)
+    start = -1.2 * torch.eye(2).double()[None]
+    _, inherited = inherited_or_shared(shared_model(data), data, TURN, start, COORDS)
+    assert not inherited

@@ -7,7 +7,7 @@ import torch
 from systems import Known, drawn, flat, randn
 
 from hgm import lie
-from hgm.dynamics import FourierDynamics, choose
+from hgm.dynamics import FourierDynamics, choose, fourier
 from hgm.symmetry import kept
 from hgm.symmetry.completion import Shadow, shadow
 from hgm.symmetry.finite import squares
@@ -99,8 +99,9 @@ def missed(seed):
     return [1 - float((truth * span).sum((-1, -2)).norm() / truth.norm()) for span in spans]
 
 
-def test_jacobians_tell_rates_less_well_than_values_do():
+def test_jacobians_tell_rates_less_well_than_values_do(monkeypatch):
+    monkeypatch.setattr(fourier, "_ROUNDS", 0)  # waves that fill the space alone
     # By noise they may tell as much in one recording.
-    before, after = (sum(one) for one in zip(*map(missed, range(5, 10)), strict=True))
-    assert after < 0.9 * before
-    assert after < 3e-3
+    before, after = (sum(one) for one in zip(*map(missed, range(5, 8)), strict=True))
+    assert after < 0.6 * before
+    assert after < 2e-3

@@ -1,0 +1,77 @@
+"""What a task's own dynamics add, and transitions in the base task's frame."""
+
+import pytest
+import torch
+from motors import COORDS, NUM, SAME, TURNED, family, halves_of, pushed, shared_model
+from systems import TURN, randn
+from torch.testing import assert_close
+
+from hgm import lie
+from hgm.symmetry.frames import base_dynamics, carried, each_half, own_dynamics, pairs
+
+
+def own(turns, **kind):
+    data = family(turns, **kind)
+    held = family(turns, **{**kind, "seed": 7})
+    return own_dynamics(shared_model(data), halves_of(data), data, held)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2])
+def test_tasks_with_the_same_dynamics_have_none_of_their_own(noise):
+    found = own(SAME, noise=noise)
+    assert found.deviation.shape == found.motion.shape == (4, NUM)
+    assert abs(found.share) < 5e-3
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2])
+def test_turned_actuators_are_a_task_s_own(noise):
+    # Of unit vectors in four directions, what their mean does not explain.
+    element = lie.exp(TURNED[..., None] * TURN)
+    expected = 1 - float(element.mean(0)[0].square().sum())
+    found = own(TURNED, noise=noise)
+    # As a share of the motion that all tasks explain.
+    assert found.share == pytest.approx(expected / (1 - expected), rel=0.15)
+
+
+def test_the_share_grows_with_the_square_of_the_angle():
+    small, large = (own(factor * TURNED, noise=0.02).share for factor in (0.2, 0.4))
+    assert large / small == pytest.approx(4, rel=0.25)
+
+
+def test_carried_transitions_are_those_of_the_base_task():
+    data = family(COORDS, noise=0.0)
+    elements = lie.exp(COORDS[..., None] * TURN)
+    identity = torch.eye(2).double().expand_as(elements)
+    there = carried(data, elements, identity)
+    inputs, change = pairs(there)
+    assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
+    assert_close(lie.act(elements, there.state), data.state)
+    assert torch.equal(there.reward, data.reward)
+
+
+def test_carried_actions_are_turned_back():
+    data = family(SAME, noise=0.0)
+    elements = lie.exp(COORDS[..., None] * TURN)
+    inputs, change = pairs(carried(data, elements, elements))
+    assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
+    assert_close(lie.act(elements, inputs[..., 2:]), data.action)
+
+
+def test_base_dynamics_learn_from_all_tasks():
+    data = family(SAME, num=200)
+    model = base_dynamics(data, halves_of(data))
+    state, action = randn(50, 2, seed=60), randn(50, 2, seed=61)
+    found = model.values(torch.cat((state, action), -1)).mean(0)
+    assert (found - pushed(state, action)).norm(dim=1).mean() < 0.02
+    assert (model.noise < 0.03).all()
+
+
+def test_each_half_is_judged_by_what_the_other_one_learned():
+    """What a task's own regression learns of noise is no motion of its own."""
+    data = family(SAME, noise=0.2)
+    model, half = shared_model(data), halves_of(data)
+    both = each_half(model, half, data)
+    assert both.deviation.shape == both.motion.shape == (4, NUM)
+    assert abs(both.share) < 5e-3
+    assert own_dynamics(model, half, data, data).share > 4 * abs(both.share)
+    assert both.share == pytest.approx(float(both.shares.mean()))
