@@ -292,7 +292,10 @@ def _order(findings: Findings, copies: Tensor) -> int | None:
         return None
     values = torch.linalg.eigvals(findings.seen[0])
     turn = float(values.imag.abs().max())
-    if turn == 0 or float(values.real.abs().max()) > 0.05 * turn:
+    # Eigenvalues of a shear are 0, and those of one that errs by 1e-6 are 1e-3.
+    if turn <= 0.05 * float(findings.seen[0].norm()):
+        return None
+    if float(values.real.abs().max()) > 0.05 * turn:
         return None
     angles = findings.coords[findings.problem.leading, 0] * turn
     doubt = torch.cat((angles.new_zeros(1), findings.deviation))

@@ -21,6 +21,7 @@ _MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics d
 _STEPS = 8
 _SIGMAS = (1.5, 3.0)  # deviations from zero of an entry that stays, in either round
 _SURE = 1e-4  # nothing is known better
+_UNSURE = (0.1, 0.9)  # deviations of entries that the completion tells a little: 1 is nothing
 _CORRELATED = 10.0  # observations that count as one, as in GaussNewton.information
 _CONVERGED_LOSS = 1e-6
 _HALVES = [number / 2 for number in range(1, 9)]
@@ -46,8 +47,10 @@ def refine(
 
     .. math:: T(L_g s, K_g a) = L_g T(s, a).
 
-    In natural coordinates entries that cannot be told from zero are zero: first those of the
-    completion, then those that finite elements leave near it; in others zeros are nothing special.
+    In natural coordinates entries that cannot be told from zero are zero: first those that the
+    completion is sure of, then those that finite elements leave near it; in others zeros are
+    nothing special. Where Jacobians are poor, an entry that is not zero cannot be told from it by
+    them, and others would make up for it.
     What is carried to where the twins disagree weighs little.
 
     Args:
@@ -63,8 +66,13 @@ def refine(
     def not_zero(completion: Completion, sigmas: float) -> Tensor:
         return completion.not_zero(sigmas) if natural else ~completion.given
 
+    doubt = completion.deviation
+    unsure = ((doubt > _UNSURE[0]) & (doubt < _UNSURE[1])).any(0)
     for sigmas in _SIGMAS:
         free = not_zero(completion, sigmas)
+        if int((free | unsure).sum()) * len(completion.entries) <= _MOST:
+            free = free | unsure
+        unsure = torch.zeros_like(unsure)
         found = settle(dynamics, state, action, completion, free, coords, size)
         if found is None:
             return completion.entries * (completion.given | free)

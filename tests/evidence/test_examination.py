@@ -136,7 +136,12 @@ def test_elements_known_roughly_are_in_a_finite_group_as_far_as_two_degrees():
 
 @pytest.mark.parametrize(
     "generator",
-    [torch.eye(2)[None], torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]), lie.so_generators(3)],
+    [
+        torch.eye(2)[None],
+        torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]),
+        torch.tensor([[[0.0, 1.0], [-1e-6, 0.0]]]),
+        lie.so_generators(3),
+    ],
 )
 def test_what_is_no_rotation_of_a_plane_has_no_order(generator):
     assert order_of(0, 90, 180, generator=generator.double()) is None

@@ -102,6 +102,14 @@ def test_in_other_coordinates_small_entries_are_no_zeros():
     assert_close(other, WHOLE, atol=2e-3, rtol=0)
 
 
+def test_what_the_completion_is_not_sure_of_is_not_zero_before_finite_elements_tell():
+    start = completion_of(WHOLE + torch.where(GIVEN, 0.0, 0.2 * WHOLE), 0.8)
+    free = ~GIVEN & (start.entries[0] != 0)
+    assert bool((start.entries.abs() < 1.5 * start.deviation)[0, free].any())
+    found = refined(Known(2, pushed), drawn(pushed, 2, 2, 200), start)
+    assert_close(found, WHOLE, atol=2e-3, rtol=0)
+
+
 @pytest.mark.parametrize("deviation", [10.0, math.inf])
 def test_without_clear_entries_there_is_nothing_to_refine(deviation):
     found = refined(Known(2, pushed), drawn(pushed, 2, 2, 50), completion_of(WHOLE, deviation))

@@ -97,7 +97,7 @@ REACTOR = replace(
     dim_state=3,
     tasks=spread(-0.5, 0.5),
     start=_charged,
-    behaviour=lambda shape, generator: 0.3 + blocks.uniform(0.3, 2)(shape, generator),
+    behaviour=lambda shape, generator: 0.3 * blocks.normal(0.5, 2)(shape, generator).exp(),
     step=lambda state, action, task, random: reaction(
         state, action, torch.exp(task[..., :1]), random
     ),
