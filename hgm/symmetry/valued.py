@@ -23,7 +23,7 @@ STARTS = 0
 """Purpose of a seed."""
 
 _DENSE = (48, 256, 768)  # starts in a group of one, two and three dimensions
-_FIRST = 8  # of them that go on
+_FIRST = 24  # of them that go on
 _ALIKE = 3.0  # loss of values that misses by some per cent have
 _FAR = 2.0  # deviations of the data that places change by
 

@@ -145,9 +145,8 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
     problem = Problem(None, GL(2).double(), Told(5), None, True)
     kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
-    fit = Fit(
-        Subgroup(within.group, LeftActions(kept.directions, randn(4, 2))), None, None, None, 0
-    )
+    subgroup = Subgroup(within.group, LeftActions(kept.directions, randn(4, 2)))
+    fit = Fit(subgroup, subgroup.start, None, None, 0.0)
     spreads, least = [None, again], []
 
     def at_once(value):
