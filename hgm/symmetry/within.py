@@ -283,7 +283,11 @@ class Within:
                 start = low_rank(free.coords, free.information[own, own], num)
                 name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
                 span = yield from self.align(name, "algebra", subgroup, prior)
-                if alike is not None and not (yield from values_agree(self, span, alike, prior)):
+                if (
+                    alike is not None
+                    and num < group.dim_algebra
+                    and not (yield from values_agree(self, span, alike, prior))
+                ):
                     continue
                 if (yield from self.enough(span, free)):
                     # Freely again, from where the span led: a start may have been in a wrong basin.
