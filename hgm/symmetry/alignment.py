@@ -21,6 +21,7 @@ _FAR = 1.2  # standard deviations of the points
 _SLOWEST = 0.15  # relative to the fastest plane's rate; slower ones do not turn
 _MOST_REACH = 30.0  # along what neither turns, nor stretches, nor shifts, nor shears
 _DIRECTIONS = 256  # that tell a form
+_STILL = 0.05  # of a generator's square: what grows or moves less only turns
 _AMISS = 0.1  # share of the square of a generator, below which its eigenvalues are errors
 
 
@@ -79,18 +80,25 @@ def draw_within(
     some = some / some.norm(dim=-1, keepdim=True)
     linear = root @ group.hat(some)[:, :dim, :dim] @ torch.linalg.inv(root)
     values = torch.linalg.eigvals(linear)
-    rates = values.imag.abs()
-    fastest = rates.amax(-1, keepdim=True)
-    slowest = torch.where(rates > _SLOWEST * fastest, rates, fastest).amin(-1).median()
-    turns = float(fastest.median() / slowest.clamp_min(1e-12))
-    half_turn = math.pi / slowest.clamp_min(math.pi / _MOST_REACH)
     square = linear.square().sum((-2, -1))
     sheared = (square - values.abs().square().sum(-1) / _AMISS).clamp_min(0.0)
     products = (some[:, :, None] * some[:, None, :]).flatten(1)
     growth = values.real.square().sum(-1) + sheared
     form = (torch.linalg.pinv(products) @ growth).view(size, size)
     shifts = (root @ group.generators[:, :dim, dim:]).flatten(1)
-    axes, vectors = torch.linalg.eigh((form + shifts @ shifts.mT) / far**2)
+    axes, vectors = torch.linalg.eigh(form + shifts @ shifts.mT)
+    turning = vectors[:, axes < _STILL]
+    if turning.shape[1]:  # shifts among them would slow them down
+        own = some @ turning
+        own = own / own.norm(dim=-1, keepdim=True).clamp_min(1e-12) @ turning.mT
+        linear = root @ group.hat(own)[:, :dim, :dim] @ torch.linalg.inv(root)
+        values = torch.linalg.eigvals(linear)
+    rates = values.imag.abs()
+    fastest = rates.amax(-1, keepdim=True)
+    slowest = torch.where(rates > _SLOWEST * fastest, rates, fastest).amin(-1).median()
+    turns = float(fastest.median() / slowest.clamp_min(1e-12))
+    half_turn = math.pi / slowest.clamp_min(math.pi / _MOST_REACH)
+    axes = axes / far**2
     seed = int(torch.randint(1 << 31, (), generator=generator))
     engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed)
     count = round(num * max(1.0, min(turns, 1 / _SLOWEST)))

@@ -11,6 +11,7 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.dynamics import DynamicsModel, choose
 from hgm.groups import LieGroup
 from hgm.numerics.ranks import ALONE
+from hgm.symmetry.believed import convincing
 from hgm.symmetry.conclusion import conclude, conclude_orbits
 from hgm.symmetry.directions import FEWEST, seen_directions, turned_towards_axes
 from hgm.symmetry.findings import Dynamics, Findings, Problem
@@ -26,7 +27,7 @@ from hgm.symmetry.simplification import simplify
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.support import staying
 from hgm.symmetry.view import Units, View, units_of
-from hgm.symmetry.within import Within, convincing
+from hgm.symmetry.within import Within
 
 _LEADING = 12  # tasks that find the algebra; the others are then located in it
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from hgm import lie
+from hgm.symmetry.believed import EXPLAINED
 from hgm.symmetry.findings import Refined, Span
 from hgm.symmetry.phases import Stage
 from hgm.symmetry.subgroup import LeftActions, Subgroup, low_rank
 from hgm.symmetry.winding import one_generator
-from hgm.symmetry.within import EXPLAINED, Within
+from hgm.symmetry.within import Within
 
 _FLAT = 0.02  # extent across, relative to the largest: elements seem to need no such direction
 _AS_WELL = 1.1  # spread, relative to that of elements with more freedom

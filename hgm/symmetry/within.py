@@ -16,14 +16,14 @@ from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
+from hgm.symmetry.believed import CONVINCING, believing, better, convincing
 from hgm.symmetry.calibration import CALIBRATIONS
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
-from hgm.symmetry.kept import Kept, across, held
+from hgm.symmetry.kept import Kept, across
 from hgm.symmetry.losses import (
     Invariance,
     expected_loss,
     functional_invariance,
-    relative_invariance,
 )
 from hgm.symmetry.phases import (
     AlignPairs,
@@ -41,49 +41,12 @@ from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.stragglers import without_straggler
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, free_in, low_rank
+from hgm.symmetry.valued import STARTS, free_elements, values_agree
 
-CONVINCING = 1.0
-"""Spread of pooled residuals, in units of the tasks' own noise, that outweighs losses of pairs."""
-
-_STARTS = 0  # purpose of a seed
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
-_DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
-EXPLAINED = 0.9
-"""Spread of pooled residuals below that of Gaussian noise: all is explained."""
-
-_FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _INSIDE = 0.9  # cosine of directions that counts as the same
-_STIFFER = (100.0, 10.0)  # times what the dynamics say: one model may err alike all over
-_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
-_DENSE = (48, 256, 768)  # starts in a group of one, two and three dimensions
-_FIRST = 8  # of them that go on
-_ALIKE = 3.0  # loss of values that misses by some per cent have
-_FAR = 2.0  # deviations of the data that places change by
 _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
-
-
-def convincing(refined: Refined) -> bool:
-    """Whether one reward explains all tasks as well as their own models do."""
-    return refined.pool is not None and bool(refined.pool.spread < CONVINCING)
-
-
-def as_well(refined: Refined, other: Refined) -> bool:
-    """Whether elements explain all tasks about as well as others do.
-
-    Beyond the noise of the tasks' own models, a little less is no loss; noise tells small ones.
-    """
-    if refined.pool is None or other.pool is None:
-        return other.pool is None
-    less = _AS_WELL if other.pool.spread < EXPLAINED else 1 / _FREE
-    return bool(refined.pool.spread < less * other.pool.spread)
-
-
-def better(refined: Refined, other: Refined) -> bool:
-    """Whether elements explain all tasks better than others do."""
-    if refined.pool is None or other.pool is None:
-        return refined.pool is not None
-    return bool(refined.pool.spread < _FREE * other.pool.spread)
 
 
 class Within:
@@ -200,7 +163,7 @@ class Within:
         return groups
 
     def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1) -> Stage[Span]:
-        free, alike = yield from self._free_in(group, prior, root)
+        free, alike = yield from free_elements(self, group, prior, root)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))
         frees = yield from settled(self, free, prior, root)
@@ -265,7 +228,7 @@ class Within:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
         num_starts = self.steps.num_starts or 12 * group.dim_space
         draw = draw_within if isinstance(group, Spanned) else draw_starts
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, STARTS))
         starts = draw(group, root, num_starts, generator)
         return (
             yield from self.run(
@@ -281,33 +244,6 @@ class Within:
                 )
             )
         )
-
-    def _free_in(
-        self, group: LieGroup, prior: Tensor, root: Tensor
-    ) -> Stage[tuple[Fit, Fit | None]]:
-        """Elements that are free in a group, by values of rewards where these are comparable.
-
-        Values tell far more than directions of gradients do, so that in a group of few dimensions
-        starts may be dense. Also the fit to values, if they are.
-        """
-        name, by_values = "left actions, jointly", list[Fit]()
-        if isinstance(group, Spanned) and group.dim_algebra <= len(_DENSE):
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, _STARTS))
-            starts = draw_within(group, root, _DENSE[group.dim_algebra - 1], generator, _FAR)
-            parts = (group, self.estimator, relative_invariance, starts)
-            steps = (self.steps.start_steps, self.steps.num_points, prior)
-            coords = yield from self.run(AlignStarts(*parts, *steps, first=_FIRST))
-            alike = yield from self.align(
-                name, "alignment", free_in(group, coords), prior, relative_invariance
-            )
-            by_values.append(
-                (yield from self.align(name, "alignment", free_in(group, alike.coords), prior))
-            )
-            if alike.loss < _ALIKE:
-                return by_values[0], alike
-        coords = yield from self.align_each(group, prior, root)
-        free = yield from self.align(name, "alignment", free_in(group, coords), prior)
-        return min([free, *by_values], key=lambda fit: fit.loss), None
 
     def align_freely(self, group: LieGroup, coords: Tensor, prior: Tensor) -> Stage[Fit]:
         """All elements jointly, each in any direction of a group: the spectrum is theirs."""
@@ -347,21 +283,17 @@ class Within:
                 start = low_rank(free.coords, free.information[own, own], num)
                 name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
                 span = yield from self.align(name, "algebra", subgroup, prior)
-                if alike is not None and not (yield from self._as_alike(span, alike, prior)):
+                if (
+                    alike is not None
+                    and num < group.dim_algebra
+                    and not (yield from values_agree(self, span, alike, prior))
+                ):
                     continue
                 if (yield from self.enough(span, free)):
                     # Freely again, from where the span led: a start may have been in a wrong basin.
                     free = yield from self.align_freely(group, span.coords, prior)
                     return Span(span, free, num)
         return Span(frees[0], frees[0], num_elements)
-
-    def _as_alike(self, span: Fit, alike: Fit, prior: Tensor) -> Stage[bool]:
-        """Whether values of rewards, too, are about as much alike as with free elements."""
-        group = span.subgroup.group
-        subgroup = Subgroup(group, span.subgroup.keep(span.unknowns))
-        name = "values of rewards"
-        fit = yield from self.align(name, "algebra", subgroup, prior, relative_invariance)
-        return bool(fit.loss < alike.loss + SAME_FIT)
 
     def enough(self, span: Fit, free: Fit) -> Stage[bool]:
         """Whether elements in a span fit about as well as free ones, which also fit noise."""
@@ -403,29 +335,10 @@ class Within:
                     continue
                 if best is not None:
                     break
-            best = yield from self._refine_span(span)
+            best = yield from believing(self, span)
             if best.pool is not None:
                 break
-        return span, best or (yield from self._refine_span(span))
-
-    def _refine_span(self, span: Span) -> Stage[Refined]:
-        stiff, less, weak = (self._penalty(span, times) for times in (*_STIFFER, None))
-        best = yield from self.refine_fit(span.fit, stiff)
-        if stiff is None:
-            return best
-        pulled = stiff(best.unknowns)[0].square()
-        if best.pool is None or bool(pulled.sum() > len(pulled)):
-            other = yield from self.refine_fit(span.fit, less)
-            if not as_well(best, other):
-                best = other
-        # Rewards have noise, and tell whether the dynamics' directions cost them something.
-        for penalty in (weak, None):
-            if best.pool is not None and best.pool.spread < EXPLAINED:
-                break
-            other = yield from self.refine_fit(span.fit, penalty)
-            if better(other, best):
-                best = other
-        return best
+        return span, best or (yield from believing(self, span))
 
     def refine_fit(self, fit: Fit, penalty: Penalty | None = None) -> Stage[Refined]:
         """The same of elements that are few enough directions, or in a group that is known."""
@@ -461,22 +374,6 @@ class Within:
         """Which coordinates of the points rewards see."""
         view = self.problem.view
         return [view.columns.index(column) for column in view.sight.columns]
-
-    def _penalty(self, span: Span, times: float | None = None) -> Penalty | None:
-        """What the dynamics say of directions, per radian that the elements go.
-
-        With Cauchy's tails; or without, and so many times as much.
-        """
-        subgroup = span.fit.subgroup
-        if subgroup.fixed or self.raw_parameters or not span.kept:
-            return None
-        precision = self.precision
-        if precision is None:
-            precision = across(self.kept, self.prior) / _DIRECTION**2
-        wider = lie.vee(subgroup.group.generators, self.group.generators)
-        degrees = max(1, len(precision) - len(self.kept))
-        form = wider @ precision @ wider.mT * (1.0 if times is None else times)
-        return held(span.fit, form, degrees, tails=times is None)
 
     def closed(self, subgroup: Subgroup, unknowns: Tensor) -> tuple[Tensor, Tensor]:
         """Generators ``(d, k, k)`` closed under the bracket, and the leading tasks' coordinates.

@@ -160,6 +160,8 @@ def test_starts_within_shifts_go_as_far_as_the_data():
     group = Spanned(shift[None], 2)
     starts = draw_within(group, torch.eye(2).double() / 5, 12, generator())
     assert 4 < starts.abs().max() <= 5
+    starts = draw_within(group, torch.eye(2).double() / 5, 12, generator(), far=2.0)
+    assert 8 < starts.abs().max() <= 10
 
 
 def test_starts_within_a_shear_are_not_stretched():

@@ -10,7 +10,12 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
-from hgm.symmetry.losses import INVARIANCES, differential_invariance, functional_invariance
+from hgm.symmetry.losses import (
+    INVARIANCES,
+    differential_invariance,
+    functional_invariance,
+    relative_invariance,
+)
 
 BASE_GOAL = (0.8, -0.5, 0.3)
 
@@ -212,3 +217,22 @@ def test_everything_is_finite_at_a_zero_gradient(loss, flat):
     if loss is differential_invariance:
         for slope in torch.autograd.grad(total, gradients, allow_unused=True):
             assert slope.isfinite().all()
+
+
+def test_relative_values_know_no_unit_of_rewards():
+    points, element = randn(6, 2), torch.linalg.matrix_exp(0.3 * randn(2, 2, seed=1))
+    change = randn(3, 2, 2, seed=2)
+
+    def terms(scale):
+        here, there = (
+            jet_of(lambda p: scale * bowl(p), some, 0.1 * scale**2)
+            for some in (points, lie.act(element, points))
+        )
+        return relative_invariance(element, change, points, there, here)
+
+    one, other = terms(1.0), terms(50.0)
+    for field, same in zip(one, other, strict=True):
+        assert_close(field, same)
+    values = jet_of(bowl, points).value
+    missed = (jet_of(bowl, lie.act(element, points)).value - values) / values.std()
+    assert_close(one.residual[..., 0], missed)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.groups import SO
+from hgm.numerics.gauss_newton import Terms
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry import phases
 from hgm.symmetry.phases import AlignStarts, Gather, Once, Phase, Through
@@ -144,3 +145,23 @@ def test_points_by_which_all_tasks_judge_a_start_stay_few(monkeypatch, num, each
     phase = AlignStarts(SO(2).double(), estimator, None, torch.zeros(5, 1), 1, 64, None, among)
     phase._residuals(randn(num, 128, 2))
     assert seen[0].shape[:2] == (num, each)
+
+
+def test_of_many_starts_the_best_go_on(monkeypatch):
+    def residuals(group, estimator, invariance, points):
+        def found(coords, derive):
+            off = (coords - 1.5).expand(*coords.shape[:-1], 1)[..., None, :]
+            off = off.expand(*coords.shape[:-1], points.shape[1], 1)
+            ones = torch.ones_like(off)
+            return Terms(off, torch.zeros_like(off[..., 0]), ones[..., None, :] if derive else None)
+
+        return found
+
+    monkeypatch.setattr(phases, "base_residuals", residuals)
+    starts = torch.linspace(-3, 3, 25).double()[:, None]
+    parts = (SO(2).double(), SimpleNamespace(num_tasks=3), None, starts, 5, 8)
+    phase = AlignStarts(*parts, first=4)
+    phase.step(Seen(randn(3, 16, 2), randn(3, 16)), ALONE)
+    assert phase.solver.unknowns.shape == (2, 4, 1)
+    assert (phase.solver.unknowns - 1.5).abs().max() < 0.6
+    assert AlignStarts(*parts).solver.unknowns.shape == (2, 25, 1)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hgm import lie
 from hgm.envs.bank import BANK
 from hgm.groups import GL
 from hgm.symmetry import SearchSteps
+from hgm.symmetry.believed import penalty_of
 from hgm.symmetry.findings import Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
@@ -52,13 +54,14 @@ class Told:
         self.num_tasks = num_tasks
 
 
-def penalised(directions, coords, price, precision=None):
+def penalised(directions, coords, price, precision=None, times=None):
     group = GL(2).double()
     problem = Problem(None, group, Told(len(coords) + 1), None, True)
     kept = Kept(price, torch.eye(4).double()[:1], precision)
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     subgroup = Subgroup(group, LeftActions(directions, coords))
-    return within._penalty(Fit(subgroup, subgroup.start, None, None, 0.0)), subgroup.start
+    span = Span(Fit(subgroup, subgroup.start, None, None, 0.0), None, 1, kept=True)
+    return penalty_of(within, span, times), subgroup.start
 
 
 def test_kept_directions_cost_nothing_and_others_by_the_radian():
@@ -102,7 +105,8 @@ def test_directions_that_are_fixed_are_not_penalised():
     kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     subgroup = Subgroup(group, LeftActions(torch.eye(4).double(), randn(2, 4)), fixed=True)
-    assert within._penalty(Fit(subgroup, subgroup.start, None, None, 0.0)) is None
+    span = Span(Fit(subgroup, subgroup.start, None, None, 0.0), None, 1, kept=True)
+    assert penalty_of(within, span) is None
 
 
 def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
@@ -125,7 +129,8 @@ def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
     monkeypatch.setattr("hgm.symmetry.within.without_straggler", lambda *_: at_once(places.pop(0)))
     monkeypatch.setattr(within, "align_freely", lambda group, coords, prior: at_once(new))
     monkeypatch.setattr(
-        within, "_refine_span", lambda span: at_once(Refined(span.fit.unknowns, None, None))
+        "hgm.symmetry.within.believing",
+        lambda _, span: at_once(Refined(span.fit.unknowns, None, None)),
     )
     with pytest.raises(StopIteration) as end:
         next(within.refine(Span(old, old, 1)))
@@ -133,3 +138,43 @@ def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
     assert span.fit is new
     assert span.free is new
     assert refined.unknowns is new.unknowns
+
+
+@pytest.mark.parametrize(("again", "taken"), [(0.3, 2), (None, 1), (1.2, 2)])
+def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, again, taken):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    subgroup = Subgroup(within.group, LeftActions(kept.directions, randn(4, 2)))
+    fit = Fit(subgroup, subgroup.start, None, None, 0.0)
+    spreads, least = [None, again], []
+
+    def at_once(value):
+        return value
+        yield
+
+    def refine(span):
+        spread = spreads.pop(0)
+        pool = None if spread is None else SimpleNamespace(spread=torch.tensor(spread))
+        return at_once((span, Refined(None, None, pool)))
+
+    def find_in(group, prior, root, **more):
+        least.append(more["least"])
+        return at_once(Span(fit, fit, 2))
+
+    monkeypatch.setattr(within, "find", lambda root: at_once(Span(fit, fit, 1)))
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "_find_in", find_in)
+    monkeypatch.setattr(within, "_widen", lambda span, *_: at_once(span))
+    with pytest.raises(StopIteration) as end:
+        next(within.explain(None))
+    assert least == [2]
+    assert end.value.value[0].num_directions == taken
+
+
+def test_what_dynamics_say_counts_more_at_first_and_then_has_no_tails():
+    precision = torch.diag(torch.tensor([0.0, 100.0, 25.0, 0.0])).double()
+    coords = torch.tensor([[2.0], [-3.0]]).double()
+    direction = 0.5**0.5 * torch.eye(4).double()[:2].sum(0, keepdim=True)
+    penalty, start = penalised(direction, coords, torch.eye(4).double(), precision, 10.0)
+    assert float(penalty(start)[0].square().sum()) == pytest.approx(10 * 0.5 * 100)

@@ -1,0 +1,92 @@
+"""What the dynamics say of directions, and how far rewards overrule it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hgm import lie
+from hgm.numerics.gauss_newton import Penalty
+from hgm.symmetry.findings import Refined, Span
+from hgm.symmetry.kept import across, held
+from hgm.symmetry.phases import Stage
+
+if TYPE_CHECKING:
+    from hgm.symmetry.within import Within
+
+CONVINCING = 1.0
+"""Spread of pooled residuals, in units of the tasks' own noise, that outweighs losses of pairs."""
+
+EXPLAINED = 0.9
+"""Spread of pooled residuals below that of Gaussian noise: all is explained."""
+
+_STIFFER = (100.0, 10.0)  # times what the dynamics say: one model may err alike all over
+_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
+_FREE = 0.98  # spread without what the dynamics say, relative to that with it
+_DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
+
+
+def convincing(refined: Refined) -> bool:
+    """Whether one reward explains all tasks as well as their own models do."""
+    return refined.pool is not None and bool(refined.pool.spread < CONVINCING)
+
+
+def as_well(refined: Refined, other: Refined) -> bool:
+    """Whether elements explain all tasks about as well as others do.
+
+    Beyond the noise of the tasks' own models, a little less is no loss; noise tells small ones.
+    """
+    if refined.pool is None or other.pool is None:
+        return other.pool is None
+    less = _AS_WELL if other.pool.spread < EXPLAINED else 1 / _FREE
+    return bool(refined.pool.spread < less * other.pool.spread)
+
+
+def better(refined: Refined, other: Refined) -> bool:
+    """Whether elements explain all tasks better than others do."""
+    if refined.pool is None or other.pool is None:
+        return refined.pool is not None
+    return bool(refined.pool.spread < _FREE * other.pool.spread)
+
+
+def believing(within: Within, span: Span) -> Stage[Refined]:
+    """One reward for all tasks, with as much belief in the dynamics as rewards put up with.
+
+    A model of the dynamics errs alike in all data, and one of the rewards follows what it can: so
+    they are believed a hundred times as much first, then ten times, then as they say and with
+    tails, and then not at all. Less belief is needed where rewards pull elements away and are
+    explained better for it, or where they are not explained.
+    """
+    stiff, less, weak = (penalty_of(within, span, times) for times in (*_STIFFER, None))
+    best = yield from within.refine_fit(span.fit, stiff)
+    if stiff is None:
+        return best
+    pulled = stiff(best.unknowns)[0].square()
+    if best.pool is None or bool(pulled.sum() > len(pulled)):
+        other = yield from within.refine_fit(span.fit, less)
+        if not as_well(best, other):
+            best = other
+    # Rewards have noise, and tell whether the dynamics' directions cost them something.
+    for penalty in (weak, None):
+        if best.pool is not None and best.pool.spread < EXPLAINED:
+            break
+        other = yield from within.refine_fit(span.fit, penalty)
+        if better(other, best):
+            best = other
+    return best
+
+
+def penalty_of(within: Within, span: Span, times: float | None = None) -> Penalty | None:
+    """What the dynamics say of directions, per radian that the elements go.
+
+    With Cauchy's tails; or without, and so many times as much.
+    """
+    subgroup = span.fit.subgroup
+    if subgroup.fixed or within.raw_parameters or not span.kept:
+        return None
+    precision = within.precision
+    if precision is None:
+        precision = across(within.kept, within.prior) / _DIRECTION**2
+    wider = lie.vee(subgroup.group.generators, within.group.generators)
+    degrees = max(1, len(precision) - len(within.kept))
+    form = wider @ precision @ wider.mT * (1.0 if times is None else times)
+    return held(span.fit, form, degrees, tails=times is None)

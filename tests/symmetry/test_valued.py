@@ -1,0 +1,88 @@
+"""Elements by values of rewards, in groups of few dimensions."""
+
+import pytest
+import torch
+from systems import randn
+
+from hgm import lie
+from hgm.differentials import FourierEstimator
+from hgm.groups import Affine
+from hgm.numerics.ranks import ALONE
+from hgm.symmetry import SearchSteps
+from hgm.symmetry.findings import Problem
+from hgm.symmetry.kept import Kept
+from hgm.symmetry.losses import differential_invariance
+from hgm.symmetry.phases import FitRewards
+from hgm.symmetry.samples import Seen
+from hgm.symmetry.valued import free_elements, values_agree
+from hgm.symmetry.within import Within
+
+MOTIONS = torch.zeros(3, 3, 3).double()
+MOTIONS[0, 0, 2] = MOTIONS[1, 1, 2] = 1.0
+MOTIONS[2, :2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+PLACES = [[0, 0, 0], [0.9, -0.4, 2.4], [-0.5, 0.8, -1.0], [0.3, 0.7, -2.2], [-0.8, -0.6, 0.7]]
+PLACES = torch.tensor(PLACES).double()
+
+
+def hills(points):
+    """Two hills of different heights, which no rigid motion leaves alone."""
+    first, second = (points - torch.tensor(top).double() for top in ([0.6, 0.0], [-0.5, 0.7]))
+    return torch.exp(-0.8 * first.square().sum(-1)) + 0.6 * torch.exp(
+        -1.2 * second.square().sum(-1)
+    )
+
+
+def found(own_maps, places=PLACES):
+    """Elements ``(4, 3, 3)`` that are found, the fits, and how to run more."""
+    points = 1.2 * randn(5, 1500, 2)
+    back = torch.linalg.inv(lie.exp(lie.hat(places, MOTIONS)))
+    rewards = hills(lie.act(back, points))
+    if own_maps:
+        rewards = rewards ** torch.tensor([1.0, 0.3, 3.0, 0.5, 2.0]).double()[:, None]
+    seen = Seen(points, rewards)
+    estimator = FourierEstimator(5, 2)
+    group = Affine(2).double()
+    problem = Problem(lambda samples: samples, group, estimator, torch.arange(5), True)
+    kept = Kept(torch.zeros(6, 6).double(), lie.vee(MOTIONS, group.generators))
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+
+    def done(stage):
+        with torch.no_grad():
+            while True:
+                try:
+                    phase = next(stage)
+                except StopIteration as end:
+                    return end.value
+                while not phase.done:
+                    phase.step(seen, ALONE)
+                    phase.end_pass(ALONE)
+
+    root = done(within.run(FitRewards(estimator)))
+    inside, prior = within._spanned(within.kept), within.prior_in(within.kept)
+    free, alike = done(free_elements(within, inside, prior, root))
+    return inside.exp(free.coords), free, alike, lambda stage: done(stage(within, prior))
+
+
+def missed(elements):
+    truth = lie.exp(lie.hat(PLACES[1:], MOTIONS))
+    return torch.rad2deg(lie.log(elements @ torch.linalg.inv(truth)).norm(dim=(-2, -1)) / 2**0.5)
+
+
+def test_rigid_motions_are_found_by_values():
+    elements, free, alike, run = found(own_maps=False)
+    assert alike is not None
+    assert missed(elements).max() < 1
+    assert run(lambda within, prior: values_agree(within, free, alike, prior))
+
+
+@pytest.mark.parametrize("own_maps", [True])
+def test_where_values_are_not_comparable_gradients_decide(own_maps):
+    elements, _, alike, _ = found(own_maps)
+    assert alike is None
+    assert missed(elements).max() < 20
+
+
+def test_elements_that_are_elsewhere_do_not_agree_in_values():
+    _, free, alike, run = found(own_maps=False)
+    moved = free._replace(unknowns=free.unknowns + 1.5)
+    assert not run(lambda within, prior: values_agree(within, moved, alike, prior))
