@@ -6,6 +6,8 @@ of the middle of two bodies, say, or in coordinates that somebody mixed.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     The matrix :math:`\sum_i E[\nabla r_i \nabla r_i^T]` of all tasks' regressions is the metric of
     the next ones, in which directions that matter little matter less (Radhakrishnan et al.,
     *Mechanism for feature learning in neural networks*, Science 383, 2024). Eigenvectors without a
-    share in it are dropped if the others explain rewards as well.
+    share in it are dropped if the others explain rewards as well as all did in any metric.
 
     Args:
         points: What rewards are functions of, ``(N, B, q)``, of about unit scale.
@@ -41,9 +43,11 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     points = points - points.flatten(0, 1).mean(0)
     reward = reward - reward.mean(1, keepdim=True)
     reward = reward / reward.std(1, keepdim=True).clamp_min(1e-12)
-    root = torch.eye(dim).to(points)
+    root, least = torch.eye(dim).to(points), math.inf
     for _ in range(_ROUNDS):
         left, slope = _fitted(points @ root, reward)
+        # Off a set that points are on, slopes are anything: a metric by them may be a bad one.
+        least = min(least, left)
         slope = slope @ root.mT
         values, vectors = torch.linalg.eigh((slope.mT @ slope).mean(0))
         values, vectors = values.flip(0), vectors.flip(1)
@@ -53,7 +57,7 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     if num == dim:
         return None
     few, _ = _fitted(points @ root[:, :num], reward)
-    return vectors[:, :num].mT if few < _AS_WELL * left + _ROUNDING else None
+    return vectors[:, :num].mT if few < _AS_WELL * least + _ROUNDING else None
 
 
 def _fitted(points: Tensor, reward: Tensor) -> tuple[float, Tensor]:

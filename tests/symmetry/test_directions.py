@@ -5,6 +5,7 @@ import torch
 from systems import randn
 from torch.testing import assert_close
 
+from hgm.envs.bank import BANK, record
 from hgm.symmetry.directions import seen_directions, turned_towards_axes
 
 MIX = torch.linalg.qr(randn(4, 4, seed=3)).Q
@@ -53,3 +54,11 @@ def test_a_chart_is_orthogonal_and_near_the_coordinates():
     assert float((chart - torch.eye(5).double()).norm()) < 0.5
     span = chart[rows].mT @ chart[rows]
     assert_close(span, directions.mT @ directions, atol=1e-12, rtol=0)
+
+
+def test_what_is_off_a_circle_hides_no_coordinate():
+    """Slopes across the circle are anything, and here ten times those along it."""
+    found = record(BANK["camera_dolly"], 2000, seed=120)
+    points = torch.from_numpy(found["next_observation"])[..., [0, 2, 3]]
+    points = points / points.flatten(0, 1).std(0)
+    assert seen_directions(points, torch.from_numpy(found["reward"])) is None
