@@ -18,6 +18,7 @@ _WAVES, _ROWS, _TASKS = 96, 800, 8  # of the fits that choose
 _FINE_WAVES, _FINE_ROWS = 192, 4000  # of the one that is kept
 _ACTION_WAVES = 32
 _WORTH = 3e-4  # share of the variance that a coordinate must explain: smooth misfit explains less
+_LEFT = 0.1  # or it must leave no more of what is left without it, as misfit does not
 _HOPELESS = 1.0  # nats per reward by which a source may be behind before coordinates are chosen
 _GAIN = 0.1  # nats per reward that a coordinate must give: noise that is a tenth smaller
 
@@ -123,7 +124,7 @@ def _select(
 
     def better(new: Evidence, old: Evidence, num: int) -> bool:
         gain = new.cost < old.cost - _GAIN * count * num
-        return gain and new.left < old.left - worth
+        return gain and new.left < max(old.left - worth, _LEFT * old.left)
 
     while len(chosen) < dim and found[-1].left > worth:
         tried = {
