@@ -19,7 +19,7 @@ _ROUNDS = 3
 FEWEST = 3
 """Coordinates of which there may be fewer directions: of two, nothing is won."""
 
-_GONE = 1e-3  # share of the gradients' square
+_GONE = (0.05, 1e-3)  # shares of the gradients' square: of others that may be dropped; that are
 _AS_WELL, _ROUNDING = 1.2, 2e-6  # relative to what all directions leave; share of the variance
 
 
@@ -28,8 +28,9 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
 
     The matrix :math:`\sum_i E[\nabla r_i \nabla r_i^T]` of all tasks' regressions is the metric of
     the next ones, in which directions that matter little matter less (Radhakrishnan et al.,
-    *Mechanism for feature learning in neural networks*, Science 383, 2024). Eigenvectors without a
-    share in it are dropped if the others explain rewards as well as all did in any metric.
+    *Mechanism for feature learning in neural networks*, Science 383, 2024). Eigenvectors of small
+    share are dropped, as many as can be while the others explain rewards as well as all did in any
+    metric.
 
     Args:
         points: What rewards are functions of, ``(N, B, q)``, of about unit scale.
@@ -52,12 +53,14 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
         values, vectors = torch.linalg.eigh((slope.mT @ slope).mean(0))
         values, vectors = values.flip(0), vectors.flip(1)
         root = vectors * (values / values[0].clamp_min(1e-300)).clamp_min(0.0).sqrt()
-    gone = values.flip(0).cumsum(0).flip(0) < _GONE * values.sum()
-    num = dim - int(gone.sum())
-    if num == dim:
-        return None
-    few, _ = _fitted(points @ root[:, :num], reward)
-    return vectors[:, :num].mT if few < _AS_WELL * least + _ROUNDING else None
+    rest = values.flip(0).cumsum(0).flip(0) / values.sum()
+    fewest, most = (int((rest > share).sum()) for share in _GONE)
+    for num in range(fewest, min(most + 1, dim)):
+        left, _ = _fitted(points @ root[:, :num], reward)
+        # Without what has a share, they are to explain all: noise would hide what is missing.
+        if left < (_AS_WELL if num == most else 1.0) * least + _ROUNDING:
+            return vectors[:, :num].mT
+    return None
 
 
 def _fitted(points: Tensor, reward: Tensor) -> tuple[float, Tensor]:
