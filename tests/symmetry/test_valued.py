@@ -21,6 +21,7 @@ MOTIONS[0, 0, 2] = MOTIONS[1, 1, 2] = 1.0
 MOTIONS[2, :2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
 PLACES = [[0, 0, 0], [0.9, -0.4, 2.4], [-0.5, 0.8, -1.0], [0.3, 0.7, -2.2], [-0.8, -0.6, 0.7]]
 PLACES = torch.tensor(PLACES).double()
+USUAL = SearchSteps()
 
 
 def hills(points):
@@ -31,7 +32,7 @@ def hills(points):
     )
 
 
-def found(own_maps, steps=SearchSteps()):
+def found(own_maps, steps=USUAL):
     """Elements ``(4, 3, 3)`` that are found, the fits, and how to run more."""
     points = 1.2 * randn(5, 1500, 2)
     back = torch.linalg.inv(lie.exp(lie.hat(PLACES, MOTIONS)))
