@@ -26,25 +26,29 @@ def quadrics(points: Tensor) -> Tensor:
     Of whitened points, :math:`E |\nabla q|^2` is diagonal in the monomials, so those of which
     :math:`E q^2 / E |\nabla q|^2`, the square of the distance from ``q = 0``, is least are
     eigenvectors of their covariance. Directions in which points hardly differ keep the unit of the
-    others: blown up, they would outweigh everything. Few slow trajectories are on quadrics, too,
-    of their own: so they are looked for among the first half of the points and among the second,
-    and what is on both is taken, unless so much would be on both by chance.
+    others, since blown up they would outweigh everything, and have no products. Few slow
+    trajectories are on quadrics of their own: so these are looked for among the first half of the
+    points and among the second, and what is on both is taken, unless as much would be by chance.
 
     Args:
         points: Points in order, ``(B, n)``.
 
     Returns:
-        Symmetric matrices ``(r, n + 1, n + 1)`` with :math:`E |\nabla q|^2` at most 1 in whitened
-        points; none where points are too few to tell.
+        Symmetric matrices ``(r, n + 1, n + 1)`` with :math:`E |\nabla q|^2 = 1` in whitened points;
+        none where points are too few to tell.
     """
     n = points.shape[-1]
-    row, column = torch.triu_indices(n + 1, n + 1, device=points.device)[:, :-1]
-    if len(points) < _ENOUGH * len(row):
-        return points.new_zeros(0, n + 1, n + 1)
     mean = points.mean(0)
     values, vectors = torch.linalg.eigh((points - mean).mT @ (points - mean) / len(points))
     most = values[-1].clamp_min(1e-300)
-    root = vectors / torch.where(values > _FLAT**2 * most, values, most).sqrt()
+    flat = values <= _FLAT**2 * most
+    root = vectors / torch.where(flat, most, values).sqrt()
+    row, column = torch.triu_indices(n + 1, n + 1, device=points.device)[:, :-1]
+    flat = torch.nn.functional.pad(flat, (0, 1))
+    some = (column == n) | ~(flat[row] | flat[column])
+    row, column = row[some], column[some]
+    if len(points) < _ENOUGH * len(row):
+        return points.new_zeros(0, n + 1, n + 1)
     chart = torch.eye(n + 1).to(points)
     chart[:n, :n], chart[:n, n] = root.mT, -(mean @ root)
     white = lie.homogeneous(points, n + 1) @ chart.mT
