@@ -164,9 +164,11 @@ class FourierDynamics(DynamicsModel):
     def _add_waves(self, parts: list[_Part], inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Those that residuals follow, while they make held-out transitions likelier."""
         for _ in range(self._rounds):
+            if self.explains_all:
+                return
             before, surprise = self.twins, self.surprise
             found = [twin.missed(*part) for twin, part in zip(before, parts, strict=True)]
-            if self.explains_all or not any(map(len, found)):
+            if not any(map(len, found)):
                 return
             self.twins = [
                 self._twin(number, twin.chosen_scales, torch.cat((twin.more, waves))).learn(*part)
@@ -175,6 +177,7 @@ class FourierDynamics(DynamicsModel):
             self.examine(inputs, change, half)
             if self.surprise > surprise - _GAIN:
                 self.twins = before
+                self.examine(inputs, change, half)
                 return
 
     def _twin(

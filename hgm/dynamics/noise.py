@@ -47,7 +47,7 @@ class LocalNoise:
         square = left.square().mean(1)
         self._shift = float(((square / told.exp()).mean() / square.mean()).log())
         self.gain = -(float(told.mean()) + self._shift) / 2
-        """Held-out likelihood that it adds, in nats per output."""
+        """Likelihood of what is left that it adds, in nats per output."""
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Relative variance at inputs ``(..., p)``, ``(...)``."""

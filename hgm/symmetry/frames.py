@@ -52,13 +52,11 @@ def own_dynamics(model: DynamicsModel, half: Tensor, train: Samples, held: Sampl
         held: Scaled held-out ones.
     """
     num, _, n = train.state.shape
-    inputs, change = pairs(train)
-    both = model.values(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
-    fresh = torch.where(half[..., None] == 0, both[1], both[0])
+    inputs, _ = pairs(train)
     blocks = (n, train.action.shape[-1])
     where, moved = pairs(held)
     both = model.values(where.flatten(0, 1)).unflatten(1, where.shape[:2]) / model.scale
-    rest, left = (change - fresh) / model.scale, moved / model.scale - both.mean(0)
+    rest, left = missed(model, half, train) / model.scale, both.mean(0) - moved / model.scale
     # What all tasks have in common is told to all of them first, in the same waves.
     common = FourierRegression(1, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
     # Tasks take turns, since the first rows choose the length scales.
@@ -73,6 +71,12 @@ def own_dynamics(model: DynamicsModel, half: Tensor, train: Samples, held: Sampl
     own.accumulate(inputs, rest)
     own.solve()
     return Own((left * own.values(where)).sum(-1), both.prod(0).sum(-1))
+
+
+def missed(model: DynamicsModel, half: Tensor, samples: Samples) -> Tensor:
+    """What transitions miss the twin by that did not learn from them, ``(N, B, n)``."""
+    inputs, change = (part.flatten(0, 1) for part in pairs(samples))
+    return model.left(inputs, change, half.flatten()).view_as(samples.state)
 
 
 def pairs(samples: Samples) -> tuple[Tensor, Tensor]:

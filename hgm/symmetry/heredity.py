@@ -21,7 +21,7 @@ from hgm.numerics.fixed_point import fixed_point
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.finite import frequency, snap_periods
-from hgm.symmetry.frames import base_dynamics, carried, each_half, pairs
+from hgm.symmetry.frames import base_dynamics, carried, each_half, missed, pairs
 from hgm.symmetry.inherited_rows import Both, refined_rows
 from hgm.symmetry.samples import Samples, halves, thin
 
@@ -261,25 +261,13 @@ def inherited_or_shared(
         found = snap_periods(both, frequency(generators[0]))[None, size:, size:]
     elements, turns = (lie.exp(lie.hat(coords, basis)) for basis in (generators, found))
     there = carried(samples, elements, turns)
-    left = _unexplained(model, half, samples)
-    at_base = _unexplained(base_dynamics(there, half), half, there, elements) / model.scale
-    explained = (left / model.scale).square().sum(-1) - at_base.square().sum(-1)
+    left = missed(model, half, samples)
+    # Carried to where transitions were seen: in the base task's frame a group may shrink it.
+    n = left.shape[-1]
+    at_base = missed(base_dynamics(there, half), half, there) @ elements[:, :n, :n].mT
+    explained = ((left / model.scale).square() - (at_base / model.scale).square()).sum(-1)
     less = _positive(explained / differ.motion.mean().clamp_min(1e-300) - differ.share / 2)
     return (Both(generators, found), True) if less else (shared, False)
-
-
-def _unexplained(
-    model: DynamicsModel, half: Tensor, samples: Samples, elements: Tensor | None = None
-) -> Tensor:
-    """What the twin that did not learn from a transition leaves of it, ``(N, B, n)``.
-
-    Carried by elements ``(N, k, k)`` to where the transition was seen.
-    """
-    inputs, change = pairs(samples)
-    both = model.values(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
-    left = change - torch.where(half[..., None] == 0, both[1], both[0])
-    n = change.shape[-1]
-    return left if elements is None else left @ elements[:, :n, :n].mT
 
 
 def _positive(values: Tensor) -> bool:

@@ -28,7 +28,7 @@ FLOOR = 0.01
 """The same in the joint fits."""
 _STEPS_BEFORE_PRUNING = 2
 _LEAST_POINTS, _MOST_POINTS = 16, 256  # of every task, if all are compared with one; of all
-_GLANCE = 2  # times fewer points for a look at all starts
+_GLANCE, _FEWEST = 2, 2  # times fewer points for a look at all starts; but two have deviations
 _PRUNING = 3  # only the best third of the starts goes on
 _PAIR_BUDGET = 3000  # points that one joint step evaluates, over all pairs of tasks
 _CONVERGED_LOSS = 1e-4
@@ -277,7 +277,8 @@ class AlignStarts(Phase):
         """One step from every start that is left."""
         self.taken += 1
         if self.taken == 1 and self.first is not None:
-            glance = self._residuals(thin(samples.points, self.num_points // _GLANCE))
+            few = max(_FEWEST, self.num_points // _GLANCE)
+            glance = self._residuals(thin(samples.points, few))
             scores = ranks.sum(score(glance(self.solver.unknowns, False), START_FLOOR))
             self.solver.keep(scores.argsort(1)[:, : self.first])
         residuals = self._residuals(samples.points)

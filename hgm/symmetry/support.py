@@ -13,8 +13,10 @@ from torch import Tensor
 from hgm import lie
 
 _THIN = 0.02  # deviations of the data: closer to a set than that, all of them are on it
+_CLEAR = 0.1  # the same of others, where some are
 _POINTS = 1000  # that rates are a mean over
 _ENOUGH = 4  # points for every coefficient of a quadric, at least
+_SAME = 0.9  # cosine between what either half of the points is on
 _FLAT = 1e-3  # deviation, relative to the largest one, that still counts as an extent
 
 
@@ -23,22 +25,30 @@ def quadrics(points: Tensor) -> Tensor:
 
     Of whitened points, :math:`E |\nabla q|^2` is diagonal in the monomials, so those of which
     :math:`E q^2 / E |\nabla q|^2`, the square of the distance from ``q = 0``, is least are
-    eigenvectors of their covariance.
+    eigenvectors of their covariance. Directions in which points hardly differ keep the unit of the
+    others, since blown up they would outweigh everything, and have no products. Few slow
+    trajectories are on quadrics of their own: so these are looked for among the first half of the
+    points and among the second, and what is on both is taken, unless as much would be by chance.
 
     Args:
-        points: Points, ``(B, n)``.
+        points: Points in order, ``(B, n)``.
 
     Returns:
         Symmetric matrices ``(r, n + 1, n + 1)`` with :math:`E |\nabla q|^2 = 1` in whitened points;
         none where points are too few to tell.
     """
     n = points.shape[-1]
-    row, column = torch.triu_indices(n + 1, n + 1, device=points.device)[:, :-1]
-    if len(points) < _ENOUGH * len(row):
-        return points.new_zeros(0, n + 1, n + 1)
     mean = points.mean(0)
     values, vectors = torch.linalg.eigh((points - mean).mT @ (points - mean) / len(points))
-    root = vectors / values.clamp_min(float(_FLAT**2 * values[-1].clamp_min(1e-300))).sqrt()
+    most = values[-1].clamp_min(1e-300)
+    flat = values <= _FLAT**2 * most
+    root = vectors / torch.where(flat, most, values).sqrt()
+    row, column = torch.triu_indices(n + 1, n + 1, device=points.device)[:, :-1]
+    flat = torch.nn.functional.pad(flat, (0, 1))
+    some = (column == n) | ~(flat[row] | flat[column])
+    row, column = row[some], column[some]
+    if len(points) < _ENOUGH * len(row):
+        return points.new_zeros(0, n + 1, n + 1)
     chart = torch.eye(n + 1).to(points)
     chart[:n, :n], chart[:n, n] = root.mT, -(mean @ root)
     white = lie.homogeneous(points, n + 1) @ chart.mT
@@ -46,14 +56,28 @@ def quadrics(points: Tensor) -> Tensor:
     size = torch.where(column == n, 1.0, torch.where(row == column, 2.0, 2**0.5)).to(points)
     monomials = white[:, row] * white[:, column] / size
     middle = monomials.mean(0)
-    monomials = monomials - middle
-    values, vectors = torch.linalg.eigh(monomials.mT @ monomials / len(points))
-    thin = vectors.mT[values < _THIN**2]
+    near, far = (_thin(half) for half in (monomials - middle).tensor_split(2))
+    turn, alike, other = torch.linalg.svd(near @ far.mT, full_matrices=False)
+    same = alike > _SAME
+    # Spaces of so many dimensions meet by chance.
+    if int(same.sum()) <= 2 * (len(near) + len(far) - len(row)):
+        same = torch.zeros_like(same)
+    thin = torch.nn.functional.normalize((turn.mT @ near + other @ far)[same])
     found = points.new_zeros(len(thin), n + 1, n + 1)
     found[:, row, column] = thin / size / 2
     found = found + found.mT
     found[:, n, n] = -(thin @ middle)
     return chart.mT @ found @ chart
+
+
+def _thin(monomials: Tensor) -> Tensor:
+    """Combinations of monomials ``(B, c)`` that hardly vary, orthonormal, ``(r, c)``.
+
+    None where others vary little more, as those of few slow trajectories do.
+    """
+    values, vectors = torch.linalg.eigh(monomials.mT @ monomials / len(monomials))
+    some = int((values < _THIN**2).sum())
+    return vectors.mT[:some] if some == int((values < _CLEAR**2).sum()) else vectors.mT[:0]
 
 
 def leaving(points: Tensor, size: int) -> Tensor:

@@ -25,6 +25,7 @@ STARTS = 0
 _DENSE = (48, 256, 768)  # starts in a group of one, two and three dimensions
 _FIRST = 24  # of them that go on
 _ALIKE = 3.0  # loss of values that misses by some per cent have
+_FEWEST = 2  # points: one has no deviation
 _FAR = 2.0  # deviations of the data that places change by
 
 
@@ -41,7 +42,7 @@ def free_elements(
         generator = torch.Generator().manual_seed(derive_seed(within.seed, STARTS))
         starts = draw_within(group, root, _DENSE[group.dim_algebra - 1], generator, _FAR)
         parts = (group, within.estimator, relative_invariance, starts)
-        steps = (within.steps.start_steps, within.steps.num_points, prior)
+        steps = (within.steps.start_steps, max(_FEWEST, within.steps.num_points), prior)
         coords = yield from within.run(AlignStarts(*parts, *steps, first=_FIRST))
         alike = yield from within.align(
             name, "alignment", free_in(group, coords), prior, relative_invariance

@@ -115,7 +115,7 @@ class Within:
         """
         span = yield from self.find(root)
         span, refined = yield from self.refine(span)
-        num = len(self.kept)
+        num = 0 if self.raw_parameters else len(self.kept)
         if convincing(refined) or not span.num_directions < num <= self._most(num):
             return span, refined
         more = yield from self._find_in(

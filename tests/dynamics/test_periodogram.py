@@ -7,7 +7,7 @@ import torch
 from systems import randn
 from torch.testing import assert_close
 
-from hgm.dynamics import FourierDynamics
+from hgm.dynamics import FourierDynamics, fourier
 from hgm.dynamics.periodogram import strongest_waves
 
 NUM = 3000
@@ -102,6 +102,28 @@ def test_smooth_dynamics_are_given_no_more_waves():
     model.fit(x, change, torch.arange(NUM) % 2)
     assert [twin.num_random for twin in model.twins] == [128, 128]
     assert [len(twin.more) for twin in model.twins] == [0, 0]
+
+
+def test_no_waves_are_sought_in_what_is_explained(monkeypatch):
+    sought = []
+    monkeypatch.setattr(fourier, "strongest_waves", lambda *some: sought.append(some) or some[0])
+    model, x = FourierDynamics(1, 1), inputs(size=2)
+    model.fit(x, x.sum(-1, keepdim=True), torch.arange(NUM) % 2)
+    assert model.explains_all
+    assert not sought
+
+
+def test_waves_that_do_not_help_leave_no_trace(monkeypatch):
+    """Short ones, of which nothing is made: neither waves nor what the twins with them miss."""
+    wave = 9.0 * torch.ones(1, 2).double()
+    monkeypatch.setattr(fourier, "strongest_waves", lambda *_: wave)
+    x = inputs(size=2)
+    change = x[:, 1:] + 0.3 * randn(NUM, 1, seed=4)
+    half = torch.arange(NUM) % 2
+    model = FourierDynamics(1, 1)
+    model.fit(x, change, half)
+    assert [len(twin.more) for twin in model.twins] == [0, 0]
+    assert_close(model.noise, model.left(x, change, half).square().mean(0).sqrt(), rtol=0, atol=0)
 
 
 def test_dynamics_anew_keep_the_waves_that_were_added():

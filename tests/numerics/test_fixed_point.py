@@ -60,3 +60,14 @@ def test_what_runs_away_is_given_up():
     found = fixed_point(step, torch.ones(2).double(), 50)
     assert step.calls == 2
     assert_close(found, torch.full((2,), 4.0).double())
+
+
+def test_what_no_step_changes_stays_exactly_what_it_is():
+    given = torch.linspace(0.1, 0.9, 50).double()
+
+    def step(point):
+        return torch.cat((towards_the_end(point[:3]), point[3:]))
+
+    found = fixed_point(step, torch.cat((torch.zeros(3).double(), given)), 20)
+    assert_close(found[:3], END, atol=1e-3, rtol=0)
+    assert torch.equal(found[3:], given)

@@ -130,6 +130,21 @@ def test_fit_without_noise_predicts_exactly_where_the_data_are():
     assert error.abs().max() < 2e-3 * values.std()
 
 
+def test_squares_count_by_their_weights():
+    """Rows of weight 2 are rows that are there twice, and rows of weight 0 are not there."""
+    inputs, targets = randn(1, 400, 2), randn(1, 400, 1, seed=1)
+    weights = torch.tensor([0.0, 1.0, 2.0, 1.0]).double().repeat(100)[None]
+    one, two = (FourierRegression(1, 2, 1, 16, (1.8,)) for _ in range(2))
+    one.accumulate(inputs, targets, weights=weights)
+    two.accumulate(inputs, targets, weights=torch.ones_like(weights))
+    two.statistics = None
+    repeated = torch.arange(400).repeat_interleave(weights[0].long())
+    two.accumulate(inputs[:, repeated], targets[:, repeated])
+    one.solve()
+    two.solve()
+    assert_close(one.values(inputs), two.values(inputs), atol=1e-9, rtol=0)
+
+
 def test_posterior_is_the_ridge_solution_and_its_covariance():
     table, noise = randn(200, 9), 0.1 * randn(200, 2, seed=2)
     targets = table @ randn(9, 2, seed=1) + noise

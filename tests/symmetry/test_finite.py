@@ -246,3 +246,31 @@ def test_a_little_growth_is_an_error_of_a_rotation():
 def test_what_is_not_compact_stays(generator):
     generator = generator.double()
     assert torch.equal(snap_periods(generator), generator)
+
+
+def test_residuals_are_in_units_of_the_noise_of_both_places():
+    """Variances of 1 and 9 are 10 of a difference, five times that of two variances of 1."""
+    state, action = randn(400, 2), randn(400, 2, seed=1)
+    basis, far = randn(5, 8, seed=3), torch.tensor([2.0]).double()
+    start, unknowns = 0.5 * randn(1, 8, seed=2), 0.3 * randn(5, seed=4)
+
+    def terms(precision):
+        model = Known(2, pushed, lambda state, action: 1.1 * pushed(state, action))
+        model.precision = precision
+        problem = FiniteTransformations(model, state, action, start, basis, far, 2)
+        return problem(unknowns, True)
+
+    plain = terms(lambda inputs: torch.ones_like(inputs[..., 0]))
+    places = []
+
+    def precision(inputs):
+        places.append(1 / (1 + 8 * (inputs[..., 0] > 0)).double())
+        return places[-1]
+
+    found = terms(precision)
+    here, there = (1 / place.flatten() for place in places[:2])
+    assert bool((here != there).any())
+    size = ((here + there) / 2).sqrt()[:, None]
+    assert_close(found.residual, plain.residual / size)
+    assert_close(found.variance, plain.variance / size[:, 0].square())
+    assert_close(found.jacobian, plain.jacobian / size[..., None])

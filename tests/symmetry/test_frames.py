@@ -7,7 +7,7 @@ from systems import TURN, randn
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.symmetry.frames import base_dynamics, carried, each_half, own_dynamics, pairs
+from hgm.symmetry.frames import base_dynamics, carried, each_half, missed, own_dynamics, pairs
 
 
 def own(turns, **kind):
@@ -55,6 +55,14 @@ def test_carried_actions_are_turned_back():
     inputs, change = pairs(carried(data, elements, elements))
     assert_close(change, pushed(inputs[..., :2], inputs[..., 2:]))
     assert_close(lie.act(elements, inputs[..., 2:]), data.action)
+
+
+def test_transitions_are_missed_by_the_twin_that_did_not_learn_from_them():
+    data, half = family(SAME, noise=0.0), halves_of(family(SAME))
+    model = shared_model(data)
+    change = (data.next_state - data.state).flatten(0, 1)
+    model.values = lambda inputs: torch.stack((change + 1, change + 2))
+    assert_close(missed(model, half, data)[..., 0], 2 - half.double())
 
 
 def test_base_dynamics_learn_from_all_tasks():

@@ -214,3 +214,17 @@ def test_singular_values_are_root_mean_squares_of_the_rate():
     rates = torch.einsum("bi,fij,bj->fb", unit, fields, columns)
     assert_close(rates.square().mean(1).sqrt(), values)
     assert_close(values, values.sort().values)
+
+
+# Where noise is not the same everywhere.
+
+
+def test_rows_count_by_the_inverse_variance_of_their_noise():
+    state, action = randn(300, 2), randn(300, 2, seed=1)
+    model = Known(2, curved, lambda state, action: 1.1 * curved(state, action))
+    some = state[:, 0] > 0.3
+    expected = equivariance_form(model, state[some], action[some], 3)
+    model.precision = lambda inputs: 5.0 * (inputs[:, 0] > 0.3)
+    found = equivariance_form(model, state, action, 3)
+    assert_close(found.cross, expected.cross)
+    assert_close(found.noise, expected.noise)

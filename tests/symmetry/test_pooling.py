@@ -3,6 +3,7 @@
 import math
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -436,3 +437,21 @@ def test_what_rewards_do_not_see_is_left_to_what_is_known_besides():
     found = lie.vee(group.hat(subgroup.coords(model.actions)), shift)
     expected = torch.tensor([[0.5, 0.0], [-0.8, 0.0]]).double()
     assert (found - expected).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale", "found", "looked_at"), [(0, None, 4, 6), (2, 1, 4, 6), (2, 4, 4, 3)]
+)
+def test_length_scales_are_all_tried_once_and_then_downhill(steps, scale, found, looked_at):
+    model, tried = object.__new__(PooledModel), []
+    model.effort = Effort(scales=(5.0, 0.0, 2.0, 1.0, 4.0, 3.0))
+    model._steps, model._scale = steps, scale
+
+    def fitted(scale):
+        tried.append(scale)
+        return SimpleNamespace(cost=torch.tensor((scale - 3.8) ** 2))
+
+    best, fit = model._likeliest(fitted)
+    assert best == found
+    assert float(fit.cost) == pytest.approx(0.04)
+    assert len(tried) == len(set(tried)) == looked_at

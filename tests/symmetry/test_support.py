@@ -49,6 +49,37 @@ def test_few_points_tell_nothing():
     assert len(quadrics(circle(50))) == 0
 
 
+def test_few_straight_ways_are_on_quadrics_of_their_own():
+    """Two free particles: on each way there are three polynomials of degree 2, of fourteen."""
+    time = torch.linspace(-1, 1, 500).double()[:, None]
+    ways = [
+        torch.cat((place + time * speed, speed.expand(500, 2)), -1)
+        for place, speed in randn(2, 2, 1, 2)
+    ]
+    assert len(quadrics(torch.cat(ways))) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_slow_ways_are_on_quadrics_of_their_own(seed):
+    generator = torch.Generator().manual_seed(seed)
+    state, seen = torch.randn(4, 6, generator=generator, dtype=torch.float64), []
+    for _ in range(500):
+        push = 0.005 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
+        speed = state[:, 3:] + push
+        state = torch.cat((state[:, :3] + 0.05 * speed, speed), -1)
+        seen.append(state)
+    assert len(quadrics(torch.stack(seen, 1).flatten(0, 1))) == 0
+
+
+@pytest.mark.parametrize("level", [0.0, 2.0])
+@pytest.mark.parametrize("num", [1, 3])
+def test_to_leave_a_plane_costs_no_more_than_to_leave_a_circle(level, num):
+    plane = torch.cat((randn(2000, 3), torch.full((2000, num), level).double()), -1)
+    assert len(quadrics(plane)) == num
+    costs = leaving(plane, 3 + num).diagonal().view(3 + num, 3 + num)
+    assert_close(costs[3:, :3], torch.ones(num, 3).double(), atol=0.1, rtol=0)
+
+
 def test_coordinates_that_add_up_to_a_constant_are_on_a_plane():
     points = randn(1000, 3)
     points = torch.cat((points, 2 - points.sum(-1, keepdim=True)), -1)

@@ -1,6 +1,5 @@
 """Elements by values of rewards, in groups of few dimensions."""
 
-import pytest
 import torch
 from systems import randn
 
@@ -22,6 +21,7 @@ MOTIONS[0, 0, 2] = MOTIONS[1, 1, 2] = 1.0
 MOTIONS[2, :2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
 PLACES = [[0, 0, 0], [0.9, -0.4, 2.4], [-0.5, 0.8, -1.0], [0.3, 0.7, -2.2], [-0.8, -0.6, 0.7]]
 PLACES = torch.tensor(PLACES).double()
+USUAL = SearchSteps()
 
 
 def hills(points):
@@ -32,10 +32,10 @@ def hills(points):
     )
 
 
-def found(own_maps, places=PLACES):
+def found(own_maps, steps=USUAL):
     """Elements ``(4, 3, 3)`` that are found, the fits, and how to run more."""
     points = 1.2 * randn(5, 1500, 2)
-    back = torch.linalg.inv(lie.exp(lie.hat(places, MOTIONS)))
+    back = torch.linalg.inv(lie.exp(lie.hat(PLACES, MOTIONS)))
     rewards = hills(lie.act(back, points))
     if own_maps:
         rewards = rewards ** torch.tensor([1.0, 0.3, 3.0, 0.5, 2.0]).double()[:, None]
@@ -44,7 +44,7 @@ def found(own_maps, places=PLACES):
     group = Affine(2).double()
     problem = Problem(lambda samples: samples, group, estimator, torch.arange(5), True)
     kept = Kept(torch.zeros(6, 6).double(), lie.vee(MOTIONS, group.generators))
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = Within(problem, None, kept, differential_invariance, steps, 0)
 
     def done(stage):
         with torch.no_grad():
@@ -75,11 +75,15 @@ def test_rigid_motions_are_found_by_values():
     assert run(lambda within, prior: values_agree(within, free, alike, prior))
 
 
-@pytest.mark.parametrize("own_maps", [True])
-def test_where_values_are_not_comparable_gradients_decide(own_maps):
-    elements, _, alike, _ = found(own_maps)
+def test_where_values_are_not_comparable_gradients_decide():
+    elements, _, alike, _ = found(own_maps=True)
     assert alike is None
     assert missed(elements).max() < 20
+
+
+def test_a_single_point_has_no_deviation_and_two_are_taken():
+    elements, *_ = found(False, SearchSteps(num_points=1, start_steps=2, pair_steps=2))
+    assert elements.isfinite().all()
 
 
 def test_elements_that_are_elsewhere_do_not_agree_in_values():

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.envs.bank import BANK
-from hgm.groups import GL
+from hgm.groups import GL, Compact
 from hgm.symmetry import SearchSteps
 from hgm.symmetry.believed import penalty_of
 from hgm.symmetry.findings import Problem, Refined, Span
@@ -170,6 +170,25 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
         next(within.explain(None))
     assert least == [2]
     assert end.value.value[0].num_directions == taken
+
+
+def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monkeypatch):
+    """Coordinates of what the dynamics keep are those in the group as it was at the start."""
+    group = Compact(3).double()
+    problem = Problem(None, group, Told(6), None, True)
+    kept = Kept(torch.eye(3).double(), torch.eye(3).double()[:2])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    span, nothing = Span(None, None, 1), Refined(None, None, None)
+
+    def at_once(value):
+        return value
+        yield
+
+    monkeypatch.setattr(within, "find", lambda root: at_once(span))
+    monkeypatch.setattr(within, "refine", lambda span: at_once((span, nothing)))
+    with pytest.raises(StopIteration) as end:
+        next(within.explain(None))
+    assert end.value.value == (span, nothing)
 
 
 def test_what_dynamics_say_counts_more_at_first_and_then_has_no_tails():
