@@ -219,6 +219,7 @@ class FourierRegression(nn.Module):
         Squares of residuals count by `weights` ``(N, B)``, of mean about 1; None: all alike.
         """
         if self.whitening is None:
+            self.to(inputs.device)
             self.whitening = self._whitening(inputs, ranks)
             ones = torch.ones_like(targets[..., :1])
             sums = torch.cat((ones, targets, targets.square()), -1).sum(1)
