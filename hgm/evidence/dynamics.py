@@ -176,7 +176,8 @@ def equivariant(
 
     With :math:`\Delta_k = L_g^{-1} f_k(L_g s, K_g a) - f_k(s, a)` of twin `k`, the effect is
     :math:`\langle \Delta_1 \Delta_2 \rangle` as a share of :math:`\langle f_1 f_2 \rangle`, over
-    what is carried to where there are data.
+    what is carried to where there are data. Both count by the inverse variance of the noise, here
+    and there, where that is not the same everywhere.
 
     Args:
         model: The dynamics of all tasks.
@@ -199,17 +200,20 @@ def equivariant(
     shift = torch.linalg.inv(element[..., :n, :n]).mT
     deviation = (there @ shift - here[:, None]) / model.scale
     covered = near(carried.flatten(0, 1), known, len(train.state)).view(carried.shape[:2]).double()
+    # Where noise is large, one error of the model would outweigh all that is known elsewhere.
+    noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
+    weight = covered * 2 / noise
     seen = covered.sum(0)
     told = seen > 0
     if int(told.sum()) < 10:
         return Equivariance(ignorance(DYNAMICS), float(covered.mean()))
 
     def share(product: Tensor) -> Tensor:
-        return (product.sum(-1) * covered).sum(0)[told] / seen[told]
+        return (product.sum(-1) * weight).sum(0)[told] / seen[told]
 
-    motion = (here / model.scale).prod(0).sum(-1)[told]
+    motion = share((here / model.scale).prod(0).expand(len(weight), -1, -1))
     # The twins' own errors are smooth: all transitions share them, and few are independent.
-    error = ((deviation[0] - deviation[1]).square().sum(-1) / 2 * covered).sum() / covered.sum()
+    error = ((deviation[0] - deviation[1]).square().sum(-1) / 2 * weight).sum() / covered.sum()
     doubt = float(error / motion.mean().clamp_min(1e-300)) / _INDEPENDENT**0.5
     statement = measure(share(deviation.prod(0)), motion, DYNAMICS, doubt)
     if statement.broken:

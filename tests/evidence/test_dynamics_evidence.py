@@ -44,6 +44,24 @@ def test_a_wind_is_the_share_that_it_is():
     assert found.statement.broken
 
 
+def test_deviations_count_by_the_noise_where_they_are():
+    """A wind that blows far out alone, where noise is a hundred times as large, or is not."""
+
+    def far_out(state, action):
+        return pushed(state, action) + WIND * (state.norm(dim=-1, keepdim=True) > 1.5)
+
+    def loud(inputs):
+        return 1.0 + 99.0 * (inputs[..., :2].norm(dim=-1) > 1.5)
+
+    train, held = (drawn(far_out, 2, 2, 400, seed=seed) for seed in (0, 1))
+    model = Known(2, far_out)
+    plain, model.local = equivariant(model, TURN, TURN, COORDS, train, held), loud
+    weighed = equivariant(model, TURN, TURN, COORDS, train, held)
+    assert plain.statement.broken
+    assert 0 < weighed.statement.effect < 0.05 * plain.statement.effect
+    assert weighed.coverage == plain.coverage
+
+
 def test_what_only_one_twin_thinks_is_noise():
     found = carried_over(pushed, other=windy)
     assert abs(found.statement.effect) < 1e-14
