@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hgm.checks import check_int
 from hgm.dynamics.base import DynamicsModel, Prediction
-from hgm.dynamics.noise import local_noise
+from hgm.dynamics.noise import EXACT, local_noise
 from hgm.dynamics.periodogram import strongest_waves
 from hgm.numerics.fourier import MAX_FEATURES, FourierRegression, Whitening
 from hgm.numerics.ranks import Ranks
@@ -23,7 +23,6 @@ _LENGTHSCALES = [
 """Candidates. If the dynamics do not depend on the state, less data tell their shape."""
 _Length = tuple[float, float]
 _Part = tuple[Tensor, Tensor]
-_EXACT = 1e-6  # of a displacement: below, there is rounding
 _WORSE = 0.02  # logarithm of the held-out error, relative to that without weights
 _ROUNDS, _MORE = 4, 8  # in which waves are added; in each
 _GAIN = 0.02  # nats of held-out likelihood per transition that they must add
@@ -53,7 +52,6 @@ class _Twin(FourierRegression):
 
     def learn(self, inputs: Tensor, change: Tensor, weights: Tensor | None = None) -> _Twin:
         """Fits inputs ``(B, p)`` and displacements ``(B, n)``, and returns itself."""
-        self.to(inputs.device)
         weights = None if weights is None else weights[None]
         self.accumulate(inputs[None], change[None], weights=weights)
         self.solve()
@@ -155,7 +153,7 @@ class FourierDynamics(DynamicsModel):
             for number, (twin, own) in enumerate(zip(before, parts, strict=True))
         ]
         size, old = (
-            one.square().mean(0).sqrt().maximum(_EXACT * self.scale).log().mean()
+            one.square().mean(0).sqrt().maximum(EXACT * self.scale).log().mean()
             for one in (self.left(inputs, change, half), left)
         )
         if size > old + _WORSE:

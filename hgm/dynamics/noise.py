@@ -10,11 +10,13 @@ from torch import Tensor
 from hgm.numerics.fourier import FourierRegression
 from hgm.numerics.misfit import shared
 
+EXACT = 1e-6
+"""Of a displacement: what is less is rounding."""
+
 _WAVES = 64
 _SCALES = ((math.inf,), (3.2,), (1.8,))
 _LEAST = 1e-4  # of the mean square: residuals may be 0
 _GAIN = 0.05  # nats per displacement: deviations that vary by a fifth
-_EXACT = 1e-6  # of a displacement: what is left is rounding
 _MOSTLY = 0.5  # share of what is left that neighbours have in common
 _COMPARED = 500
 _RANGE = (0.005, 0.995)  # quantiles of what data show: nothing is known beyond
@@ -67,7 +69,7 @@ def local_noise(inputs: Tensor, left: Tensor, scale: Tensor) -> LocalNoise | Non
         scale: Standard deviations of the outputs, ``(q,)``.
     """
     size = left.square().mean(0).sqrt()
-    left = (left / size)[:, size > _EXACT * scale]
+    left = (left / size)[:, size > EXACT * scale]
     if not left.shape[1]:
         return None
     noise = LocalNoise(inputs, left)

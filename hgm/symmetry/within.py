@@ -20,11 +20,7 @@ from hgm.symmetry.believed import CONVINCING, believing, better, convincing
 from hgm.symmetry.calibration import CALIBRATIONS
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across
-from hgm.symmetry.losses import (
-    Invariance,
-    expected_loss,
-    functional_invariance,
-)
+from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
 from hgm.symmetry.phases import (
     AlignPairs,
     AlignStarts,

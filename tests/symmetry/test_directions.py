@@ -6,6 +6,7 @@ from systems import randn
 from torch.testing import assert_close
 
 from hgm.envs.bank import BANK, record
+from hgm.symmetry import directions
 from hgm.symmetry.directions import seen_directions, turned_towards_axes
 
 MIX = torch.linalg.qr(randn(4, 4, seed=3)).Q
@@ -62,3 +63,11 @@ def test_what_is_off_a_circle_hides_no_coordinate():
     points = torch.from_numpy(found["next_observation"])[..., [0, 2, 3]]
     points = points / points.flatten(0, 1).std(0)
     assert seen_directions(points, torch.from_numpy(found["reward"])) is None
+
+
+def test_a_small_share_in_slopes_is_dropped_if_the_others_explain_all(monkeypatch):
+    monkeypatch.setattr(directions, "_GONE", (0.05, 1e-12))  # misfit has as much
+    points = randn(3, 1500, 4)
+    found = seen_directions(points, rewards(points))
+    assert found is not None
+    assert found.shape == (2, 4)

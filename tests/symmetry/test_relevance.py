@@ -191,3 +191,12 @@ def test_what_others_say_better_is_left_out_again():
     following[..., 2] = following[..., 0] + following[..., 1] + 0.3 * following[..., 2]
     sight = look(samples._replace(next_state=following), ["next_observation"])
     assert sight.columns == [0, 1]
+
+
+def test_a_coordinate_that_explains_little_but_leaves_nothing_is_seen():
+    """A two-hundredth of the amplitude: smooth misfit may be as large, but does not vanish."""
+
+    def reward(state, action, following, goal):
+        return (following[..., 1] + goal[..., 0]).cos() + 0.005 * following[..., 0]
+
+    assert look(transitions(reward, dim=2)).columns == [0, 1]
