@@ -29,11 +29,12 @@ class Truth:
     inherited, :math:`r_i(L_i s') = \phi_i(r_0(s'))` with an increasing :math:`\phi_i`.
 
     Attributes:
-        generators: Basis of the state algebra, ``(d, n, n)``, each of Frobenius norm sqrt 2.
-        elements: True left actions of base task 0 into every task, ``(N, n, n)``, identity first;
+        generators: Basis of the state algebra, ``(d, k, k)``, each of Frobenius norm sqrt 2;
+            ``k = n``, or ``n + 1`` in homogeneous coordinates.
+        elements: True left actions of base task 0 into every task, ``(N, k, k)``, identity first;
             of two tasks on another orbit, the one's undone by the other's counts.
         action_generators: What the same algebra elements do to actions, ``(d, m, m)``.
-        element_error_deg: Maps estimated elements ``(N, n, n)`` to errors ``(N,)`` in degrees.
+        element_error_deg: Maps estimated elements ``(N, k, k)`` to errors ``(N,)`` in degrees.
         reward: Noise-free rewards, states ``(N, B, n)`` to ``(N, B)``; None where not written down.
         dynamics: Noise-free ``T(state, action)``; None where the dynamics do not share the group
             (a box of actions under a rotation) or are not written down.

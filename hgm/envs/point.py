@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Bounded, Composite, Unbounded
-from torchrl.envs import EnvBase
+
+from hgm.envs.batched import BatchedEnv
 
 
 def bound_disc(action: Tensor, bound: float) -> Tensor:
@@ -67,16 +66,12 @@ def step(
     return state + from_chart(bound(to_chart(action, chart), max_action) + noise, chart)
 
 
-class PointEnv(EnvBase):
-    """Point mass that runs ``N`` tasks in ``K`` copies each, as one batch ``(N, K)``.
+class PointEnv(BatchedEnv):
+    """Point mass as a :class:`~hgm.envs.BatchedEnv`, with rewards of next states alone.
 
-    Episodes start at ``C (noise * xi)``, are truncated after ``max_steps`` and terminate where
-    ``done`` says so. Agents may command twice the bound in every component, and the environment
-    bounds it, so that data show the saturation, where a box breaks the rotation symmetry.
-
-    The task parameters are a table on the environment and never enter a TensorDict. State and time
-    are read from the TensorDict; all randomness comes from one private generator. Build it on the
-    device where it is to run: a generator cannot be moved.
+    Episodes start at ``C (noise * xi)``. Agents may command twice the bound in every component, and
+    the environment bounds it, so that data show the saturation, where a box breaks the rotation
+    symmetry.
 
     Args:
         table: Task parameters, ``(N, k)``.
@@ -116,96 +111,27 @@ class PointEnv(EnvBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        device = torch.device("cpu" if device is None else device)
-        batch = torch.Size((table.shape[0], num_copies))
-        super().__init__(device=device, batch_size=batch)
-        self._rows = table.to(device, dtype)[:, None]
-        self._chart = None if chart is None else chart.to(device, dtype)
-        self._reward, self._done, self._bound = reward, done, bound
-        self._motors = motors
-        self._max_action, self._max_steps = max_action, max_steps
-        self._noise, self._reward_noise = noise, reward_noise
-        self._task = torch.arange(batch[0], device=device)[:, None, None].expand(*batch, 1)
-        self._generator = torch.Generator(device).manual_seed(seed)
-
-        vector, scalar = (*batch, dim_state), (*batch, 1)
-        self.observation_spec = Composite(
-            observation=Unbounded(vector, device=device, dtype=dtype),
-            task=Bounded(0, batch[0] - 1, scalar, device, torch.int64),
-            step_count=Bounded(0, max_steps, scalar, device, torch.int64),
-            shape=batch,
-            device=device,
-        )
+        own = None if chart is None else chart.to(device, dtype)
         reach = torch.ones(dim_state) if chart is None else chart.abs().sum(-1)
-        high = (2 * max_action * reach).to(device, dtype).expand(vector)
-        self.action_spec = Bounded(-high, high, vector, device, dtype)
-        self.reward_spec = Unbounded(scalar, device=device, dtype=dtype)
-        flag = Binary(1, scalar, device=device, dtype=torch.bool)
-        self.done_spec = Composite(
-            done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=batch, device=device
+
+        def move(state: Tensor, action: Tensor, random: Tensor, rows: Tensor) -> Tensor:
+            action = action if motors is None else motors(action, rows)
+            return step(
+                state, action, noise * random, bound=bound, max_action=max_action, chart=own
+            )
+
+        super().__init__(
+            table,
+            num_copies,
+            dim_state=dim_state,
+            high=2 * max_action * reach,
+            start=lambda random, rows: from_chart(noise * random, own),
+            step=move,
+            reward=lambda state, action, following, rows: reward(following, rows),
+            done=done,
+            reward_noise=reward_noise,
+            max_steps=max_steps,
+            seed=seed,
+            device=device,
+            dtype=dtype,
         )
-
-    def _randn(self, *shape: int) -> Tensor:
-        return self._rows.new_empty(shape).normal_(generator=self._generator)
-
-    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
-        # Fresh starts for all copies: TorchRL keeps the running ones when a reset is partial.
-        start = from_chart(
-            self._noise * self._randn(*self.observation_spec["observation"].shape), self._chart
-        )
-        entries = {
-            "observation": start,
-            "task": self._task.clone(),
-            "step_count": torch.zeros_like(self._task),
-        }
-        return TensorDict(entries, self.batch_size, device=self.device)
-
-    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        state, action = tensordict["observation"], tensordict["action"]
-        state = step(
-            state,
-            action if self._motors is None else self._motors(action, self._rows),
-            self._noise * self._randn(*state.shape),
-            bound=self._bound,
-            max_action=self._max_action,
-            chart=self._chart,
-        )
-        reward = self._reward(state, self._rows)
-        if self._reward_noise:
-            reward = reward + self._reward_noise * self._randn(*reward.shape)
-        count = tensordict["step_count"] + 1
-        truncated = count >= self._max_steps
-        terminated = torch.zeros_like(truncated)
-        if self._done is not None:
-            terminated = self._done(state, self._rows)[..., None]
-        entries = {
-            "observation": state,
-            "task": self._task.clone(),
-            "step_count": count,
-            "reward": reward[..., None],
-            "terminated": terminated,
-            "truncated": truncated,
-            "done": terminated | truncated,
-        }
-        return TensorDict(entries, self.batch_size, device=self.device)
-
-    def step_and_maybe_reset(
-        self, tensordict: TensorDictBase
-    ) -> tuple[TensorDictBase, TensorDictBase]:
-        """TorchRL's in two thirds of its time: the rest is for environments of other kinds.
-
-        Where a copy starts anew it keeps the last action, which TorchRL sets to zero.
-        """
-        after = tensordict["next"] = self._step(tensordict)
-        current = tensordict.exclude("next").update(after.exclude("reward"))
-        done = after["done"]
-        if done.any():
-            for key, start in self._reset().items():
-                current[key] = start.where(done, after[key])
-            for key in self.done_keys:
-                current[key] = torch.zeros_like(done)
-        return tensordict, current
-
-    def _set_seed(self, seed: int | None) -> None:
-        if seed is not None:
-            self._generator.manual_seed(seed)

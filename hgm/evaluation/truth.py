@@ -20,7 +20,7 @@ def truth_metrics(
 
     * ``span_cosine``: cosine of the largest principal angle between the found and the true algebra
       in the Frobenius inner product, over the entries that are determined; 0 if their dimensions
-      differ. The true algebra keeps the origin, whatever the group that was searched.
+      differ. Linear maps and affine ones compare as affine ones.
     * ``element_error_deg``: error of the left action of every task but the first one, in degrees;
       what it means is the family's to say (:class:`~hgm.envs.Truth`).
     * ``element_error_deg_max``: the largest of them.
@@ -35,16 +35,16 @@ def truth_metrics(
     if truth is None:
         return {}
     generators, elements = geometry.generators.double(), geometry.left_actions.double()
-    n, size = geometry.dim_state, generators.shape[-1]
-    expected = generators.new_zeros(len(truth.generators), size, size)
-    expected[:, :n, :n] = truth.generators.to(expected)
+    n, k = geometry.dim_state, truth.generators.shape[-1]
+    size = max(k, generators.shape[-1])
+    generators, expected = (_grown(part, size) for part in (generators, truth.generators.double()))
     if determined is not None:
         hidden = torch.zeros(size, size, dtype=torch.bool)
         hidden[:n, :n] = ~determined
         generators, expected = (part.masked_fill(hidden, 0.0) for part in (generators, expected))
     cosine = lie.span_cosine(generators, expected)
     # Those of an orbit are relative to its base task, those of the truth to the first task.
-    whole = elements[:, :n, :n]
+    whole = _grown(elements, size, 1.0)[:, :k, :k]
     if geometry.orbits:
         whole = whole @ truth.elements.to(whole)[geometry.bases]
     errors = truth.element_error_deg(whole)[1:].tolist()
@@ -53,3 +53,11 @@ def truth_metrics(
         "element_error_deg": errors,
         "element_error_deg_max": max(errors),
     }
+
+
+def _grown(matrices: Tensor, size: int, corner: float = 0.0) -> Tensor:
+    """Matrices ``(d, k, k)`` as ``(d, size, size)``: zeros, and `corner` on the diagonal."""
+    missing = size - matrices.shape[-1]
+    grown = torch.nn.functional.pad(matrices, (0, missing, 0, missing))
+    grown.diagonal(dim1=-2, dim2=-1)[:, matrices.shape[-1] :] = corner
+    return grown

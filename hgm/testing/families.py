@@ -236,6 +236,7 @@ def _check_goal_policy(family: TaskFamily, tasks: Tensor, seed: int) -> None:
 
 def _check_algebra(family: TaskFamily, truth: Truth, num: int) -> None:
     dim, state, action = len(truth.generators), family.dim_state, family.dim_action
+    state += truth.generators.shape[-1] == state + 1  # homogeneous coordinates
     shapes = {
         "generators": (dim, state, state),
         "elements": (num, state, state),
@@ -273,8 +274,7 @@ def _check_inheritance(truth: Truth, points: Tensor) -> None:
     if truth.reward is None:
         return
     points = points.to(truth.elements)
-    moved = torch.einsum("nij,bj->nbi", truth.elements, points)
-    rewards = truth.reward(moved)
+    rewards = truth.reward(lie.act(truth.elements, points))
     for task in range(1, len(rewards)):
         for first, second in ((rewards[0], rewards[task]), (rewards[task], rewards[0])):
             ordered = second[first.argsort()]
@@ -294,8 +294,8 @@ def _check_equivariance(truth: Truth, data: TensorDictBase) -> None:
     on_states = lie.exp(torch.einsum("d,dij->ij", coords, truth.generators))
     on_actions = lie.exp(torch.einsum("d,dij->ij", coords, truth.action_generators))
     state, action = data["observation"].to(kind), data["action"].to(kind)
-    moved_first = truth.dynamics(state @ on_states.T, action @ on_actions.T)
-    moved_last = truth.dynamics(state, action) @ on_states.T
+    moved_first = truth.dynamics(lie.act(on_states, state), action @ on_actions.T)
+    moved_last = lie.act(on_states, truth.dynamics(state, action))
     miss = float((moved_first - moved_last).abs().max())
     _require(
         miss <= _TOLERANCE * float(moved_last.abs().max()),
