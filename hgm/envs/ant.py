@@ -99,11 +99,20 @@ class Ant(MujocoFamily, AngleFamily):
         qvel = 0.1 * torch.randn(num, 14, generator=generator, dtype=torch.float64)
         qpos[:, 3:7] = torch.nn.functional.normalize(qpos[:, 3:7], dim=-1)
         yaw = self.start_yaw * (2 * random[:, 0] - 1)
-        turns = torch.linalg.matrix_exp(yaw[:, None, None] * self.generators)
-        turned = (turns @ torch.cat((qpos, qvel), -1)[..., None])[..., 0]
-        return turned[:, :15], turned[:, 15:]
+        turn_planes(qpos, yaw, (0, 1))
+        turn_planes(qpos, yaw / 2, (3, 6), (4, 5))
+        turn_planes(qvel, yaw, (0, 1))
+        return qpos, qvel
 
     def motion(self, state: Tensor, action: Tensor) -> Tensor:
         """The simulation's next states."""
         qpos, qvel = state.split((15, 14), -1)
         return self.observation(*self.simulate(qpos, qvel, action)).to(state)
+
+
+def turn_planes(vectors: Tensor, angle: Tensor, *planes: tuple[int, int]) -> None:
+    """Turns planes of vectors ``(B, n)`` by angles ``(B,)``, in place."""
+    cosine, sine = angle.cos(), angle.sin()
+    for first, second in planes:
+        x, y = vectors[:, first].clone(), vectors[:, second].clone()
+        vectors[:, first], vectors[:, second] = cosine * x - sine * y, sine * x + cosine * y

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from tensordict import TensorDictBase
@@ -59,7 +58,7 @@ class MujocoFamily(TaskFamily):
         if self.model.nu == 0 or not self.model.actuator_ctrllimited.all():
             raise ValueError(
                 f"Expected `model` to have actuators with a `ctrlrange` each, got {str(model)!r} "
-                f"with {self.model.nu}, {int(self.model.actuator_ctrllimited.sum())} of them bounded."
+                f"with {self.model.nu}, of which {self.model.actuator_ctrllimited.sum()} have one."
             )
 
     @abstractmethod

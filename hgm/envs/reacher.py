@@ -32,7 +32,8 @@ class Reacher(MujocoFamily, AngleFamily):
         radius: Distance :math:`\rho` of the goals from the base, at most 0.21 to be in reach.
         start_angle: The first joint starts uniformly in this distance from zero, in radians;
             Gymnasium's is 0.1.
-        control_cost: Factor ``c`` of the control cost.
+        control_cost: Factor ``c`` of the control cost; 1 is what Gymnasium runs with, though its
+            page says 0.1.
         max_steps: Truncation.
         num_threads: Threads that simulate; None: one for every core that the process may use.
 
@@ -46,7 +47,7 @@ class Reacher(MujocoFamily, AngleFamily):
         num_train_tasks: int = 4,
         radius: float = 0.15,
         start_angle: float = math.pi,
-        control_cost: float = 0.1,
+        control_cost: float = 1.0,
         max_steps: int = 50,
         num_threads: int | None = None,
     ) -> None:

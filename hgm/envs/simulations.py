@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,15 +28,14 @@ def load_model(path: str | Path) -> MjModel:
     """
     if find_spec("mujoco") is None:
         raise ModuleNotFoundError(
-            'Expected MuJoCo to be installed, for families that it simulates: pip install "hgm[mujoco]"'
+            "Expected MuJoCo to be installed, for a family that it simulates: pip install "
+            '"hgm[mujoco]"'
         )
     from mujoco import MjModel, mjtDisableBit
 
     found = Path(path)
     if not found.exists():
-        package = find_spec("gymnasium")
-        assert package is not None and package.origin is not None, "hgm depends on it"
-        found = Path(package.origin).parent / "envs" / "mujoco" / "assets" / path
+        found = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / path
     if not found.is_file():
         raise ValueError(
             f"Expected `model` to be a model file, or the name of one that Gymnasium ships, got "
@@ -54,8 +54,8 @@ class Simulations:
     The physical state ``p`` is time, qpos, qvel and activations, as in MuJoCo's
     ``mjSTATE_FULLPHYSICS``. Nothing else goes from one step to the next: the solver starts cold, so
     that ``p'`` is a function of ``p`` and ``a`` alone, whatever the number of threads, and a
-    resumed run is exact. Gymnasium starts it from the accelerations of the step before, which moves
-    the solution within the solver's tolerance.
+    resumed run is exact. Gymnasium starts it from the accelerations of the step before, and so
+    differs by rounding.
 
     Args:
         model: The model.
