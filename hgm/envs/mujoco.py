@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -33,6 +34,7 @@ class MujocoFamily(TaskFamily):
         num_train_tasks: Number of training tasks, 2 or more.
         max_steps: Truncation.
         num_threads: Threads that simulate; None: one for every core that the process may use.
+        remove: Names of the model's bodies that are left out.
 
     Raises:
         ModuleNotFoundError: If MuJoCo is not installed.
@@ -47,6 +49,7 @@ class MujocoFamily(TaskFamily):
         num_train_tasks: int,
         max_steps: int,
         num_threads: int | None = None,
+        remove: Sequence[str] = (),
     ) -> None:
         self.frame_skip = check_int("frame_skip", frame_skip, 1, MAX_STEPS)
         self.num_train_tasks = check_int("num_train_tasks", num_train_tasks, 2, MAX_TASKS)
@@ -54,7 +57,7 @@ class MujocoFamily(TaskFamily):
         if num_threads is not None:
             check_int("num_threads", num_threads, 1, MAX_THREADS)
         self.num_threads = num_threads
-        self.model = load_model(model)
+        self.model = load_model(model, remove)
         if self.model.nu == 0 or not self.model.actuator_ctrllimited.all():
             raise ValueError(
                 f"Expected `model` to have actuators with a `ctrlrange` each, got {str(model)!r} "

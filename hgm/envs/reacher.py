@@ -51,7 +51,9 @@ class Reacher(MujocoFamily, AngleFamily):
         max_steps: int = 50,
         num_threads: int | None = None,
     ) -> None:
-        super().__init__("reacher.xml", 2, num_train_tasks, max_steps, num_threads)
+        super().__init__(
+            "reacher.xml", 2, num_train_tasks, max_steps, num_threads, remove=["target"]
+        )
         self.radius = check_real("radius", radius, 0.0, strict=True)
         if self.radius > sum(LINKS):
             raise ValueError(f"Expected `radius` to be in reach, at most 0.21, got {radius!r}.")
@@ -74,11 +76,9 @@ class Reacher(MujocoFamily, AngleFamily):
         return torch.zeros(1, 2, 2, dtype=torch.float64)
 
     def observation(self, qpos: Tensor, qvel: Tensor) -> Tensor:
-        """Joints and fingertip; the model's own target is left out."""
-        angles = qpos[..., :2]
-        first, second = angles[..., 0], angles.sum(-1)
-        tip = LINKS[0] * unit(first) + LINKS[1] * unit(second)
-        return torch.cat((angles.cos(), angles.sin(), qvel[..., :2], tip), -1)
+        """Joints and fingertip."""
+        tip = LINKS[0] * unit(qpos[..., 0]) + LINKS[1] * unit(qpos.sum(-1))
+        return torch.cat((qpos.cos(), qpos.sin(), qvel, tip), -1)
 
     def goals(self, tasks: Tensor) -> Tensor:
         """The stretched arm's direction, at rest, with the fingertip at the goal, ``(..., 8)``."""
@@ -94,14 +94,10 @@ class Reacher(MujocoFamily, AngleFamily):
     def start(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """First joint within ``start_angle``, second within 0.1, velocities within 0.005."""
         random = 2 * torch.rand(num, 4, generator=generator, dtype=torch.float64) - 1
-        qpos, qvel = torch.zeros(2, num, 4, dtype=torch.float64)
-        qpos[:, :2] = random[:, :2] * torch.tensor([self.start_angle, 0.1])
-        qvel[:, :2] = 0.005 * random[:, 2:]
-        return qpos, qvel
+        qpos, qvel = random.split(2, -1)
+        return qpos * torch.tensor([self.start_angle, 0.1]), 0.005 * qvel
 
     def motion(self, state: Tensor, action: Tensor) -> Tensor:
         """The simulation's next states, of states that an arm can have."""
         angles = torch.atan2(state[..., 2:4], state[..., :2])
-        rest = torch.zeros_like(angles)
-        qpos, qvel = torch.cat((angles, rest), -1), torch.cat((state[..., 4:6], rest), -1)
-        return self.observation(*self.simulate(qpos, qvel, action)).to(state)
+        return self.observation(*self.simulate(angles, state[..., 4:6], action)).to(state)

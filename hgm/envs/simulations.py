@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from mujoco import MjModel
 
 
-def load_model(path: str | Path) -> MjModel:
+def load_model(path: str | Path, remove: Sequence[str] = ()) -> MjModel:
     """Reads a model file; where no two geoms may touch, looks for no contacts, to save time.
 
     Args:
         path: An MJCF or URDF file; the name alone of one that Gymnasium ships, as ``"ant.xml"``.
+        remove: Names of bodies that are left out, with all that hangs on them.
 
     Raises:
         ModuleNotFoundError: If MuJoCo is not installed, saying how to install it.
@@ -31,7 +33,7 @@ def load_model(path: str | Path) -> MjModel:
             "Expected MuJoCo to be installed, for a family that it simulates: pip install "
             '"hgm[mujoco]"'
         )
-    from mujoco import MjModel, mjtDisableBit
+    from mujoco import MjSpec, mjtDisableBit
 
     found = Path(path)
     if not found.exists():
@@ -41,7 +43,10 @@ def load_model(path: str | Path) -> MjModel:
             f"Expected `model` to be a model file, or the name of one that Gymnasium ships, got "
             f"{str(path)!r}."
         )
-    model = MjModel.from_xml_path(str(found))
+    spec = MjSpec.from_file(str(found))
+    for name in remove:
+        spec.delete(spec.body(name))
+    model = spec.compile()
     may_touch = model.geom_contype[:, None] & model.geom_conaffinity
     if not may_touch.any() and model.npair == 0:
         model.opt.disableflags |= mjtDisableBit.mjDSBL_CONTACT.value

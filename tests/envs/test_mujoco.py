@@ -54,16 +54,18 @@ def test_steps_are_those_of_gymnasium(name):
     actions = 1.3 * random(200, env.model.nu)  # beyond the bounds, too
     before, after = [], []
     for action in actions:
-        before.append(simulations.physics(*positions(env)))
+        before.append(simulations.physics(*positions(env, family)))
         env.step(action.numpy())
-        after.append(torch.cat(positions(env)))
+        after.append(torch.cat(positions(env, family)))
     ours, lost = simulations.step(torch.stack(before), actions)
     assert not lost.any()
     assert_close(torch.cat(simulations.split(ours), -1), torch.stack(after), rtol=0, atol=1e-10)
 
 
-def positions(env):
-    return torch.from_numpy(env.data.qpos.copy()), torch.from_numpy(env.data.qvel.copy())
+def positions(env, family):
+    """Of what the family simulates: not of the reacher's target, which comes last."""
+    qpos, qvel = env.data.qpos[: family.model.nq], env.data.qvel[: family.model.nv]
+    return torch.from_numpy(qpos.copy()), torch.from_numpy(qvel.copy())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +82,7 @@ def test_observations_and_rewards_are_those_of_gymnasium(name):
     for action in random(30, env.model.nu):
         before = env.data.body(1).xpos[0] if kind is Ant else env.data.qpos[0]
         theirs, reward, terminated, _, _ = env.step(action.numpy())
-        following = family.observation(*positions(env))
+        following = family.observation(*positions(env, family))
         if kind is Reacher:
             mujoco.mj_kinematics(env.model, env.data)
             reward = env._get_rew(action.numpy())[0]
