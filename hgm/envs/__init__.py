@@ -1,27 +1,35 @@
 """Task families and their batched environments."""
 
 from hgm.envs.angles import AngleFamily
+from hgm.envs.ant import Ant
 from hgm.envs.base import TaskFamily, Truth
 from hgm.envs.batched import BatchedEnv
 from hgm.envs.circles import Circles
 from hgm.envs.double_integrator import DoubleIntegrator
+from hgm.envs.mujoco import MujocoFamily
 from hgm.envs.navigation import Navigation
 from hgm.envs.point import PointEnv
+from hgm.envs.reacher import Reacher
 from hgm.envs.rewards import RewardTransform
 from hgm.envs.scattered import Scattered
+from hgm.envs.swimmer import Swimmer
 from hgm.envs.translation import Translation
 from hgm.envs.two_goals import TwoGoals
 from hgm.envs.unicycle import Unicycle
 
 __all__ = [
     "AngleFamily",
+    "Ant",
     "BatchedEnv",
     "Circles",
     "DoubleIntegrator",
+    "MujocoFamily",
     "Navigation",
     "PointEnv",
+    "Reacher",
     "RewardTransform",
     "Scattered",
+    "Swimmer",
     "TaskFamily",
     "Translation",
     "Truth",

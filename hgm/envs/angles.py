@@ -103,9 +103,10 @@ def unit(angle: Tensor) -> Tensor:
     return torch.stack((angle.cos(), angle.sin()), -1)
 
 
-def turning(size: int, *planes: int) -> Tensor:
-    """The generator ``(size, size)`` that turns the planes (p, p + 1) together, float64."""
+def turning(size: int, *planes: int | tuple[int, int]) -> Tensor:
+    """The generator ``(size, size)`` that turns planes together, float64; p is plane (p, p + 1)."""
     generator = torch.zeros(size, size, dtype=torch.float64)
     for plane in planes:
-        generator[plane, plane + 1], generator[plane + 1, plane] = -1.0, 1.0
+        first, second = (plane, plane + 1) if isinstance(plane, int) else plane
+        generator[first, second], generator[second, first] = -1.0, 1.0
     return generator

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Bounded, Composite, Unbounded
-from torchrl.envs import EnvBase
+
+from hgm.envs.task_env import TaskEnv
 
 Start = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -16,7 +16,7 @@ Reward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Done = Callable[[Tensor, Tensor], Tensor]
 
 
-class BatchedEnv(EnvBase):
+class BatchedEnv(TaskEnv):
     r"""Runs ``N`` tasks in ``K`` copies each, as one batch ``(N, K)``.
 
     With standard normal :math:`\xi` and the task's row :math:`z`, episodes start at
@@ -24,9 +24,7 @@ class BatchedEnv(EnvBase):
     :math:`r = \mathrm{reward}(s, a, s', z) + \sigma_r \xi`. They are truncated after ``max_steps``
     and terminate where :math:`\mathrm{done}(s', z)`.
 
-    The task parameters are a table on the environment and never enter a TensorDict. State and time
-    are read from the TensorDict; all randomness comes from one private generator. Build it on the
-    device where it is to run: a generator cannot be moved.
+    State and time are read from the TensorDict, see :class:`~hgm.envs.task_env.TaskEnv`.
 
     Args:
         table: Task parameters, ``(N, k)``.
@@ -75,84 +73,33 @@ class BatchedEnv(EnvBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        device = torch.device("cpu" if device is None else device)
-        batch = torch.Size((table.shape[0], num_copies))
-        super().__init__(device=device, batch_size=batch)
-        self._rows = table.to(device, dtype)[:, None]
-        self._start_at, self._move, self._reward, self._done = start, step, reward, done
-        self._reward_noise, self._max_steps = reward_noise, max_steps
-        self._task = torch.arange(batch[0], device=device)[:, None, None].expand(*batch, 1)
-        self._generator = torch.Generator(device)
-        self._generator.manual_seed(seed)
-
-        vector, scalar = (*batch, dim_state), (*batch, 1)
-        self.observation_spec = Composite(
-            observation=Unbounded(vector, device=device, dtype=dtype),
-            task=Bounded(0, batch[0] - 1, scalar, device, torch.int64),
-            step_count=Bounded(0, max_steps, scalar, device, torch.int64),
-            shape=batch,
+        super().__init__(
+            table,
+            num_copies,
+            dim_state=dim_state,
+            box=torch.stack((-high, high)),
+            max_steps=max_steps,
+            seed=seed,
             device=device,
+            dtype=dtype,
         )
-        high = high.to(device, dtype).expand(*batch, len(high))
-        self.action_spec = Bounded(-high, high, high.shape, device, dtype)
-        self.reward_spec = Unbounded(scalar, device=device, dtype=dtype)
-        flag = Binary(1, scalar, device=device, dtype=torch.bool)
-        self.done_spec = Composite(
-            done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=batch, device=device
-        )
+        self._start_at, self._move, self._reward, self._done = start, step, reward, done
+        self._reward_noise = reward_noise
 
     def _randn(self, *shape: int) -> Tensor:
         return self._rows.new_empty(shape).normal_(generator=self._generator)
 
-    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
-        # Fresh starts for all copies: TorchRL keeps the running ones when a reset is partial.
+    def _begin(self) -> dict[str, Tensor]:
         random = self._randn(*self.observation_spec["observation"].shape)
-        entries = {
-            "observation": self._start_at(random, self._rows),
-            "task": self._task.clone(),
-            "step_count": torch.zeros_like(self._task),
-        }
-        return TensorDict(entries, self.batch_size, device=self.device)
+        return {"observation": self._start_at(random, self._rows)}
 
-    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+    def _advance(
+        self, tensordict: TensorDictBase
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         state, action = tensordict["observation"], tensordict["action"]
         following = self._move(state, action, self._randn(*state.shape), self._rows)
         reward = self._reward(state, action, following, self._rows)
         if self._reward_noise:
             reward = reward + self._reward_noise * self._randn(*reward.shape)
-        count = tensordict["step_count"] + 1
-        truncated = count >= self._max_steps
-        terminated = torch.zeros_like(truncated)
-        if self._done is not None:
-            terminated = self._done(following, self._rows)[..., None]
-        entries = {
-            "observation": following,
-            "task": self._task.clone(),
-            "step_count": count,
-            "reward": reward[..., None],
-            "terminated": terminated,
-            "truncated": truncated,
-            "done": terminated | truncated,
-        }
-        return TensorDict(entries, self.batch_size, device=self.device)
-
-    def step_and_maybe_reset(
-        self, tensordict: TensorDictBase
-    ) -> tuple[TensorDictBase, TensorDictBase]:
-        """TorchRL's in two thirds of its time: the rest is for environments of other kinds.
-
-        Where a copy starts anew it keeps the last action, which TorchRL sets to zero.
-        """
-        after = tensordict["next"] = self._step(tensordict)
-        current = tensordict.exclude("next").update(after.exclude("reward"))
-        done = after["done"]
-        if done.any():
-            for key, start in self._reset().items():
-                current[key] = start.where(done, after[key])
-            for key in self.done_keys:
-                current[key] = torch.zeros_like(done)
-        return tensordict, current
-
-    def _set_seed(self, seed: int | None) -> None:
-        if seed is not None:
-            self._generator.manual_seed(seed)
+        ended = None if self._done is None else self._done(following, self._rows)
+        return {"observation": following}, reward, ended
