@@ -1,8 +1,10 @@
 """hgm's families as environments of Gymnasium, by their ids."""
 
+from typing import Any
+
 import gymnasium
 
-FAMILIES = {"Navigation": {}, "Circles": {}, "Scattered": {}}
+FAMILIES: dict[str, dict[str, Any]] = {"Navigation": {}, "Circles": {}, "Scattered": {}}
 """Families in :mod:`hgm.envs`, with the arguments that their ids stand for."""
 
 

@@ -171,9 +171,10 @@ def _within(name: str, packages: Sequence[str]) -> bool:
 
 
 def _refused(path: str, name: str, allow: Sequence[str]) -> str:
+    package = re.split("[.:]", name)[0]
     return (
         f"Expected `{path}` of a stored configuration to name a class of {', '.join(allow)}, got "
-        f"{name!r}: where you trust it, allow its package, as in allow=[{re.split('[.:]', name)[0]}]."
+        f"{name!r}: where you trust it, allow its package, as in allow=[{package}]."
     )
 
 
@@ -187,7 +188,9 @@ def _named(
     found = {}
     for key, hint in _hints(target).items():
         name, kinds = given.get(key), set(_kinds(hint)) - {type(None)}
-        if isinstance(name, str) and kinds and all(_of_hgm(kind) for kind in kinds):
+        if not isinstance(name, str) or ":" not in name:
+            continue
+        if kinds and all(_of_hgm(kind) for kind in kinds):
             found[key] = _object(name, f"{path}.{key}", allow)
     return found
 
@@ -196,8 +199,8 @@ def _object(name: str, path: str, allow: Sequence[str] | None) -> Any:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), attribute)):
         raise BuildError(
-            f"Expected `{path}` to name an object of yours, as in {path}=mypkg:my_object for "
-            f"`my_object` in mypkg.py, got {name!r}."
+            f"Expected `{path}` to name an object of your own, as mypkg:my_object for `my_object` "
+            f"in mypkg.py, got {name!r}."
         )
     if allow is not None and not _within(module, allow):
         raise BuildError(_refused(path, name, allow))
@@ -241,7 +244,8 @@ def _check_kinds(target: Any, path: str, given: Mapping[str, Any]) -> None:
         if not isinstance(value, tuple(kinds)):
             names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
             raise BuildError(
-                f"Expected `{path}.{key}` to be {names}, as a node with `_target_`, got {value!r}."
+                f"Expected `{path}.{key}` to be {names}, as a node with `_target_`, or one of your "
+                f"own by its name, as mypkg:my_object for `my_object` in mypkg.py, got {value!r}."
             )
 
 

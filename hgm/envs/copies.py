@@ -75,7 +75,7 @@ class Recipe:
 
     def flat(self, observation: Any) -> Array:
         """An observation as a vector ``(k,)``."""
-        return spaces.flatten(self.observation_space, observation)
+        return np.asarray(spaces.flatten(self.observation_space, observation))
 
 
 class Copies(gymnasium.Env):
@@ -136,7 +136,7 @@ class Copies(gymnasium.Env):
         if not self._envs:
             self._envs = [self._recipe.told(task) for task in self._tasks]
 
-    def _move(self, i: int, action: Array) -> None:
+    def _move(self, i: Any, action: Array) -> None:
         row = self._rows[i]
         if row[-2] or row[-1]:
             row[-FLAGS] = 0

@@ -15,7 +15,6 @@ from torchrl.envs import EnvBase
 
 from hgm.checks import check_int
 from hgm.envs.base import MAX_STEPS, MAX_TASKS, TaskFamily
-from hgm.envs.copies import Recipe
 from hgm.envs.gymnasium_env import GymnasiumEnv
 from hgm.envs.probing import probe
 

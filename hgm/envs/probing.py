@@ -108,24 +108,24 @@ def _action_space(env: gymnasium.Env) -> spaces.Box:
 
 
 def _limit(env: gymnasium.Env, max_steps: int | None) -> int:
-    layer, own = env, None
+    layer, own = env, []
     while isinstance(layer, gymnasium.Wrapper):
         if isinstance(layer, gymnasium.wrappers.TimeLimit):
-            own = layer._max_episode_steps
+            own.append(layer._max_episode_steps)
         layer = layer.env
-    if own is None and env.spec is not None:
-        own = env.spec.max_episode_steps
-    if max_steps is None and own is None:
+    if max_steps is not None:
+        if max_steps > min(own, default=max_steps):
+            raise ValueError(
+                f"Expected `max_steps` to be at most {min(own)}, the time limit of {env}, got "
+                f"{max_steps}: make it with gymnasium.make(..., max_episode_steps={max_steps})."
+            )
+        return max_steps
+    if not own:
         raise ValueError(
             f"Expected `max_steps` to be an int: {env} has no time limit of its own, and episodes "
             "must come to an end. Give one, as in max_steps=200."
         )
-    if max_steps is not None and own is not None and max_steps > own:
-        raise ValueError(
-            f"Expected `max_steps` to be at most {own}, the time limit of {env}, got {max_steps}: "
-            f"make it with gymnasium.make(..., max_episode_steps={max_steps})."
-        )
-    return own if max_steps is None else max_steps
+    return min(own)
 
 
 def _start(env: gymnasium.Env, recipe: Recipe, task: Array) -> Array:
@@ -159,7 +159,7 @@ def _start(env: gymnasium.Env, recipe: Recipe, task: Array) -> Array:
 
 def _layers(env: gymnasium.Env) -> list[gymnasium.Env]:
     """Wrappers that are Gymnasium's own, whose attributes nothing but themselves reads."""
-    layers = []
+    layers: list[gymnasium.Env] = []
     while isinstance(env, gymnasium.Wrapper):
         if type(env).__module__.startswith("gymnasium.wrappers"):
             layers.append(env)

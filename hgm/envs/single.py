@@ -94,8 +94,8 @@ class SingleTask(gymnasium.Env):
         """One step by an action ``(m,)``."""
         if self._env is None:
             raise gymnasium.error.ResetNeeded("Call `reset` before `step`.")
-        action = torch.as_tensor(np.asarray(action, np.float32)).view(1, 1, -1)
-        after = self._env.step(self._current.clone(False).set("action", action))["next"]
+        flat = torch.as_tensor(np.asarray(action, np.float32)).view(1, 1, -1)
+        after = self._env.step(self._current.clone(False).set("action", flat))["next"]
         self._current = after.exclude("reward")
         terminated, truncated, reward = (
             after[key].item() for key in ("terminated", "truncated", "reward")
@@ -122,9 +122,7 @@ class SingleTask(gymnasium.Env):
         return row
 
 
-def make_single(
-    family: str, task: Sequence[float] | None = None, **arguments: Any
-) -> SingleTask:
+def make_single(family: str, task: Sequence[float] | None = None, **arguments: Any) -> SingleTask:
     """What ``gymnasium.make("hgm/Navigation-v0", task=..., ...)`` makes.
 
     Args:
