@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -178,7 +179,7 @@ class Workers:
         parts = [slice(i, i + size) for i in range(0, len(tasks), size)]
         self._shape = (len(parts), size)
         self._vector = _Vector(
-            [partial(Copies, recipe, tasks[part], part, size) for part in parts],
+            [partial(_share, os.getpid(), recipe, tasks[part], part, size) for part in parts],
             copy=False,
             context=_CONTEXT,
             autoreset_mode=AutoresetMode.DISABLED,  # every process restarts its copies itself
@@ -202,6 +203,14 @@ class Workers:
     def close(self) -> None:
         """Ends the processes."""
         self._vector.close()
+
+
+def _share(owner: int, *args: Any) -> Copies:
+    """Copies in a process of their own, which Ctrl-C leaves alone: whoever started it ends it."""
+    if os.getpid() != owner:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return Copies(*args)
 
 
 def spread(recipe: Recipe, tasks: Array, num_workers: int) -> Copies | Workers:

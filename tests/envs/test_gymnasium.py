@@ -1,5 +1,8 @@
 """Environments of Gymnasium as task families: they keep the contract, and hide what they should."""
 
+import os
+import signal
+import time
 import warnings
 
 import gymnasium
@@ -170,6 +173,19 @@ def test_a_worker_that_raises_says_what():
         pytest.raises(ValueError, match="AssertionError"),
     ):
         list(walk(env, lambda now: torch.full((3, 1, 2), 2.0), 1))
+
+
+def test_ctrl_c_leaves_workers_to_the_process_that_started_them():
+    family = drift(num_workers=2)
+    env = family.make_env(family.train_tasks(0), 1, 0)
+    env.reset()
+    workers = env._copies._vector.processes
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGINT)
+    time.sleep(0.05)
+    assert env.reset()["observation"].isfinite().all()
+    env.close()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_actions_are_within_bounds_of_double_precision():
