@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hgm.registration import register
+
 if TYPE_CHECKING:
     from hgm.adaptation import adapt
     from hgm.agents import HereditaryAgent
@@ -37,6 +39,8 @@ __all__ = [
     "restore",
 ]
 __version__ = "0.2.0"
+
+register()
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "objectives": {"policies"},
     "inference": {"numerics", "policies"},
     "envs": {"numerics"},
+    "registration": set(),  # names what it registers as text
     "agents": {"numerics", "dynamics", "geometry", "adaptation", "policies", "inference"},
     "evaluation": {"numerics", "geometry", "envs", "agents"},
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},

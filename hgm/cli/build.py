@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,7 @@ def build(
     missing = [key for key in required if key not in given]
     if missing:
         raise BuildError(f"`{path}.{missing[0]}` has no default: give it a value.")
+    given |= _named(target, path, given, allow)
     _check_kinds(target, path, given)
     try:
         return target(**given)
@@ -169,32 +171,81 @@ def _within(name: str, packages: Sequence[str]) -> bool:
 
 
 def _refused(path: str, name: str, allow: Sequence[str]) -> str:
+    package = re.split("[.:]", name)[0]
     return (
         f"Expected `{path}` of a stored configuration to name a class of {', '.join(allow)}, got "
-        f"{name!r}: where you trust it, allow its package, as in allow=[{name.split('.')[0]}]."
+        f"{name!r}: where you trust it, allow its package, as in allow=[{package}]."
     )
+
+
+def _named(
+    target: Any, path: str, given: Mapping[str, Any], allow: Sequence[str] | None
+) -> dict[str, Any]:
+    """Objects of one's own, for arguments annotated with a class of hgm: ``module:object``.
+
+    Of a stored configuration nothing is imported but what is allowed, and nothing is called.
+    """
+    found = {}
+    for key, hint in _hints(target).items():
+        name, kinds = given.get(key), set(_kinds(hint)) - {type(None)}
+        if not isinstance(name, str) or ":" not in name:
+            continue
+        if kinds and all(_of_hgm(kind) for kind in kinds):
+            found[key] = _object(name, f"{path}.{key}", allow)
+    return found
+
+
+def _object(name: str, path: str, allow: Sequence[str] | None) -> Any:
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise BuildError(
+            f"Expected `{path}` to name an object of your own, as mypkg:my_object for `my_object` "
+            f"in mypkg.py, got {name!r}."
+        )
+    if allow is not None and not _within(module, allow):
+        raise BuildError(_refused(path, name, allow))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except AttributeError as error:
+        raise BuildError(f"Expected `{path}` {name!r} to be there: {error}.") from None
+    except ModuleNotFoundError as error:
+        where = "" if error.name != module else ", neither in this folder nor on the path"
+        raise BuildError(f"Expected `{path}` {name!r} to import: {error}{where}.") from None
+    except Exception as error:
+        kind = type(error).__name__
+        raise BuildError(f"Expected `{path}` {name!r} to import: {kind}: {error}") from error
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # annotations may name what is imported for type checkers only
+        return {}
+
+
+def _of_hgm(kind: type) -> bool:
+    return kind.__module__.split(".")[0] == "hgm"
 
 
 def _check_kinds(target: Any, path: str, given: Mapping[str, Any]) -> None:
     """Checks arguments annotated with classes of hgm, and of others' constructors plain values."""
+    hints = _hints(target)
     function = target.__init__ if inspect.isclass(target) else target
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # annotations may name what is imported for type checkers only
-        return
     foreign = not function.__module__.startswith("hgm.")  # hgm's own say what is right themselves
     for key, value in given.items():
         kinds = [*_kinds(hints.get(key))]
         if foreign and kinds and set(kinds) <= _PLAIN.keys() and not _is_plain(value, kinds):
             names = " or ".join(_PLAIN[kind] for kind in kinds)
             raise BuildError(f"Expected `{path}.{key}` to be {names}, got {value!r}.")
-        objects = [kind for kind in kinds if kind.__module__.split(".")[0] == "hgm"]
+        objects = [kind for kind in kinds if _of_hgm(kind)]
         if not objects or len(objects) < len([k for k in kinds if k is not type(None)]):
             continue
         if not isinstance(value, tuple(kinds)):
             names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
             raise BuildError(
-                f"Expected `{path}.{key}` to be {names}, as a node with `_target_`, got {value!r}."
+                f"Expected `{path}.{key}` to be {names}, as a node with `_target_`, or one of your "
+                f"own by its name, as mypkg:my_object for `my_object` in mypkg.py, got {value!r}."
             )
 
 

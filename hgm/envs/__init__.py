@@ -7,6 +7,7 @@ from hgm.envs.batched import BatchedEnv
 from hgm.envs.circles import Circles
 from hgm.envs.double_integrator import DoubleIntegrator
 from hgm.envs.mujoco import MujocoFamily
+from hgm.envs.gymnasium import GymnasiumFamily, GymnasiumTasks, NamedFamily
 from hgm.envs.navigation import Navigation
 from hgm.envs.point import PointEnv
 from hgm.envs.reacher import Reacher
@@ -16,6 +17,7 @@ from hgm.envs.swimmer import Swimmer
 from hgm.envs.translation import Translation
 from hgm.envs.two_goals import TwoGoals
 from hgm.envs.unicycle import Unicycle
+from hgm.envs.single import SingleTask
 
 __all__ = [
     "AngleFamily",
@@ -24,12 +26,16 @@ __all__ = [
     "Circles",
     "DoubleIntegrator",
     "MujocoFamily",
+    "GymnasiumFamily",
+    "GymnasiumTasks",
+    "NamedFamily",
     "Navigation",
     "PointEnv",
     "Reacher",
     "RewardTransform",
     "Scattered",
     "Swimmer",
+    "SingleTask",
     "TaskFamily",
     "Translation",
     "Truth",

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from hgm.cli.build import READABLE, BuildError, build, find, takes
+from hgm.evaluation import MetaTest
 
 
 class Wheel:
@@ -83,6 +84,41 @@ def test_values_are_themselves():
 def test_mistakes_are_named(node, parts):
     with pytest.raises(BuildError) as caught:
         build(node, "x", {}, expected="a wheel")
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+PROTOCOL = {"_target_": "hgm.callbacks.MetaTestReport", "run_dir": "."}
+
+
+def test_an_object_of_ones_own_is_named():
+    sys.modules["workshop"].protocol = MetaTest(num_episodes=3)
+    report = build({**PROTOCOL, "protocol": "workshop:protocol"}, "x", {})
+    assert report.protocol.num_episodes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "allow", "parts"),
+    [
+        ("protocol", None, ["`x.protocol`", "MetaTest or null", "mypkg:my_object", "'protocol'"]),
+        ("workshop:", None, ["`x.protocol`", "mypkg:my_object", "'workshop:'"]),
+        ("workshop:a.b", None, ["`x.protocol`", "mypkg:my_object", "'workshop:a.b'"]),
+        ("..:a", None, ["`x.protocol`", "mypkg:my_object", "'..:a'"]),
+        ("workshop:protocl", None, ["`x.protocol`", "'workshop:protocl'", "no attribute"]),
+        ("workshop:number", None, ["`x.protocol`", "MetaTest or null", "got 5"]),
+        ("nowhere:a", None, ["`x.protocol`", "'nowhere:a'", "neither in this folder nor on the"]),
+        ("failing_too:a", None, ["`x.protocol`", "'failing_too:a'", "ZeroDivisionError"]),
+        ("missing_too:a", None, ["`x.protocol`", "'missing_too:a'", "not_installed_anywhere"]),
+        ("workshop:number", READABLE, ["`x.protocol`", "'workshop:number'", "allow=[workshop]"]),
+    ],
+)
+def test_names_of_objects_that_are_wrong_are_told(name, allow, parts, tmp_path, monkeypatch):
+    (tmp_path / "failing_too.py").write_text("1 / 0\n")
+    (tmp_path / "missing_too.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BuildError) as caught:
+        build({**PROTOCOL, "protocol": name}, "x", {}, allow)
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -105,6 +105,60 @@ def test_packages_of_ones_own_are_allowed_by_name(stage, tmp_path):
     assert type(data.family).__name__ == "Mine"
 
 
+OWN_TASKS = """
+from pathlib import Path
+import gymnasium
+from hgm.envs import GymnasiumTasks, Navigation
+
+Path("ran").touch()
+tasks = GymnasiumTasks(
+    sample_tasks=Navigation().sample_tasks,
+    set_task=lambda env, task: env.reset(options={"task": task})[0],
+    make_env=lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("hgm/Navigation-v0"), 100),
+)
+"""
+
+
+def test_tasks_of_ones_own_are_allowed_by_name(stage, tmp_path):
+    (tmp_path / "own_tasks.py").write_text(OWN_TASKS)
+    config = yaml.safe_load((stage / "config.yaml").read_text())
+    config["env"] = {"_target_": "hgm.envs.NamedFamily", "task": "own_tasks:tasks"}
+    (stage / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"`env\.task` .*'own_tasks:tasks'.*allow=\[own_tasks\]"):
+        hgm.restore(stage)
+    assert not (tmp_path / "ran").exists()
+    data, model = hgm.restore(stage, allow=["own_tasks"])
+    assert data.family.dim_state == 2
+    assert model.geometry.dim_algebra == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["evil_module:Thing", "os:system", "hgm.checks:math", "hgm.envs:Navigation", "hgm.x:y"]
+)
+def test_no_name_of_an_object_runs_anything(stage, tmp_path, name):
+    config = yaml.safe_load((stage / "config.yaml").read_text())
+    config["env"] = {"_target_": "hgm.envs.NamedFamily", "task": name, "id": "evil_module:Env-v0"}
+    (stage / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="`env.task`") as caught:
+        hgm.restore(stage)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_id_imports_a_module(stage, tmp_path):
+    config = yaml.safe_load((stage / "config.yaml").read_text())
+    config["env"] = {
+        "_target_": "hgm.envs.GymnasiumFamily",
+        "make_env": "evil_module:Env-v0",
+        "sample_tasks": 1,
+        "set_task": 1,
+    }
+    (stage / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="`import evil_module`"):
+        hgm.restore(stage)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_another_models_checkpoint_is_named(stage, experiment):
     other = experiment / "seed_0" / "policy" / "checkpoints" / "last.ckpt"
     shutil.copy(other, stage / "checkpoints" / "last.ckpt")
