@@ -134,6 +134,9 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     )
     if "transitions_per_task" in metrics:
         table.add_row("transitions", _counts(metrics["transitions_per_task"]))
+    trained, gathered = (metrics.get(key, 0) for key in ("num_trained", "num_gathered"))
+    if gathered < trained:
+        table.add_row("search", f"{gathered:,} of {trained:,} a task; models of rewards: all")
     table.add_row("dynamics", f"{metrics['dynamics']}, {metrics['dynamics_model']}")
     for name, one in metrics["statements"].items():
         held, effect, interval = told(one)
