@@ -362,8 +362,8 @@ def test_bad_arrays(name):
 
 
 ELSEWHERE = {
-    "data.h5": (b"\x89HDF\r\n\x1a\n", ["HDF5", "h5py", "numpy.savez('data.npz', observation="]),
-    "data.HDF5": (b"\x89HDF\r\n\x1a\n", ["HDF5", "numpy.savez"]),
+    "data.h5": (b"\x89HDF\r\n\x1a\n", ["HDF5", "cannot be read"]),
+    "data.HDF5": (b"hello", ["HDF5", "cannot be read"]),
     "data.pt": (b"PK\x03\x04", ["torch.save", "numpy.savez"]),
     "data.pkl": (b"\x80\x04N.", ["pickle", "run as code", "numpy.savez"]),
     "data.csv": (b"a,b\n1,2\n", ["text", "pandas", "numpy.savez"]),

@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
         ("custom_family", "Torus keeps the contract"),
         ("turned_motors", "TurnedMotors keeps the contract"),
         ("own_environment", "The satellite keeps the contract"),
-        ("own_data", "held out: torch.Size([3, 20])"),
+        ("own_data", "held out: torch.Size([4, 30])"),
     ],
 )
 def test_example_runs(name, said, capsys):

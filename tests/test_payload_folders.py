@@ -139,5 +139,5 @@ def test_good_folders_and_archives_are_not_changed_either(marker):
     for data in found:
         for batch in [*data.train_dataloader(), *data.val_dataloader()]:
             batch["observation"] += 1
-        data._stored["action"].zero_()  # in memory, not on disk
+        data.recording.read(slice(None))["action"].zero_()  # in memory, not on disk
     assert snapshot(marker.parent) == before

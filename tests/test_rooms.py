@@ -35,7 +35,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "runs": set(),
     "callbacks": {"numerics", "geometry", "envs", "agents", "evaluation", "runs"},
     "testing": {"numerics", "groups", "envs", "datamodules"},
-    "cli": {"callbacks", "runs"},  # all else is built from what configurations name
+    "cli": {"callbacks", "datamodules", "runs"},  # all else is built from what configurations name
     "__main__": {"cli"},
 }
 PURE = {

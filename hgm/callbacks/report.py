@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _SOURCES = {
 }
 _LISTED = 8  # errors of elements and coordinates that are listed one by one
 _GENERATORS = 3
+_COUNTED = 8  # tasks whose transitions are counted one by one
 _WRITTEN = 4  # size of a matrix that is written in full
 
 
@@ -86,6 +87,8 @@ class DiscoveryReport(Report):
         geometry.save(self.run_dir / "geometry.pt")
         truth_known = truth_metrics(geometry, family, tasks, pl_module.determined)
         metrics = {**pl_module.metrics, **truth_known}
+        if hasattr(data, "counts"):
+            metrics["transitions_per_task"] = [count._asdict() for count in data.counts]
         start = time.perf_counter()
         known = family is not None and tasks is not None
         truth = family.truth(tasks.double()) if known else None
@@ -129,6 +132,11 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
         f"{_SOURCES[metrics['reward_source']]}, coordinates {columns}"
         f"{terms[metrics['action_in_reward']]}",
     )
+    if "transitions_per_task" in metrics:
+        table.add_row("transitions", _counts(metrics["transitions_per_task"]))
+    trained, gathered = (metrics.get(key, 0) for key in ("num_trained", "num_gathered"))
+    if gathered < trained:
+        table.add_row("search", f"{gathered:,} of {trained:,} a task; models of rewards: all")
     table.add_row("dynamics", f"{metrics['dynamics']}, {metrics['dynamics_model']}")
     for name, one in metrics["statements"].items():
         held, effect, interval = told(one)
@@ -155,6 +163,22 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     phases = ", ".join(f"{name} {value:.1f}" for name, value in metrics["phase_seconds"].items())
     table.add_row("wall time", f"{metrics['wall_seconds']:.1f} s ({phases})")
     return table
+
+
+def _counts(counts: Sequence[Mapping[str, Any]]) -> str:
+    """How many transitions there were of every task, and how many were used."""
+    lines = []
+    for one in counts[:_COUNTED]:
+        lost = one["rows"] - one["transitions"]
+        rest = f"; {lost:,} rows are none: no next observation" if lost else ""
+        lines.append(f"task {one['task']}: {one['used']:,} of {one['transitions']:,} used{rest}")
+    if len(counts) > _COUNTED:
+        left = sum(one["transitions"] - one["used"] for one in counts)
+        lost = sum(one["rows"] - one["transitions"] for one in counts)
+        lines.append(
+            f"and so on, {len(counts)} tasks: {left:,} not used, {lost:,} rows are no transitions"
+        )
+    return "\n".join(lines)
 
 
 def _intervals(metrics: dict[str, Any]) -> str:

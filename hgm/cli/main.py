@@ -21,6 +21,12 @@ def main() -> None:
     if sys.argv[1:2] == ["compare"]:
         _compare(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["record"]:
+        from hgm.cli.record import record
+
+        with exit_codes():
+            record(sys.argv[2:])
+        return
     import hydra
 
     from hgm.cli.command_line import configs_folder, prepare

@@ -1,10 +1,19 @@
 """Sources of transitions for Lightning: collected from a family, or stored on disk."""
 
 from hgm.datamodules.meta_replay import MetaReplay
+from hgm.datamodules.minari import MinariTransitions
 from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
 from hgm.datamodules.tasks import Tasks
 from hgm.datamodules.transitions import Transitions
 from hgm.datamodules.trials import Trials
 
-__all__ = ["MetaReplay", "Replay", "StoredTransitions", "Tasks", "Transitions", "Trials"]
+__all__ = [
+    "MetaReplay",
+    "MinariTransitions",
+    "Replay",
+    "StoredTransitions",
+    "Tasks",
+    "Transitions",
+    "Trials",
+]

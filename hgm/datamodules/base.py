@@ -1,8 +1,7 @@
-"""What all sources of transitions share: streaming, the held-out split, batches, checks."""
+"""What all sources of transitions share: sizes, ranks, seeds, checks."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import final
@@ -52,11 +51,10 @@ class Batches:
 class TransitionData(LightningDataModule, ABC):
     """Transitions of N tasks as TensorDicts ``[N, B]`` with TorchRL's keys :data:`KEYS`.
 
-    The first pass streams what the source delivers and keeps it; later passes replay it, shuffled
-    anew when ``batch_size`` is given. A fixed random fraction is held out and never trained on.
-    Every rank holds its own share of the transitions of all tasks, and all ranks yield equally
-    many batches. All randomness is private and derives from ``seed``, the rank and the epoch, so a
-    resumed run needs no saved state of the data.
+    A fixed random fraction is held out and never trained on. Every rank has its own share of the
+    transitions of all tasks, and all ranks yield equally many batches. All randomness is private
+    and derives from ``seed``, the rank and the epoch, so a resumed run needs no saved state of the
+    data.
 
     Args:
         num_transitions: Transitions per task over all ranks, with the held-out ones.
@@ -95,16 +93,6 @@ class TransitionData(LightningDataModule, ABC):
             )
         self.batch_size = None if batch_size is None else check_int("batch_size", batch_size, 1)
         self.seed = check_int("seed", seed, 0)
-        self._train: list[TensorDictBase] = []
-        self._held: list[TensorDictBase] = []
-        self._source: Iterator[TensorDictBase] | None = None
-        self._received = 0
-        self._complete = False
-        self._passes = 0
-
-    @abstractmethod
-    def _deliver(self) -> Iterator[TensorDictBase]:
-        """Yield this rank's ``num_local`` transitions in time order, in pieces ``[N, b]``."""
 
     @property
     def sizes(self) -> Sizes:
@@ -136,20 +124,13 @@ class TransitionData(LightningDataModule, ABC):
             )
         return share + (self.rank < rest)
 
-    @final
+    @abstractmethod
     def train_dataloader(self) -> Batches:
         """Batches ``[N, B]`` of training transitions."""
-        if self.batch_size is None:
-            return Batches(1, self._whole_pass)
-        # The smallest share counts: ranks that yield unequally often would wait for ever.
-        share = self.num_transitions // self.world_size
-        smallest = min(n - self._num_held(n) for n in (share, self.num_local))
-        return Batches(math.ceil(smallest / self.batch_size), self._split_pass)
 
-    @final
+    @abstractmethod
     def val_dataloader(self) -> Batches:
         """The held-out transitions as one batch ``[N, H]``."""
-        return Batches(1, self._held_pass)
 
     @final
     def test_dataloader(self) -> Batches:
@@ -165,68 +146,6 @@ class TransitionData(LightningDataModule, ABC):
     def seed_for(self, *purpose: int) -> int:
         """A seed for this rank and a purpose, independent of the others."""
         return derive_seed(self.seed, self.rank, *purpose)
-
-    def _num_held(self, num: int) -> int:
-        return max(1, round(self.holdout_fraction * num))
-
-    def _advance(self) -> bool:
-        """Take one delivery from the source, check it, split it. False when there is no more."""
-        if self._complete:
-            return False
-        if self._source is None:
-            order = torch.randperm(self.num_local, generator=self.generator(SPLIT))
-            self._is_held = torch.zeros(self.num_local, dtype=torch.bool)
-            self._is_held[order[: self._num_held(self.num_local)]] = True
-            self._source = self._deliver()
-        piece = next(self._source, None)
-        if piece is None:
-            self._complete = True
-            return False
-        check_finite(piece)
-        held = self._is_held[self._received : self._received + piece.shape[1]]
-        self._received += piece.shape[1]
-        self._train.append(piece[:, ~held])
-        self._held.append(piece[:, held])
-        return True
-
-    def _all(self, pieces: list[TensorDictBase]) -> TensorDictBase:
-        """Everything in ``pieces`` once the source is exhausted, as one TensorDict."""
-        while self._advance():
-            pass
-        if len(pieces) > 1:
-            pieces[:] = [torch.cat(pieces, 1)]
-        # A shallow copy: a consumer may add keys, and must not add them to the store.
-        return pieces[0].clone(recurse=False)
-
-    def _whole_pass(self) -> Iterator[TensorDictBase]:
-        yield self._all(self._train)
-
-    def _held_pass(self) -> Iterator[TensorDictBase]:
-        yield self._all(self._held)
-
-    def _split_pass(self) -> Iterator[TensorDictBase]:
-        epoch = self._passes if self.trainer is None else self.trainer.current_epoch
-        self._passes += 1
-        generator = self.generator(SHUFFLE, epoch)
-        pieces = self._stream() if epoch == 0 else iter([self._all(self._train)])
-        left, size = len(self.train_dataloader()), self.batch_size or self.num_local
-        pending: TensorDictBase | None = None
-        for piece in pieces:
-            piece = piece[:, torch.randperm(piece.shape[1], generator=generator)]
-            pending = piece if pending is None else torch.cat((pending, piece), 1)
-            while left > 0 and pending.shape[1] >= size:
-                left -= 1
-                yield pending[:, :size]
-                pending = pending[:, size:]
-        if left > 0 and pending is not None:
-            yield pending
-
-    def _stream(self) -> Iterator[TensorDictBase]:
-        """Stored pieces first, then new ones as the source delivers them."""
-        index = 0
-        while index < len(self._train) or self._advance():
-            yield self._train[index]
-            index += 1
 
 
 def check_finite(batch: TensorDictBase) -> None:

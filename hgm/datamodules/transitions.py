@@ -10,8 +10,9 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from hgm.checks import check_choice
-from hgm.datamodules.base import BEHAVIOUR, ENVIRONMENT, KEYS, TransitionData
+from hgm.datamodules.base import BEHAVIOUR, ENVIRONMENT, KEYS
 from hgm.datamodules.behaviours import BEHAVIOURS, make_behaviour
+from hgm.datamodules.gathered import GatheredTransitions
 from hgm.envs.base import TaskFamily
 
 with warnings.catch_warnings():
@@ -23,13 +24,13 @@ MAX_COPIES = 64
 """Most copies of a task that run at a time; more data take several rounds of episodes."""
 
 
-class Transitions(TransitionData):
+class Transitions(GatheredTransitions):
     """Transitions of a family's training tasks, streamed from a TorchRL collector in process.
 
     A round runs ``K`` copies of every task for ``max_steps`` steps, so that episodes come to their
     natural end: 500 transitions per task are 5 whole episodes of 100 steps. Tasks depend on
     ``seed`` only and are equal on all ranks; environments and behaviour also depend on the rank.
-    See :class:`hgm.datamodules.base.TransitionData` for passes, splits and ranks.
+    See :class:`hgm.datamodules.gathered.GatheredTransitions` for passes, splits and ranks.
 
     Args:
         family: Where tasks and environments come from.
@@ -83,7 +84,8 @@ class Transitions(TransitionData):
             self._collector.shutdown()
             self._collector = None
 
-    def _deliver(self) -> Iterator[TensorDictBase]:
+    def deliver(self) -> Iterator[TensorDictBase]:
+        """Rounds of episodes as they are collected, ``[N, b]`` each."""
         steps, left = self.family.max_steps, self.num_local
         rounds = math.ceil(left / (MAX_COPIES * steps))
         copies = math.ceil(left / (rounds * steps))

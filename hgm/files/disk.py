@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import reprlib
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,7 +96,7 @@ def replacing(path: str | Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
-    _remove_leftovers(path)
+    drafts_removed(path)
 
 
 def _link(path: Path, former: Path, keep: Path) -> None:
@@ -116,12 +117,15 @@ def _bring_to_disk(folder: Path) -> None:
             os.close(number)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Removes the drafts of processes that are no more."""
+def drafts_removed(path: Path) -> None:
+    """Removes the drafts of a file or folder that processes left which are no more."""
     for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = other.name.removeprefix(f".{path.name}.").split(".")[0]
         if process.isdecimal() and not _runs(int(process)):
-            other.unlink(missing_ok=True)
+            if other.is_dir() and not other.is_symlink():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

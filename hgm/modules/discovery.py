@@ -22,12 +22,12 @@ from hgm.evidence.intervals import UNDETERMINED
 from hgm.geometry import ActionReward, Geometry, Orbit, RewardModel
 from hgm.geometry.sight import SOURCES
 from hgm.groups import GL, LieGroup
-from hgm.numerics.ranks import across_processes
+from hgm.numerics.ranks import ALONE, across_processes
 from hgm.sizes import Sizes
 from hgm.symmetry.algebra import name
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.losses import INVARIANCES
-from hgm.symmetry.phases import Phase
+from hgm.symmetry.phases import Gather, Phase
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.relevance import ActionTerms, points_of
 from hgm.symmetry.samples import Samples
@@ -87,6 +87,7 @@ class Discovery(LightningModule):
     metrics: dict[str, Any]
     reward_scale: Tensor | None
     _late: bool
+    _gathered: Samples
 
     def __init__(
         self,
@@ -148,8 +149,12 @@ class Discovery(LightningModule):
         if self.phase is None or (self.phase.whole and self._late):
             return
         start, phase = time.perf_counter(), self.phase
-        own, given = phase.given(self._samples(batch))
-        value = own.step(given, across_processes())
+        if phase.whole:
+            own, given = phase.given(self._samples(batch))
+            value = own.step(given, across_processes())
+        else:  # what was gathered is the same on all processes, and so is the step
+            own, given = phase.given(self._gathered)
+            value = own.step(given, ALONE)
         self._count(phase, start)
         self.num_steps += 1
         self.snapshot = phase.snapshot or self.snapshot
@@ -168,6 +173,8 @@ class Discovery(LightningModule):
             return
         start, phase = time.perf_counter(), self.phase
         phase.end_pass(across_processes())
+        if isinstance(phase, Gather):
+            self._gathered = phase.result
         self._count(phase, start)
         if phase.done:
             self._advance()
@@ -207,14 +214,17 @@ class Discovery(LightningModule):
         self.candidate = replace(self.candidate, verdict=metrics["verdict"])
         trivial = metrics["verdict"] == "none"
         self.geometry = self.candidate.trivial() if trivial else self.candidate
-        count = ranks.sum(torch.tensor(self._num_seen + held.reward.shape[1]))
+        num_seen, num_held = self._num_seen, held.reward.shape[1]
+        trained, count = ranks.sum(torch.tensor([num_seen, num_seen + num_held])).tolist()
         self.metrics = {
             **metrics,
             "algebra_dim": self.geometry.dim_algebra,
             "algebra_type": self.geometry.algebra_type,
             "generators": self.geometry.generators.tolist(),
             "action_generators": self.geometry.action_generators.tolist(),
-            "num_transitions": int(count),
+            "num_transitions": count,
+            "num_trained": trained,
+            "num_gathered": findings.kept.reward.shape[1],
         }
 
     @property

@@ -18,7 +18,7 @@ class Ranks:
 
     Attributes:
         sum: Sums a tensor over the processes; every process receives the result.
-        cat: Concatenates the processes' tensors along a dimension, each cut to the shortest.
+        cat: Concatenates the processes' tensors along a dimension, in which their sizes may differ.
     """
 
     sum: Callable[[Tensor], Tensor] = _alone
@@ -41,11 +41,16 @@ def across_processes() -> Ranks:
 
     def cat(value: Tensor, dim: int = 0) -> Tensor:
         # Shares may differ by one transition, and unequal shapes would wait for ever.
-        size = torch.tensor(value.shape[dim], device=value.device)
-        dist.all_reduce(size, dist.ReduceOp.MIN)
-        value = value.detach().narrow(dim, 0, int(size)).contiguous()
-        pieces = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+        size = torch.tensor([value.shape[dim]], device=value.device)
+        sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+        dist.all_gather(sizes, size)
+        lengths = [int(one) for one in sizes]
+        rest = list(value.shape)
+        rest[dim] = max(lengths) - value.shape[dim]
+        value = torch.cat((value.detach(), value.new_zeros(rest)), dim).contiguous()
+        pieces = [torch.empty_like(value) for _ in lengths]
         dist.all_gather(pieces, value)
-        return torch.cat(pieces, dim)
+        parts = zip(pieces, lengths, strict=True)
+        return torch.cat([piece.narrow(dim, 0, length) for piece, length in parts], dim)
 
     return Ranks(total, cat)

@@ -83,17 +83,21 @@ class Phase(ABC):
 class Gather(Phase):
     """Keeps a bounded part of one pass, the same on all processes.
 
+    Every transition while there is room, and every second one of what is kept and of what follows
+    whenever there is not: evenly spread over the pass.
+
     Args:
         most: Most transitions over all tasks and processes.
+        least: Transitions of every task for which there is room, however many tasks there are.
     """
 
     name, tag = "reading transitions", "reading"
     num_steps, whole = 1, True
 
-    def __init__(self, most: int = 1 << 19) -> None:
-        self.most = most
+    def __init__(self, most: int = 1 << 17, least: int = 1 << 11) -> None:
+        self.most, self.least = most, least
         self._pieces: list[Samples] = []
-        self._passes = 0
+        self._every, self._passes = 1, 0
 
     @property
     def done(self) -> bool:
@@ -101,24 +105,30 @@ class Gather(Phase):
         return self._passes >= self.num_steps
 
     def step(self, samples: Samples, ranks: Ranks) -> Tensor:
-        """Keeps a batch."""
+        """Keeps all processes' batches, or some of them."""
         self.taken += 1
-        self._pieces.append(samples)
+        self._pieces.append(_every(Samples(*(ranks.cat(part, 1) for part in samples)), self._every))
+        room = max(self.most // len(samples.reward), self.least)
+        while sum(piece.reward.shape[1] for piece in self._pieces) > room:
+            self._every *= 2
+            self._pieces = [_every(piece, 2) for piece in self._pieces]
         return samples.reward.new_zeros(())
 
     def end_pass(self, ranks: Ranks) -> None:
-        """Puts all processes' batches together."""
+        """Puts the batches together."""
         self._passes += 1
-        fields = (torch.cat(field, 1) for field in zip(*self._pieces, strict=True))
-        whole = Samples(*(ranks.cat(field, 1) for field in fields))
-        num = max(1, self.most // len(whole.reward))
-        self._kept = Samples(*(thin(field, num) for field in whole))
+        self._kept = Samples(*(torch.cat(part, 1) for part in zip(*self._pieces, strict=True)))
         self._pieces.clear()
 
     @property
     def result(self) -> Samples:
         """Transitions of all tasks."""
         return self._kept
+
+
+def _every(samples: Samples, step: int) -> Samples:
+    # Copies, where less is kept: a view would keep the whole.
+    return samples if step == 1 else Samples(*(part[:, ::step].clone() for part in samples))
 
 
 class Once(Phase):

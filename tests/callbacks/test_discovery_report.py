@@ -174,6 +174,22 @@ def test_the_table_names_orbits_and_tasks_that_are_alone():
     assert rows[start + 1 : start + 3] == ["tasks 4, 5", "task 1, 6: alone, no element evidenced"]
 
 
+def test_the_table_counts_transitions_of_every_task():
+    assert "transitions" not in shown()
+    counts = [
+        {"task": "left", "rows": 3500, "transitions": 3412, "used": 2000},
+        {"task": "right", "rows": 2000, "transitions": 2000, "used": 2000},
+    ]
+    table = shown({"transitions_per_task": counts}, width=150)
+    rows = [" ".join(row.replace("│", " ").split()) for row in table.splitlines()]
+    start = rows.index(
+        "transitions task left: 2,000 of 3,412 used; 88 rows are none: no next observation"
+    )
+    assert rows[start + 1] == "task right: 2,000 of 2,000 used"
+    table = shown({"transitions_per_task": counts * 5}, width=150)
+    assert "and so on, 10 tasks: 7,060 not used, 440 rows are no transitions" in table
+
+
 def test_the_table_of_a_large_discovery_stays_short():
     many = torch.randn(21, 9, 9, generator=torch.Generator().manual_seed(0)).double()
     geometry = Geometry(many, many, torch.zeros(512, 21).double(), 9, "found", "dim-21")

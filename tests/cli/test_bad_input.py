@@ -167,6 +167,12 @@ data=stored | `data.path` value
 data=stored data.path=5 | `path` .npz 5
 data=stored data.path=nowhere | `path` .npz nowhere
 data=stored data.path=. | meta.json
+data=stored data.path=[file] | `path` list at least 2
+data=stored data.path=[nowhere,file] | `path` nowhere
+data=minari | `data.id` value
+data=minari data.id=a/b-v0 | `task_of` a/b-v0
+data=minari data.id=../b data.task_of=goal | `id` ../b
+data=minari data.id=[a,b] data.root=nowhere | `id` nowhere 'a'
 env=custom | `env._target_` value
 run_dir=5 | `run_dir` folder 5
 run_dir='' | `run_dir` folder ''

@@ -31,7 +31,7 @@ def arrays(dtype="f8", num_tasks=3, num=40, n=2, m=1):
 
 
 def assert_holds(data, content):
-    stored = data._stored
+    stored = data.recording.read(slice(None))
     pairs = {
         "observation": stored["observation"],
         "action": stored["action"],
@@ -96,7 +96,7 @@ def test_scalars_and_empty_arrays_may_lie_beside(tmp_path):
 def test_flags_of_every_type(dtype, columns, tmp_path):
     done = (np.arange(120) % 10 == 9).reshape(3, 40, *columns).astype(dtype)
     np.savez(tmp_path / "data.npz", **arrays(), done=done, terminated=0 * done)
-    stored = StoredTransitions(tmp_path / "data.npz")._stored["next"]
+    stored = StoredTransitions(tmp_path / "data.npz").recording.read(slice(None))["next"]
     assert_close(stored["done"][..., 0].numpy(), done.reshape(3, 40) != 0)
     assert stored["done"].sum() == 12
     assert not stored["terminated"].any()
@@ -105,7 +105,7 @@ def test_flags_of_every_type(dtype, columns, tmp_path):
 def test_any_byte_but_0_is_true(tmp_path):
     flags = (np.arange(120) % 3).astype(np.uint8).reshape(3, 40)
     np.savez(tmp_path / "data.npz", **arrays(), done=flags.view(bool))
-    stored = StoredTransitions(tmp_path / "data.npz")._stored["next", "done"]
+    stored = StoredTransitions(tmp_path / "data.npz").recording.read(slice(None))["next", "done"]
     assert_close(stored[..., 0].to(torch.uint8).numpy(), (flags != 0).astype(np.uint8))
 
 
@@ -144,7 +144,7 @@ def test_folders_of_every_real_type(dtype, tmp_path):
         name: torch.from_numpy(value).to(dtype).double() for name, value in arrays().items()
     }
     assert_holds(data, expected)
-    assert data._stored["next", "done"].sum() == 12
+    assert data.recording.read(slice(None))["next", "done"].sum() == 12
     assert data.sizes == Sizes(3, 2, 1, "transitions")
 
 
@@ -162,7 +162,7 @@ def test_a_link_to_a_folder_is_followed(tmp_path):
     (tmp_path / "link").symlink_to("data")
     data = StoredTransitions(tmp_path / "link")
     assert_holds(data, arrays())
-    assert not data._stored["next", "done"].any()
+    assert not data.recording.read(slice(None))["next", "done"].any()
 
 
 def test_flat_names_in_a_folder(tmp_path):

@@ -112,7 +112,7 @@ def test_exactly_as_many_transitions_as_asked_for(num, batch_size):
 
 def test_transitions_arrive_as_whole_episodes_in_time_order():
     data = Transitions(Scattered(max_steps=20), num_transitions=100)
-    (piece,) = data._deliver()
+    (piece,) = data.deliver()
     steps = piece.reshape(4, 5, 20)
     assert_close(steps["next", "observation"][:, :, :-1], steps["observation"][:, :, 1:])
     assert (steps["next", "done"].squeeze(-1).int().argmax(-1) == 19).all()
@@ -222,7 +222,7 @@ def test_ranks_split_stored_transitions(stored):
     parts = [on_rank(StoredTransitions(stored), rank, 2) for rank in range(2)]
     pieces = [torch.cat((train_set(part), held_out(part)), 1) for part in parts]
     whole = StoredTransitions(stored)
-    assert_close(rows(torch.cat(pieces, 1)), rows(whole._stored))
+    assert_close(rows(torch.cat(pieces, 1)), rows(whole.recording.read(slice(None))))
 
 
 def test_too_many_ranks_for_the_data():
@@ -298,7 +298,7 @@ def test_stored_arrays_come_back(stored, batch_size):
     batch = torch.cat((train_set(data), held_out(data)), 1)
     assert set(batch.keys(True, True)) == set(KEYS)
     assert held_out(data).shape == (3, 10)
-    assert_close(rows(batch), rows(data._stored))
+    assert_close(rows(batch), rows(data.recording.read(slice(None))))
     source = torch.from_numpy(arrays()["reward"]).float()
     assert_close(batch["next", "reward"].squeeze(-1).sort(1).values, source.sort(1).values)
     assert not batch["next", "done"].any()
@@ -308,8 +308,8 @@ def test_flags_are_read_where_given(tmp_path):
     content = arrays()
     content["done"] = np.arange(50)[None] % 10 == 9 * np.ones((3, 1))
     data = StoredTransitions(save(tmp_path / "a.npz", content))
-    assert data._stored["next", "done"].sum() == 15
-    assert not data._stored["next", "terminated"].any()
+    assert data.recording.read(slice(None))["next", "done"].sum() == 15
+    assert not data.recording.read(slice(None))["next", "terminated"].any()
 
 
 def test_memmap_folder(tmp_path):
@@ -317,7 +317,7 @@ def test_memmap_folder(tmp_path):
     collected.memmap(str(tmp_path / "data"))
     data = StoredTransitions(tmp_path / "data")
     assert data.num_transitions == 90
-    assert (data._stored.select(*KEYS) == collected.select(*KEYS)).all()
+    assert (data.recording.read(slice(None)).select(*KEYS) == collected.select(*KEYS)).all()
     assert train_set(data).shape == (4, 81)
 
 

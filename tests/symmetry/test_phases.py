@@ -25,8 +25,8 @@ def batch(num, seed=0):
     return Samples(state, action, reward, state + 1)
 
 
-def gathered(batches, ranks=ALONE, most=1 << 19):
-    phase = Gather(most)
+def gathered(batches, ranks=ALONE, most=1 << 19, least=1):
+    phase = Gather(most, least)
     for one in batches:
         assert not phase.done
         phase.step(one, ranks)
@@ -42,18 +42,24 @@ def test_one_pass_is_gathered_in_order():
         assert torch.equal(field, torch.cat(pieces, 1))
 
 
-@pytest.mark.parametrize("most", [30, 100, 299])
-def test_what_is_gathered_is_bounded(most):
+@pytest.mark.parametrize(("most", "every"), [(30, 16), (100, 4), (299, 2), (300, 1)])
+def test_what_is_gathered_is_bounded(most, every):
     kept, whole = gathered([batch(100)], most=most), batch(100)
-    num = kept.reward.shape[1]
-    assert 3 * num <= 2 * most
-    assert torch.equal(kept.state, thin(whole.state, most // 3))
-    assert torch.equal(kept.reward, thin(whole.reward, most // 3))
+    assert 3 * kept.reward.shape[1] <= most
+    assert torch.equal(kept.state, whole.state[:, ::every])
+    assert torch.equal(kept.reward, whole.reward[:, ::every])
+    assert gathered([whole], most=most, least=100).reward.shape == (3, 100)
+
+
+def test_what_is_gathered_is_of_all_batches_alike():
+    parts = [batch(40, seed) for seed in range(0, 30, 3)]
+    kept = gathered(parts, most=3 * 130)
+    assert torch.equal(kept.state, torch.cat([part.state[:, ::4] for part in parts], 1))
 
 
 def test_all_processes_gather_the_same():
     other = batch(4, seed=9)
-    fields = iter(other)
+    fields = iter(other)  # of the other process
     ranks = Ranks(ALONE.sum, lambda value, dim: torch.cat((value, next(fields)), dim))
     assert torch.equal(gathered([batch(4)], ranks).reward[:, 4:], other.reward)
 

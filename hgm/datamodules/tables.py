@@ -1,0 +1,166 @@
+"""From arrays to recordings: tasks in rows of their own, or told apart by a column or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hgm.datamodules.names import FLAGS, NEEDED, Arrays, check_names, check_shapes, renamed
+from hgm.datamodules.recording import Recording, TaskCount, grouped
+
+Order = Sequence[Hashable] | None
+
+
+def recording_of(
+    given: Mapping[str, Tensor], source: object, seed: int = 0, order: Order = None
+) -> Recording:
+    """Arrays ``(N, B, ...)`` of `N` tasks; or rows ``(M, ...)`` with a column ``task``.
+
+    Rows may lack the next observation, if they say where episodes end: then it is the next row's,
+    and the last row of an episode is no transition.
+
+    Args:
+        given: Arrays by hgm's, TorchRL's or D4RL's names.
+        source: Where they are from, for messages.
+        seed: Seed of subsets, where tasks have different numbers of transitions.
+        order: Labels in the column ``task``, the base task first; None: as they first appear.
+
+    Raises:
+        ValueError: If an array is missing or does not fit, naming it.
+    """
+    arrays = renamed(given)
+    needed = [name for name in NEEDED if name != "next_observation" or "task" not in arrays]
+    check_names(arrays, needed, source)
+    labels = arrays.pop("task", None)
+    if arrays["observation"].ndim == 3 and (labels is None or _one_a_row(labels)):
+        if order is not None:
+            raise ValueError(f"Expected no `order` for {source}, which has no column `task`.")
+        check_names(arrays, NEEDED, source)
+        return _grid(arrays, source)
+    if labels is None:
+        check_shapes(arrays, 2, source)
+    assert labels is not None, "without labels, shapes do not fit"
+    if arrays["observation"].ndim == 3:
+        check_shapes(arrays, 2, source)
+        arrays = {name: arrays[name].flatten(0, 1) for name in (*NEEDED, *FLAGS) if name in arrays}
+        labels = labels.flatten(0, 1)
+    rows, valid = with_ends(arrays, source, _columns(labels, arrays, source))
+    task, names = _labelled(_columns(labels, arrays, source), source)
+    return grouped(rows, valid, *ordered(task, names, order), source, seed)
+
+
+def with_ends(
+    arrays: Arrays, source: object, labels: Tensor | None = None
+) -> tuple[Arrays, Tensor]:
+    """Checked rows, and which of them are transitions, ``(M,)``.
+
+    Raises:
+        ValueError: If there is no next observation, and nothing says where episodes end.
+    """
+    check_shapes(arrays, 1, source)
+    num = len(arrays["observation"])
+    rows: Arrays = {
+        name: arrays[name]
+        for name in ("observation", "action", "next_observation")
+        if name in arrays
+    }
+    rows["reward"] = arrays["reward"].reshape(num, 1)
+    flags = {name: arrays[name].reshape(num) != 0 for name in FLAGS if name in arrays}
+    ends = torch.zeros(num, dtype=torch.bool)
+    for flag in flags.values():
+        ends = ends | flag
+    rows |= {"done": ends, "terminated": flags.get("terminated", torch.zeros_like(ends))}
+    if "next_observation" in arrays:
+        return rows, torch.ones_like(ends)
+    if not {"done", "truncated"} & set(flags):
+        raise ValueError(
+            f"Expected `next_observations` in {source}, or `timeouts` (`done`), which say where "
+            "episodes end: without either, transitions from one episode to the next would be made "
+            f"up; got {sorted(arrays)}."
+        )
+    valid = ~ends
+    valid[-1:] = False
+    if labels is not None:
+        valid[:-1] &= (labels[1:] == labels[:-1]).all(-1)
+    return rows, valid
+
+
+def ordered(
+    task: Tensor, labels: Sequence[Hashable], order: Order
+) -> tuple[Tensor, Sequence[Hashable]]:
+    """Positions of tasks ``(M,)`` and labels in the order that is wanted.
+
+    Raises:
+        ValueError: If `order` does not name every task once.
+    """
+    if order is None:
+        return task, labels
+    if isinstance(order, str) or not isinstance(order, Sequence):
+        raise ValueError(f"Expected `order` to be a list of tasks, got {order!r}.")
+    order = [tuple(label) if isinstance(label, list) else label for label in order]
+    if len(order) != len(labels) or set(order) != set(labels):
+        raise ValueError(
+            f"Expected `order` to name every task once, {list(labels)[:12]}, got {list(order)}."
+        )
+    places = {label: place for place, label in enumerate(order)}
+    return torch.tensor([places[label] for label in labels])[task], order
+
+
+def joined(parts: Sequence[tuple[Arrays, Tensor]]) -> tuple[Arrays, Tensor]:
+    """Rows of several files or episodes, one after the other, and which are transitions."""
+    common = {"next_observation" in rows for rows, _ in parts}
+    tables = [rows if len(common) == 1 else _with_next(rows) for rows, _ in parts]
+    arrays = {name: torch.cat([rows[name] for rows in tables]) for name in tables[0]}
+    return arrays, torch.cat([valid for _, valid in parts])
+
+
+def _with_next(rows: Arrays) -> Arrays:
+    if "next_observation" in rows:
+        return rows
+    return {**rows, "next_observation": rows["observation"].roll(-1, 0)}
+
+
+def _grid(arrays: Arrays, source: object) -> Recording:
+    check_shapes(arrays, 2, source)
+    num_tasks, num, _ = arrays["observation"].shape
+    done = [arrays[name] for name in ("done", "truncated") if name in arrays]
+    wanted = {name: arrays[name] for name in (*NEEDED, "terminated") if name in arrays}
+    if done:
+        wanted["done"] = done[0] if len(done) == 1 else (done[0] != 0) | (done[1] != 0)
+    return Recording(wanted, [TaskCount(str(i), num, num, num) for i in range(num_tasks)])
+
+
+def _one_a_row(labels: Tensor) -> bool:
+    """Whether rows of labels ``(N, B, ...)`` are tasks of their own, as TorchRL batches are."""
+    if labels.ndim < 2:
+        return False
+    first = labels[:, :1]
+    return bool((labels == first).all()) and len(first.unique(dim=0)) == len(labels)
+
+
+def _columns(labels: Tensor, arrays: Arrays, source: object) -> Tensor:
+    num = len(arrays["observation"])
+    if labels.ndim not in (1, 2) or len(labels) != num or labels.shape[-1] == 0:
+        raise ValueError(
+            f"Expected `task` in {source} to have shape ({num},) or ({num}, k), got "
+            f"{tuple(labels.shape)}."
+        )
+    return labels.reshape(num, -1)
+
+
+def _labelled(columns: Tensor, source: object) -> tuple[Tensor, list[Hashable]]:
+    """Labels ``(M, k)`` as positions ``(M,)`` in a list, in the order of their appearance."""
+    if not columns.isfinite().all():
+        raise ValueError(f"Expected `task` in {source} to be finite.")
+    table: Any = columns.numpy()
+    table = table[:, 0] if table.shape[1] == 1 else table
+    axis = None if table.ndim == 1 else 0
+    values, first, inverse = np.unique(table, return_index=True, return_inverse=True, axis=axis)
+    order = first.argsort()
+    places = torch.from_numpy(np.argsort(order))[torch.from_numpy(inverse.reshape(-1))]
+    labels = values[order].tolist()
+    return places, [tuple(label) if isinstance(label, list) else label for label in labels]
