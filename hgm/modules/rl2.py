@@ -122,7 +122,7 @@ class RL2(LightningModule):
         self.learning_rate = check_real("learning_rate", learning_rate, 0.0, strict=True)
         self.max_grad_norm = check_real("max_grad_norm", max_grad_norm, 0.0, strict=True)
         self.seed = check_int("seed", seed, 0)
-        sizes.require("trials", self)
+        sizes.require("trials", self, discrete=True)
         self.num_updates = check_int("num_updates", sizes.num_updates, 1)
         low, high = sizes.box
         with seeded(self.seed):
