@@ -65,7 +65,8 @@ class RL2(LightningModule):
     Source: Y. Duan et al., *RL2: Fast Reinforcement Learning via Slow Reinforcement Learning*,
     arXiv 1611.02779, and J. X. Wang et al., arXiv 1611.05763. Different from the first: PPO
     (Schulman et al., arXiv 1707.06347) instead of TRPO; policy and value share the memory; a
-    bounded policy (:class:`hgm.policies.distributions.BoxTanhNormal`).
+    bounded policy (:class:`hgm.policies.distributions.BoxTanhNormal`), where actions are no choice
+    among a few.
 
     The learning rate falls linearly to zero over the DataModule's length, after which the module
     ends training. The DataModule runs :attr:`policy`, and asks :attr:`advantage`: see
@@ -127,7 +128,13 @@ class RL2(LightningModule):
         low, high = sizes.box
         with seeded(self.seed):
             actor, critic = make_recurrent(
-                sizes.dim_state, sizes.dim_action, low, high, self.width, self.input_gain
+                sizes.dim_state,
+                sizes.dim_action,
+                low,
+                high,
+                self.width,
+                self.input_gain,
+                sizes.discrete,
             )
             self.loss = ClipPPOLoss(
                 actor,

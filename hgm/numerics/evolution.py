@@ -26,8 +26,9 @@ def antithetic(num: int, dim: int, generator: torch.Generator) -> Tensor:
         ValueError: If `num` is odd or below 2.
 
     Example:
-        >>> antithetic(4, 3, torch.Generator().manual_seed(0)).sum(0)
-        tensor([0., 0., 0.])
+        >>> first, second = antithetic(4, 3, torch.Generator().manual_seed(0)).chunk(2)
+        >>> torch.equal(first, -second)
+        True
     """
     if num < 2 or num % 2:
         raise ValueError(f"Expected an even number of members, at least 2, got {num}.")
