@@ -22,9 +22,10 @@ FAMILIES = {
     "mountain_car": MountainCar(num_train_tasks=4, max_steps=20),
 }
 GYMNASIUM = {
-    "CartPole-v1": (CartPole(spread=0.0), lambda env: env.state),
-    "Acrobot-v1": (Acrobot(spread=0.0), lambda env: env.state),
-    "MountainCar-v0": (MountainCar(spread=0.0), lambda env: env.state),
+    "CartPole-v1": (CartPole(spread=0.0, reward="alive"), {}),
+    "CartPole-v1, Sutton and Barto's": (CartPole(spread=0.0), {"sutton_barto_reward": True}),
+    "Acrobot-v1": (Acrobot(spread=0.0), {}),
+    "MountainCar-v0": (MountainCar(spread=0.0), {}),
 }
 
 
@@ -40,9 +41,9 @@ def test_keeps_the_contract(family):
 @pytest.mark.parametrize("name", GYMNASIUM)
 def test_is_gymnasium_step_by_step(name):
     """Three episodes of random actions, from Gymnasium's own states, next states to 1e-12."""
-    family, state_of = GYMNASIUM[name]
-    env = gymnasium.make(name).unwrapped
-    limit = gymnasium.spec(name).max_episode_steps
+    family, options = GYMNASIUM[name]
+    env = gymnasium.make(name.split(",")[0], **options).unwrapped
+    limit = gymnasium.spec(name.split(",")[0]).max_episode_steps
     assert family.max_steps == limit
     tasks = family.sample_tasks(1, generator())[0].double()
     assert_close(tasks, torch.ones_like(tasks))
@@ -52,12 +53,12 @@ def test_is_gymnasium_step_by_step(name):
         env.reset(seed=episode)
         action = 0
         for _ in range(limit):
-            before = torch.tensor(np.array(state_of(env), dtype=np.float64))
+            before = torch.tensor(np.array(env.state, dtype=np.float64))
             if actions.random() < 0.1:  # long pushes, to see fast states too
                 action = int(actions.integers(family.dim_action))
             seen, reward, terminated, _, _ = env.step(action)
             after, mine, over = family.step(before, torch.tensor(action), nothing, tasks)
-            expected = torch.tensor(np.array(state_of(env), dtype=np.float64))
+            expected = torch.tensor(np.array(env.state, dtype=np.float64))
             assert_close(after, expected, rtol=0, atol=1e-12)
             assert_close(
                 family.observe(after, tasks).float(), torch.tensor(seen), rtol=0, atol=1e-6
@@ -89,14 +90,14 @@ def test_the_car_arrives_as_in_gymnasium():
 
 @pytest.mark.parametrize("name", GYMNASIUM)
 def test_starts_are_gymnasiums(name):
-    family, state_of = GYMNASIUM[name]
+    family, options = GYMNASIUM[name]
     noise = torch.rand(4000, family.num_start_noise, generator=generator(), dtype=torch.float64)
     ours = family.start(noise, torch.ones(4000, family.num_parameters))
-    env = gymnasium.make(name).unwrapped
+    env = gymnasium.make(name.split(",")[0], **options).unwrapped
     theirs = []
     for seed in range(1000):
         env.reset(seed=seed)
-        theirs.append(np.array(state_of(env), dtype=np.float64))
+        theirs.append(np.array(env.state, dtype=np.float64))
     theirs = torch.tensor(np.stack(theirs))
     for quantity in (torch.amin, torch.amax):
         assert_close(quantity(ours, 0), quantity(theirs, 0), atol=2e-3, rtol=0)
@@ -270,6 +271,7 @@ def test_a_life_goes_through_its_episodes():
         (lambda: Bandit(num_distractors=-1), "num_distractors"),
         (lambda: Bandit(num_train_tasks=1), "num_train_tasks"),
         (lambda: CartPole(spread=-0.1), "spread"),
+        (lambda: CartPole(reward="none"), "reward"),
         (lambda: Acrobot(spread=-0.1), "spread"),
         (lambda: MountainCar(max_steps=0), "max_steps"),
         (lambda: GridWorld(size=1), "size"),
