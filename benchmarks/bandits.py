@@ -55,10 +55,10 @@ COMMANDS: dict[str, list[str]] = {
     "metarnn": ["model=metarnn", "env=bandit"],
     "rl2": ["model=rl2", "env=bandit", "env.num_train_tasks=256", "data.num_episodes=1"],
 }
-EVOLVED = ["env.num_train_tasks=16", "data.num_generations=1500", "data.num_members=64"]
+EVOLVED = ["env.num_train_tasks=16", "data.num_members=64"]
 EFFORT = {
-    "symla": EVOLVED,
-    "metarnn": EVOLVED,
+    "symla": [*EVOLVED, "data.num_generations=500"],
+    "metarnn": [*EVOLVED, "data.num_generations=500"],
     "rl2": ["data.num_frames=1000000", "data.num_steps=100"],
 }
 SMOKE = {
