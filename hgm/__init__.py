@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from hgm.agents import HereditaryAgent
     from hgm.cli.restore import restore
     from hgm.geometry import Geometry, load_geometry
+    from hgm.policies.hereditary import HereditaryActor
     from hgm.policies.stored import load_policy
-    from hgm.policies.symmetric import HereditaryActor
     from hgm.runs import load_runs
     from hgm.sizes import Sizes
 
 _WHERE = {  # imported when asked for: torch takes a second, TorchRL and Lightning five
     "Geometry": "hgm.geometry",
-    "HereditaryActor": "hgm.policies.symmetric",
+    "HereditaryActor": "hgm.policies.hereditary",
     "HereditaryAgent": "hgm.agents",
     "Sizes": "hgm.sizes",
     "adapt": "hgm.adaptation",

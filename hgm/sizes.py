@@ -17,13 +17,15 @@ class Sizes:
         num_tasks: Number ``N`` of training tasks.
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
-        kind: What batches hold: ``"transitions"``, ``"replay"``, ``"meta_replay"``, ``"trials"`` or
-            ``"tasks"``, see the DataModules of these names.
+        kind: What batches hold: ``"transitions"``, ``"replay"``, ``"meta_replay"``, ``"trials"``,
+            ``"lifetimes"`` or ``"tasks"``, see the DataModules of these names.
         action_box: Least and largest actions, ``(2, m)``; None where they are not known.
         num_updates: Updates of the whole training; None where the model decides when to stop.
         task_parameters: Hidden parameters of the training tasks, ``(N, k)``: for oracles only, and
             reports say so. None where nobody knows them.
         task_goals: States that the training tasks want, ``(N, n)``: likewise.
+        discrete: Whether actions are scores, of which the largest is carried out, see
+            :class:`hgm.envs.DiscreteFamily`.
 
     Raises:
         ValueError: If a size is below 1, or a shape does not fit.
@@ -41,6 +43,7 @@ class Sizes:
     num_updates: int | None = None
     task_parameters: Tensor | None = field(default=None, repr=False)
     task_goals: Tensor | None = field(default=None, repr=False)
+    discrete: bool = False
 
     def __post_init__(self) -> None:
         """Checks the values."""
@@ -73,12 +76,24 @@ class Sizes:
             )
         return self.action_box
 
-    def require(self, kind: str, model: object) -> None:
+    def require(self, kind: str, model: object, discrete: bool = False) -> None:
         """Checks that batches hold what a model learns from.
 
+        Args:
+            kind: What it learns from.
+            model: The model.
+            discrete: Whether it can choose one of a few actions.
+
         Raises:
-            ValueError: If they are of another kind, naming the configuration that would be right.
+            ValueError: If they are of another kind, naming the configuration that would be right,
+                or actions are discrete and the model needs a box of them.
         """
+        if self.discrete and not discrete:
+            raise ValueError(
+                f"Expected `env` with a box of actions for {type(model).__name__}, got one with "
+                f"{self.dim_action} actions to choose from: choose model=symla, metarnn, rl2 or "
+                "random."
+            )
         if self.kind != kind:
             raise ValueError(
                 f"Expected `data` of the kind {kind!r} for {type(model).__name__}, got "

@@ -3,6 +3,7 @@
 from hgm.agents.base import Agent
 from hgm.agents.context import ContextAgent
 from hgm.agents.hereditary import HereditaryAgent
+from hgm.agents.in_context import InContextAgent
 from hgm.agents.planning import PlanningAgent
 from hgm.agents.random import RandomAgent
 from hgm.agents.recurrent import RecurrentAgent
@@ -11,6 +12,7 @@ __all__ = [
     "Agent",
     "ContextAgent",
     "HereditaryAgent",
+    "InContextAgent",
     "PlanningAgent",
     "RandomAgent",
     "RecurrentAgent",

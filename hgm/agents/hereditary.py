@@ -16,7 +16,7 @@ from hgm.adaptation import OrbitAdaptation
 from hgm.adaptation.candidates import all_over
 from hgm.agents.base import Agent
 from hgm.geometry import Geometry
-from hgm.policies.symmetric import HereditaryActor
+from hgm.policies.hereditary import HereditaryActor
 
 _SURE = 0.95  # weight of a mode, from which it is the only one that counts
 _PRECISE = 0.03  # of the reach: the next reward tells modes apart that are as precise as that

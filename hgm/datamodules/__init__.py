@@ -1,5 +1,6 @@
 """Sources of transitions for Lightning: collected from a family, or stored on disk."""
 
+from hgm.datamodules.lifetimes import Lifetimes
 from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.minari import MinariTransitions
 from hgm.datamodules.replay import Replay
@@ -11,6 +12,8 @@ from hgm.datamodules.trials import Trials
 __all__ = [
     "MetaReplay",
     "MinariTransitions",
+    "Lifetimes",
+    "MetaReplay",
     "Replay",
     "StoredTransitions",
     "Tasks",

@@ -97,7 +97,9 @@ class TransitionData(LightningDataModule, ABC):
     @property
     def sizes(self) -> Sizes:
         """What a model must know of the data."""
-        return Sizes(self.num_tasks, self.dim_state, self.dim_action, kind="transitions")
+        discrete = self.family is not None and self.family.discrete
+        sizes = (self.num_tasks, self.dim_state, self.dim_action)
+        return Sizes(*sizes, kind="transitions", discrete=discrete)
 
     @property
     def rank(self) -> int:

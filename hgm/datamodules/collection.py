@@ -14,7 +14,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from hgm.datamodules.base import KEYS
 from hgm.envs.rollouts import walk
 from hgm.geometry import Geometry
-from hgm.policies.symmetric import HereditaryActor
+from hgm.policies.hereditary import HereditaryActor
 
 
 class Collection:

@@ -8,10 +8,12 @@ from lightning import LightningDataModule
 from tensordict.nn import TensorDictModuleBase
 
 from hgm.agents.base import Agent
+from hgm.policies.in_context import Population
 
 _WHAT = {
     "actor": "a TensorDictModule from `observation` to `action`",
     "agent": "a hgm.agents.Agent",
+    "members": "a function that makes the members of a generation",
     "policy": "a recurrent TensorDictModule with a value",
     "advantage": "a TensorDictModule that completes trials",
 }
@@ -23,6 +25,7 @@ class Learner(Protocol):
     Attributes:
         actor: What :class:`~hgm.datamodules.Replay` runs: from ``observation`` to ``action``.
         agent: What :class:`~hgm.datamodules.MetaReplay` runs.
+        members: What :class:`~hgm.datamodules.Lifetimes` runs.
         policy: What :class:`~hgm.datamodules.Trials` runs: writes ``action``, ``action_log_prob``,
             ``state_value`` and ``("next", "memory")``.
         advantage: What completes a round of :class:`~hgm.datamodules.Trials`.
@@ -36,6 +39,8 @@ class Learner(Protocol):
 
     @property
     def policy(self) -> TensorDictModuleBase: ...  # noqa: D102
+
+    def members(self, generation: int, num: int, rank: int, world_size: int) -> Population: ...  # noqa: D102
 
     @property
     def advantage(self) -> TensorDictModuleBase: ...  # noqa: D102

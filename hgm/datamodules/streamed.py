@@ -97,6 +97,7 @@ class Streamed(LightningDataModule, ABC):
             num_updates=self.num_updates,
             task_parameters=self.tasks,
             task_goals=self.family.goals(self.tasks),
+            discrete=self.family.discrete,
         )
 
     @property

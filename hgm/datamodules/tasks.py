@@ -40,6 +40,7 @@ class Tasks(LightningDataModule):
             kind="tasks",
             action_box=family.action_box(),
             task_parameters=self.tasks,
+            discrete=family.discrete,
         )
 
     def test_dataloader(self) -> list[Tensor]:

@@ -8,6 +8,14 @@ from hgm.envs.circles import Circles
 from hgm.envs.double_integrator import DoubleIntegrator
 from hgm.envs.mujoco import MujocoFamily
 from hgm.envs.gymnasium import GymnasiumFamily, GymnasiumTasks, NamedFamily
+from hgm.envs.acrobot import Acrobot
+from hgm.envs.bandit import Bandit
+from hgm.envs.base import TaskFamily, Truth
+from hgm.envs.cartpole import CartPole
+from hgm.envs.circles import Circles
+from hgm.envs.discrete import DiscreteEnv, DiscreteFamily
+from hgm.envs.grid_world import GridWorld
+from hgm.envs.mountain_car import MountainCar
 from hgm.envs.navigation import Navigation
 from hgm.envs.point import PointEnv
 from hgm.envs.reacher import Reacher
@@ -29,6 +37,14 @@ __all__ = [
     "GymnasiumFamily",
     "GymnasiumTasks",
     "NamedFamily",
+    "Acrobot",
+    "Bandit",
+    "CartPole",
+    "Circles",
+    "DiscreteEnv",
+    "DiscreteFamily",
+    "GridWorld",
+    "MountainCar",
     "Navigation",
     "PointEnv",
     "Reacher",

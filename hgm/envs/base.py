@@ -58,10 +58,12 @@ class TaskFamily(ABC):
     Attributes:
         num_train_tasks: Number ``N`` of training tasks, set by the subclass's constructor.
         max_steps: Length of an episode that does not terminate.
+        discrete: Whether actions are scores, of which the environment carries out the largest.
     """
 
     num_train_tasks: int
     max_steps: int = 100
+    discrete: bool = False
 
     @property
     @abstractmethod

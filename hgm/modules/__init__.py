@@ -3,9 +3,21 @@
 from hgm.modules.contextual import Contextual
 from hgm.modules.discovery import Discovery
 from hgm.modules.hereditary import Hereditary
+from hgm.modules.metarnn import MetaRNN
 from hgm.modules.planning import Planning
 from hgm.modules.policy import Policy
 from hgm.modules.random import Random
 from hgm.modules.rl2 import RL2
+from hgm.modules.symla import SymLA
 
-__all__ = ["RL2", "Contextual", "Discovery", "Hereditary", "Planning", "Policy", "Random"]
+__all__ = [
+    "RL2",
+    "Contextual",
+    "Discovery",
+    "Hereditary",
+    "MetaRNN",
+    "Planning",
+    "Policy",
+    "Random",
+    "SymLA",
+]

@@ -65,7 +65,8 @@ class RL2(LightningModule):
     Source: Y. Duan et al., *RL2: Fast Reinforcement Learning via Slow Reinforcement Learning*,
     arXiv 1611.02779, and J. X. Wang et al., arXiv 1611.05763. Different from the first: PPO
     (Schulman et al., arXiv 1707.06347) instead of TRPO; policy and value share the memory; a
-    bounded policy (:class:`hgm.policies.distributions.BoxTanhNormal`).
+    bounded policy (:class:`hgm.policies.distributions.BoxTanhNormal`), where actions are no choice
+    among a few.
 
     The learning rate falls linearly to zero over the DataModule's length, after which the module
     ends training. The DataModule runs :attr:`policy`, and asks :attr:`advantage`: see
@@ -122,12 +123,18 @@ class RL2(LightningModule):
         self.learning_rate = check_real("learning_rate", learning_rate, 0.0, strict=True)
         self.max_grad_norm = check_real("max_grad_norm", max_grad_norm, 0.0, strict=True)
         self.seed = check_int("seed", seed, 0)
-        sizes.require("trials", self)
+        sizes.require("trials", self, discrete=True)
         self.num_updates = check_int("num_updates", sizes.num_updates, 1)
         low, high = sizes.box
         with seeded(self.seed):
             actor, critic = make_recurrent(
-                sizes.dim_state, sizes.dim_action, low, high, self.width, self.input_gain
+                sizes.dim_state,
+                sizes.dim_action,
+                low,
+                high,
+                self.width,
+                self.input_gain,
+                sizes.discrete,
             )
             self.loss = ClipPPOLoss(
                 actor,

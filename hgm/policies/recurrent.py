@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import (
@@ -11,6 +13,7 @@ from tensordict.nn import (
     TensorDictModule,
 )
 from torch import Tensor, nn
+from torch.distributions import OneHotCategorical
 from torchrl.modules import GRUModule, ValueOperator
 
 from hgm.checks import MAX_WIDTH, check_int, check_real
@@ -75,6 +78,7 @@ def make_recurrent(
     high: Tensor,
     width: int = 64,
     input_gain: float = 3.0,
+    discrete: bool = False,
 ) -> tuple[RecurrentActor, ValueOperator]:
     r"""A policy with a memory, and the value of what it knows.
 
@@ -86,7 +90,7 @@ def make_recurrent(
     empty where it is missing; it writes ``action (m,)``, ``action_log_prob``, ``features`` and
     ``("next", "memory")``. Under ``torchrl.modules.set_recurrent_mode`` it runs whole sequences
     ``[M, T]`` at once. It samples, unless TorchRL's exploration type is deterministic: then it
-    returns the median.
+    returns the median; of discrete actions, one-hot vectors, the most probable.
 
     Args:
         dim_state: State dimension ``n``.
@@ -95,6 +99,7 @@ def make_recurrent(
         high: Largest actions, ``(m,)``.
         width: Width of the memory and of all layers.
         input_gain: Factor of states and rewards; what tells tasks apart are small differences.
+        discrete: Whether one of ``m`` actions is chosen, a one-hot vector.
 
     Returns:
         The actor, and the critic from its ``features`` to ``state_value (1,)``.
@@ -114,7 +119,14 @@ def make_recurrent(
     check_real("input_gain", input_gain, 0.0, strict=True)
     inputs = dim_state + dim_action + 2
     encoder = _Encoder(inputs, width, low.clone(), high.clone(), input_gain)
-    head = nn.Sequential(_head(width, 2 * dim_action, 0.01), NormalParamExtractor())
+    if discrete:
+        head, keys = _head(width, dim_action, 0.01), ["logits"]
+        chooses: dict[str, Any] = {"distribution_class": OneHotCategorical}
+    else:
+        head = nn.Sequential(_head(width, 2 * dim_action, 0.01), NormalParamExtractor())
+        box = {"low": low.clone(), "high": high.clone()}
+        keys = ["loc", "scale"]
+        chooses = {"distribution_class": BoxTanhNormal, "distribution_kwargs": box}
     actor = RecurrentActor(
         TensorDictModule(encoder, in_keys=INPUTS, out_keys=["embedded"]),
         GRUModule(
@@ -123,13 +135,9 @@ def make_recurrent(
             in_keys=["embedded", "memory", "is_init"],
             out_keys=["features", ("next", "memory")],
         ),
-        TensorDictModule(head, in_keys=["features"], out_keys=["loc", "scale"]),
+        TensorDictModule(head, in_keys=["features"], out_keys=keys),
         ProbabilisticTensorDictModule(
-            in_keys=["loc", "scale"],
-            out_keys=["action"],
-            distribution_class=BoxTanhNormal,
-            distribution_kwargs={"low": low.clone(), "high": high.clone()},
-            return_log_prob=True,
+            in_keys=keys, out_keys=["action"], return_log_prob=True, **chooses
         ),
     )
     actor.dim_state, actor.dim_action = dim_state, dim_action

@@ -16,7 +16,7 @@ from hgm.envs import Navigation
 from hgm.geometry import ActionReward, Geometry, Orbit
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments, whitening
-from hgm.policies.symmetric import HereditaryActor
+from hgm.policies.hereditary import HereditaryActor
 
 GOAL = torch.tensor([0.6, 0.8]).double()
 

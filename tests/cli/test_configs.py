@@ -17,7 +17,7 @@ from hgm.cli.command_line import configs_folder
 from hgm.cli.experiment import plan_jobs
 from hgm.cli.keys import OFFERED as EVERYWHERE
 from hgm.cli.keys import TOP_LEVEL
-from hgm.envs import Navigation
+from hgm.envs import Bandit, Navigation
 from hgm.groups import GL
 from hgm.sizes import Sizes
 
@@ -169,13 +169,14 @@ def test_builds_what_it_names(group, name, tmp_path):
     if group == "trainer":
         plain |= {"accelerator": "cpu", "devices": 1, "logger": False}
     kinds = {**dict.fromkeys(("policy",), "replay"), "rl2": "trials"}
+    kinds |= dict.fromkeys(("symla", "metarnn"), "lifetimes")
     kinds |= dict.fromkeys(("discovery", "planning"), "transitions")
     kind = kinds.get(name, "meta_replay" if "inference" in node else "tasks")
     box = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     tasks = torch.rand(4, 5)
     offers = {
-        "family": Navigation(),
-        "sizes": Sizes(4, 2, 2, kind, box, 10, tasks, tasks[:, :2]),
+        "family": Bandit() if name == "lifetimes" else Navigation(),
+        "sizes": Sizes(4, 2, 2, kind, box, 10, tasks, tasks[:, :2], kind == "lifetimes"),
         **dict.fromkeys(("dim_space", "dim_state", "dim_action"), 2),
         **{"num_tasks": 4, "seed": 0, "group": GL(2), "run_dir": tmp_path, "settings": {}},
     }
