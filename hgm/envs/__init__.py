@@ -6,6 +6,7 @@ from hgm.envs.navigation import Navigation
 from hgm.envs.point import PointEnv
 from hgm.envs.rewards import RewardTransform
 from hgm.envs.scattered import Scattered
+from hgm.envs.warped import Warped
 
 __all__ = [
     "Circles",
@@ -15,4 +16,5 @@ __all__ = [
     "Scattered",
     "TaskFamily",
     "Truth",
+    "Warped",
 ]
