@@ -13,34 +13,36 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     **dict.fromkeys(GROUND, set()),
     "numerics": set(),
     "groups": set(),
-    "geometry": {"numerics"},
     "differentials": {"numerics"},
     "dynamics": {"numerics"},
-    "symmetry": {"numerics", "groups", "differentials", "dynamics", "geometry"},
+    "charts": {"numerics", "dynamics"},
+    "geometry": {"numerics", "charts"},
+    "symmetry": {"numerics", "groups", "differentials", "dynamics", "charts", "geometry"},
     "evidence": {"numerics", "differentials", "dynamics", "symmetry"},
     "adaptation": {"numerics", "geometry"},
     "policies": {"geometry"},
     "objectives": {"policies"},
     "inference": {"numerics", "policies"},
-    "envs": {"numerics"},
+    "envs": {"numerics", "charts"},
     "registration": set(),  # names what it registers as text
     "agents": {"numerics", "dynamics", "geometry", "adaptation", "policies", "inference"},
     "evaluation": {"numerics", "geometry", "envs", "agents"},
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
     "modules": {
-        *("numerics", "groups", "differentials", "dynamics", "geometry", "symmetry", "evidence"),
-        "policies",
+        *("numerics", "groups", "differentials", "dynamics", "charts", "geometry"),
+        *("symmetry", "evidence", "policies"),
         *("objectives", "inference", "agents"),
     },
     "runs": set(),
     "callbacks": {"numerics", "geometry", "envs", "agents", "evaluation", "runs"},
-    "testing": {"numerics", "groups", "envs", "datamodules"},
+    "testing": {"numerics", "groups", "charts", "envs", "datamodules"},
     "cli": {"callbacks", "datamodules", "runs"},  # all else is built from what configurations name
     "__main__": {"cli"},
 }
 PURE = {
     *GROUND,
-    *("numerics", "groups", "geometry", "differentials", "dynamics", "symmetry", "evidence"),
+    *("numerics", "groups", "geometry", "differentials", "dynamics", "charts", "symmetry"),
+    "evidence",
     "adaptation",
 }
 

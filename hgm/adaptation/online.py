@@ -164,6 +164,7 @@ class OnlineAdaptation:
             ValueError: If a shape is wrong, or an entry that exists is not finite.
         """
         fitting, num_tasks = self._fitting, len(self._seen.mask)
+        points = self.geometry.charted(points)
         some = checked(num_tasks, points, rewards, mask, like=self._seen.points)
         known = self._modes if self._seen.mask.any() else self._modes.at(slice(0))
         self._seen = self._seen.append(some)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import LightningModule, Trainer
 from rich.table import Table
 
@@ -85,7 +86,8 @@ class DiscoveryReport(Report):
         family: Any = getattr(data, "family", None)
         tasks: Any = getattr(data, "tasks", None)
         geometry.save(self.run_dir / "geometry.pt")
-        truth_known = truth_metrics(geometry, family, tasks, pl_module.determined)
+        held = _reached(trainer.test_dataloaders)
+        truth_known = truth_metrics(geometry, family, tasks, pl_module.determined, held)
         metrics = {**pl_module.metrics, **truth_known}
         if hasattr(data, "counts"):
             metrics["transitions_per_task"] = [count._asdict() for count in data.counts]
@@ -93,13 +95,31 @@ class DiscoveryReport(Report):
         known = family is not None and tasks is not None
         truth = family.truth(tasks.double()) if known else None
         loader: Any = data.train_dataloader() if data is not None else trainer.test_dataloaders
-        elements = None if truth is None else truth.elements
-        figures = discovery_figures(pl_module, next(iter(loader)), metrics, elements)
+        charts = [part.chart for part in (truth, geometry) if part is not None]
+        bent = any(chart is not None for chart in charts)
+        elements = None if truth is None or bent else truth.elements
+        batch = _in_chart(next(iter(loader)), geometry.chart)
+        figures = discovery_figures(pl_module, batch, metrics, elements)
         self._draw(trainer, figures, pl_module.num_steps)
         seconds = {**pl_module.seconds, "figures": time.perf_counter() - start}
         metrics["phase_seconds"] = {name: round(value, 3) for name, value in seconds.items()}
         show = partial(summary, geometry)
         self._publish(trainer, metrics, show, pl_module.num_steps)
+
+
+def _reached(loader: Any) -> Any:
+    """Held-out next states of all tasks, ``(N, H, n)``."""
+    return torch.cat([batch["next", "observation"] for batch in loader], 1)
+
+
+def _in_chart(batch: Any, chart: Any) -> Any:
+    """A batch whose states are in the coordinates that were searched."""
+    if chart is None:
+        return batch
+    batch = batch.copy()
+    for key in ("observation", ("next", "observation")):
+        batch[key] = chart(batch[key]).to(batch[key])
+    return batch
 
 
 def summary(geometry: Any, metrics: dict[str, Any]) -> Table:

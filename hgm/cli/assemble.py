@@ -69,7 +69,7 @@ def assemble(
     shown = (
         build(settings["report"], "report", offers, allow, _choice("report")) if report else None
     )
-    for name in ("group", "estimator"):
+    for name in ("group", "estimator", "chart"):
         if name in takes(settings["model"], "model", allow):
             offers[name] = build(settings[name], name, offers, allow, _choice(name))
     model = build(settings["model"], "model", offers, allow, _choice("model"))

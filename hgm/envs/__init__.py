@@ -26,6 +26,7 @@ from hgm.envs.translation import Translation
 from hgm.envs.two_goals import TwoGoals
 from hgm.envs.unicycle import Unicycle
 from hgm.envs.single import SingleTask
+from hgm.envs.warped import Warped
 
 __all__ = [
     "AngleFamily",
@@ -57,4 +58,5 @@ __all__ = [
     "Truth",
     "TwoGoals",
     "Unicycle",
+    "Warped",
 ]

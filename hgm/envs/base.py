@@ -13,6 +13,8 @@ from torch import Tensor
 from torchrl.data import Bounded
 from torchrl.envs import EnvBase
 
+from hgm.charts import Chart
+
 _TEST_TASKS = 1_000_003
 """Seeds of test tasks are this far from those of training tasks."""
 
@@ -38,6 +40,7 @@ class Truth:
         reward: Noise-free rewards, states ``(N, B, n)`` to ``(N, B)``; None where not written down.
         dynamics: Noise-free ``T(state, action)``; None where the dynamics do not share the group
             (a box of actions under a rotation) or are not written down.
+        chart: Coordinates of the states in which all of this holds; None: the states themselves.
     """
 
     generators: Tensor
@@ -46,6 +49,7 @@ class Truth:
     element_error_deg: Callable[[Tensor], Tensor]
     reward: Callable[[Tensor], Tensor] | None = None
     dynamics: Callable[[Tensor, Tensor], Tensor] | None = None
+    chart: Chart | None = None
 
 
 class TaskFamily(ABC):

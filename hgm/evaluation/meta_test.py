@@ -218,6 +218,12 @@ def _place(family: TaskFamily, tasks: Tensor, base: int) -> tuple[Geometry, Tens
     if coords.isnan().any():  # exactly opposite tasks: no real logarithm
         return None
     geometry = Geometry(
-        truth.generators, truth.action_generators, coords, family.dim_state, "found", "true"
+        truth.generators,
+        truth.action_generators,
+        coords,
+        family.dim_state,
+        "found",
+        "true",
+        chart=truth.chart,
     )
     return geometry, coords[1:]

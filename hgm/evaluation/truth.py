@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
-from hgm.envs import TaskFamily
+from hgm.envs import TaskFamily, Truth
 from hgm.geometry import Geometry
 
 
@@ -15,6 +15,7 @@ def truth_metrics(
     family: TaskFamily | None,
     tasks: Tensor | None,
     determined: Tensor | None = None,
+    points: Tensor | None = None,
 ) -> dict[str, Any]:
     """Errors of a geometry against a family's truth; empty where the truth is not known.
 
@@ -24,16 +25,23 @@ def truth_metrics(
     * ``element_error_deg``: error of the left action of every task but the first one, in degrees;
       what it means is the family's to say (:class:`~hgm.envs.Truth`).
     * ``element_error_deg_max``: the largest of them.
+    * ``mapped_error``, ``mapped_error_max``: where the group or the truth has a chart, instead of
+      these: how far points of the base task are carried from where the true elements carry them,
+      root mean square over tasks and points, and of the worst task, relative to the points' root
+      mean square distance from their middle.
 
     Args:
         geometry: What was found.
         family: The task family, or None.
         tasks: Its hidden training tasks, ``(N, k)``.
         determined: Which entries of the generators the data determine, ``(n, n)``; None: all.
+        points: Held-out states of every task, ``(N, H, n)``.
     """
     truth = None if family is None or tasks is None else family.truth(tasks.double())
     if truth is None:
         return {}
+    if geometry.chart is not None or truth.chart is not None:
+        return {} if points is None else _mapped(geometry, truth, points)
     generators, elements = geometry.generators.double(), geometry.left_actions.double()
     n, k = geometry.dim_state, truth.generators.shape[-1]
     size = max(k, generators.shape[-1])
@@ -61,3 +69,22 @@ def _grown(matrices: Tensor, size: int, corner: float = 0.0) -> Tensor:
     grown = torch.nn.functional.pad(matrices, (0, missing, 0, missing))
     grown.diagonal(dim1=-2, dim2=-1)[:, matrices.shape[-1] :] = corner
     return grown
+
+
+def _mapped(geometry: Geometry, truth: Truth, points: Tensor) -> dict[str, Any]:
+    chart, base = truth.chart, geometry.bases
+    points, elements = points.double(), truth.elements.double()
+    start = points[base]
+    none = start.new_zeros(*start.shape[:-1], geometry.dim_action)
+    found, _ = geometry.act(geometry.coords[:, None], start, none)
+    true = lie.act(
+        elements @ torch.linalg.inv(elements[base]), start if chart is None else chart(start)
+    )
+    true = true if chart is None else chart.inverse(true)
+    spread = (points - points.mean((0, 1))).square().sum(-1).mean()
+    others = [task for task, first in enumerate(base) if task != first] or [0]
+    share = (found - true)[others].square().sum(-1).mean(1) / spread
+    return {
+        "mapped_error": float(share.mean().sqrt()),
+        "mapped_error_max": float(share.max().sqrt()),
+    }

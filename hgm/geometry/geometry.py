@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.charts import Chart, chart_of_state
 from hgm.checks import check_int, check_path
 from hgm.files import read_tensors, write_tensors
 from hgm.geometry.action_reward import ActionReward
@@ -44,6 +46,8 @@ class Geometry:
         action_reward: What rewards owe to the action besides; None where nothing.
         orbits: Where the tasks are on several orbits of the group, these, with a base task and a
             reward each; empty where they are on one. See :meth:`orbit`.
+        chart: Coordinates in which the group acts by these matrices, and of which the reward is a
+            function: :math:`g(s) = \psi^{-1}(L_g \psi(s))`. None: the states themselves.
     """
 
     generators: Tensor
@@ -57,6 +61,7 @@ class Geometry:
     reward_of: str = "next_observation"
     action_reward: ActionReward | None = None
     orbits: tuple[Orbit, ...] = ()
+    chart: Chart | None = None
 
     @property
     def num_orbits(self) -> int:
@@ -133,7 +138,7 @@ class Geometry:
         return lie.exp(lie.hat(coords.to(self.action_generators), self.action_generators))
 
     def act(self, coords: Tensor, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Carries states and actions: :math:`(L_g s, K_g a)`.
+        r"""Carries states and actions: :math:`(L_g s, K_g a)`, the states in the chart.
 
         Args:
             coords: Group coordinates, ``(..., d)``.
@@ -153,12 +158,21 @@ class Geometry:
             if value.shape[-1] != size:
                 got = tuple(value.shape)
                 raise ValueError(f"Expected `{name}` of shape (..., {size}), but got {got}")
-        pairs = ((self.element(coords), state), (self.action_element(coords), action))
+        chart = self.chart
+        place = state if chart is None else chart(state)
+        pairs = ((self.element(coords), place), (self.action_element(coords), action))
         moved, turned = (
             lie.act(element, value.to(element)[..., None, :])[..., 0, :].to(value)
             for element, value in pairs
         )
-        return moved, turned
+        return (moved if chart is None else chart.inverse(moved).to(state)), turned
+
+    def charted(self, points: Tensor) -> Tensor:
+        """Points of :meth:`observed`, ``(..., dim_points)``, in the chart, where there is one."""
+        if self.chart is None or self.reward_of == "change":
+            return points
+        n = self.dim_state
+        return torch.cat((self.chart(points[..., :n]).to(points), points[..., n:]), -1)
 
     @property
     def inherited_terms(self) -> ActionReward | None:
@@ -198,8 +212,11 @@ class Geometry:
             next_state: Next states, ``(..., n)``.
 
         Returns:
-            Points ``(..., dim_points)`` and rewards ``(...)``.
+            Points ``(..., dim_points)``, which are states or changes of their coordinates in the
+            chart, and rewards ``(...)``.
         """
+        if self.chart is not None and self.reward_of == "change":
+            state, next_state = (self.chart(part).to(part) for part in (state, next_state))
         points = seen_point(state, next_state, self.reward_of)
         if self.inherited_terms is not None:
             return torch.cat((points, action), -1), reward
@@ -253,11 +270,17 @@ class Geometry:
             **{name: None if part is None else dict(vars(part)) for name, part in parts.items()},
         }
         state.pop("orbits")
-        return state | ({"orbits": [one.state() for one in self.orbits]} if self.orbits else {})
+        state.pop("chart")
+        more = {"orbits": [one.state() for one in self.orbits]} if self.orbits else {}
+        return state | more | ({} if self.chart is None else {"chart": self.chart.state()})
 
     @staticmethod
-    def of_state(state: dict[str, Any]) -> Geometry:
+    def of_state(state: dict[str, Any], allow: Sequence[str] = ()) -> Geometry:
         """The inverse of :meth:`state`.
+
+        Args:
+            state: What a file gave back.
+            allow: Packages besides hgm whose charts it may name.
 
         Raises:
             ValueError: If entries are missing or unknown, of the wrong type or shape, or not
@@ -267,7 +290,18 @@ class Geometry:
         kinds = {"reward": RewardModel, "action_reward": ActionReward}
         given = {name: kind(**state[name]) for name, kind in kinds.items() if state[name]}
         orbits = tuple(Orbit.of_state(one) for one in state.get("orbits", ()))
-        return Geometry(**{**state, **given, "orbits": orbits})
+        chart = _chart(state["chart"], state["dim_state"], allow) if "chart" in state else None
+        return Geometry(**{**state, **given, "orbits": orbits, "chart": chart})
+
+
+def _chart(state: Any, dim_state: int, allow: Sequence[str]) -> Chart:
+    try:
+        chart = chart_of_state(state, allow)
+    except ValueError as error:
+        raise WrongState(f"`chart`: {error}") from None
+    if chart.dim_space != dim_state:
+        raise WrongState(f"Expected `chart` of {dim_state} dimensions, got {chart.dim_space}.")
+    return chart
 
 
 def _rounded(matrix: Tensor) -> str:
@@ -277,11 +311,12 @@ def _rounded(matrix: Tensor) -> str:
     return str((matrix.double().round(decimals=3) + 0.0).tolist())
 
 
-def load_geometry(path: str | Path) -> Geometry:
+def load_geometry(path: str | Path, allow: Sequence[str] = ()) -> Geometry:
     """Reads a :class:`Geometry` saved by a discovery run; unpickles no code.
 
     Args:
         path: The file ``geometry.pt``, or the run folder that holds it.
+        allow: Packages besides hgm whose charts it may name.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -303,6 +338,6 @@ def load_geometry(path: str | Path) -> Geometry:
     if not path.exists():
         raise FileNotFoundError(f"There is no geometry at {path}: give the folder of a discovery.")
     try:
-        return Geometry.of_state(read_tensors(path, "a geometry"))
+        return Geometry.of_state(read_tensors(path, "a geometry"), allow)
     except WrongState as error:
         raise ValueError(f"There is no geometry in `{path}`: {error}") from None

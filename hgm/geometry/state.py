@@ -30,7 +30,8 @@ def check_state(state: Any) -> None:
     Raises:
         WrongState: Naming the entry, its value and what would be right.
     """
-    more = ("orbits",) if isinstance(state, dict) and "orbits" in state else ()
+    known = state if isinstance(state, dict) else {}
+    more = tuple(name for name in ("orbits", "chart") if name in known)
     _check_keys("the file", state, (*_ENTRIES, *more))
     n = state["dim_state"]
     if type(n) is not int or n < 1:
@@ -59,7 +60,7 @@ def check_state(state: Any) -> None:
         raise WrongState(f"Expected `reward_of` to be one of {list(SOURCES)}, got {brief(source)}.")
     if state["action_reward"] is not None:
         _check_action_reward(state["action_reward"], m)
-    if more:
+    if "orbits" in more:
         _check_orbits(state["orbits"], num_tasks, n)
 
 

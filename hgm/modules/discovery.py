@@ -14,6 +14,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from hgm import lie
+from hgm.charts import Chart, Identity
 from hgm.checks import check_choice, check_int
 from hgm.differentials import DifferentialEstimator, FourierEstimator
 from hgm.dynamics import DynamicsModel, FourierDynamics, NetworkDynamics
@@ -62,6 +63,8 @@ class Discovery(LightningModule):
             ``next_observation``, ``observation`` and ``change``; found out among all if None.
         horizon: Steps of an episode, which the bound on the regret counts with.
         seed: Seed of the starts.
+        chart: Coordinates of states in which the group is sought, and copied; learned first where
+            it has parameters, see :mod:`hgm.charts.straighten`. The states themselves if None.
 
     Attributes:
         phase: The phase that runs.
@@ -100,6 +103,7 @@ class Discovery(LightningModule):
         reward_of: Sequence[str] | None = None,
         horizon: int = 100,
         seed: int = 0,
+        chart: Chart | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -114,7 +118,7 @@ class Discovery(LightningModule):
         group = GL(sizes.dim_state) if group is None else group
         if estimator is None:
             estimator = FourierEstimator(sizes.num_tasks, sizes.dim_state)
-        _check_parts(sizes, group, estimator)
+        _check_parts(sizes, group, estimator, chart)
         # The solvers move raw parameters themselves, without autograd.
         self.group = copy.deepcopy(group).double().requires_grad_(False)
         self.estimator = estimator
@@ -127,6 +131,7 @@ class Discovery(LightningModule):
             SearchSteps() if steps is None else steps,
             _sources(reward_of),
             check_int("seed", seed, 0),
+            None if isinstance(chart, Identity) else copy.deepcopy(chart),
         )
         # DistributedDataParallel refuses a module of which nothing has a gradient.
         self._placeholder = torch.nn.Parameter(torch.zeros(()))
@@ -216,6 +221,9 @@ class Discovery(LightningModule):
         self.geometry = self.candidate.trivial() if trivial else self.candidate
         num_seen, num_held = self._num_seen, held.reward.shape[1]
         trained, count = ranks.sum(torch.tensor([num_seen, num_seen + num_held])).tolist()
+        straightened = self.search.straightened
+        if straightened is not None:
+            metrics["chart"] = straightened.record()
         self.metrics = {
             **metrics,
             "algebra_dim": self.geometry.dim_algebra,
@@ -311,7 +319,8 @@ class Discovery(LightningModule):
         reward = reward[..., 0]
         if self.reward_scale is None:
             self.reward_scale = _deviation(reward)
-        return Samples(state, action, reward / self.reward_scale, next_state)
+        samples = Samples(state, action, reward / self.reward_scale, next_state)
+        return self.search.in_chart(samples)
 
     def _geometry(self, findings: Findings) -> Geometry:
         """The findings in the units of the data, not judged yet."""
@@ -339,6 +348,7 @@ class Discovery(LightningModule):
                 Orbit(list(one.tasks), own)
                 for one, (own, _) in zip(findings.orbits, parts, strict=True)
             ),
+            None if self.search.coordinates is None else copy.deepcopy(self.search.coordinates).cpu(),
         )
 
     def _reward(
@@ -409,7 +419,7 @@ def _sources(reward_of: Sequence[str] | None) -> Sequence[str]:
     return named
 
 
-def _check_parts(sizes: Sizes, group: Any, estimator: Any) -> None:
+def _check_parts(sizes: Sizes, group: Any, estimator: Any, chart: Any) -> None:
     for argument, value, kind in (
         ("group", group, LieGroup),
         ("estimator", estimator, DifferentialEstimator),
@@ -422,6 +432,13 @@ def _check_parts(sizes: Sizes, group: Any, estimator: Any) -> None:
         raise ValueError(
             f"Expected `group` to act on states of dimension {sizes.dim_state}, but "
             f"{type(group).__name__} acts on dimension {group.dim_space}."
+        )
+    if chart is not None and not isinstance(chart, Chart):
+        raise TypeError(f"Expected `chart` to be a Chart, got {chart!r}.")
+    if chart is not None and chart.dim_space != sizes.dim_state:
+        raise ValueError(
+            f"Expected `chart` of states of dimension {sizes.dim_state}, but "
+            f"{type(chart).__name__} is for dimension {chart.dim_space}."
         )
     expected, got = ((part.num_tasks, part.dim_state) for part in (sizes, estimator))
     if expected != got:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hgm.charts import Chart
+from hgm.charts.straighten import Straightened, straighten
 from hgm.differentials.base import DifferentialEstimator
 from hgm.dynamics import DynamicsModel, choose
 from hgm.groups import LieGroup
@@ -44,6 +46,13 @@ class Search:
         steps: Effort.
         sources: What rewards may be functions of, some of :data:`hgm.symmetry.relevance.SOURCES`.
         seed: Seed of the starts.
+        chart: Coordinates to search in. Where there is something to be learned, a copy is learned
+            first, and kept if it may be believed; None: the states themselves.
+
+    Attributes:
+        coordinates: The chart in which the search is made, as far as it has come; None: in the
+            states themselves. Phases expect samples in it.
+        straightened: Whether a chart was learned, and why; None where there was none to learn.
     """
 
     def __init__(
@@ -55,14 +64,21 @@ class Search:
         steps: SearchSteps,
         sources: Sequence[str] = SOURCES,
         seed: int = 0,
+        chart: Chart | None = None,
     ) -> None:
         self.group, self.estimator, self.invariance = group, estimator, invariance
         self.dynamics, self.steps, self.seed = dynamics, steps, seed
-        self.sources = sources
+        self.sources, self.chart = sources, chart
+        self.coordinates: Chart | None = None
+        self.straightened: Straightened | None = None
 
     def phases(self) -> Stage[Findings]:
         """Yields every phase, to be stepped until it is done; returns what they found."""
+        given = self.chart is not None and not self.chart.learned
+        self.coordinates, self.straightened = (self.chart if given else None), None
         kept = yield from run_phase(Gather())
+        if self.chart is not None and self.chart.learned:
+            kept = yield from self._straighten(self.chart, kept)
         problem = yield from self._pose(kept)
         dynamics = yield from self._learn_dynamics(problem, kept)
         scaled = problem.view.units.scale(kept)
@@ -77,6 +93,22 @@ class Search:
                 return (yield from conclude_orbits(within, parted, kept))
         span, refined = yield from simplify(within, span, refined)
         return (yield from conclude(within, span, refined, kept))
+
+    def _straighten(self, chart: Chart, kept: Samples) -> Stage[Samples]:
+        """Samples in a chart that is learned, or as they are where that may not be believed."""
+        moves = (kept.state, kept.action, kept.next_state)
+        learn = Once("coordinates", "chart", lambda: straighten(chart, *moves))
+        self.straightened = yield from run_phase(learn)
+        self.coordinates = self.straightened.chart
+        return self.in_chart(kept)
+
+    def in_chart(self, samples: Samples) -> Samples:
+        """Samples of the states in the chart of the search."""
+        chart = self.coordinates
+        if chart is None:
+            return samples
+        state, next_state = chart(samples.state), chart(samples.next_state)
+        return samples._replace(state=state, next_state=next_state)
 
     def _pose(self, kept: Samples) -> Stage[Problem]:
         """Units, what rewards see, and the group and the estimator for that."""

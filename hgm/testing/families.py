@@ -48,7 +48,8 @@ def check_family(family: TaskFamily, seed: int = 0) -> None:
     truth = family.truth(tasks.double())
     if truth is not None:
         _check_algebra(family, truth, len(tasks))
-        _check_inheritance(truth, data["next", "observation"][0].flatten(0, 1))
+        reached = data["next", "observation"][0].flatten(0, 1)
+        _check_inheritance(truth, _coordinates(truth, reached))
         _check_equivariance(truth, data)
     if before != _global_state():
         _fail("global random state", "it changed; draw from private generators only")
@@ -271,6 +272,10 @@ def _check_algebra(family: TaskFamily, truth: Truth, num: int) -> None:
     )
 
 
+def _coordinates(truth: Truth, states: Tensor) -> Tensor:
+    return states if truth.chart is None else truth.chart(states)
+
+
 def _check_inheritance(truth: Truth, points: Tensor) -> None:
     """Each ``r_i(L_i p)`` must order the points as ``r_0(p)`` does, and the other way round."""
     if truth.reward is None:
@@ -295,7 +300,7 @@ def _check_equivariance(truth: Truth, data: TensorDictBase) -> None:
     coords = torch.tensor([0.7 * (-0.6) ** k for k in range(len(truth.generators))], dtype=kind)
     on_states = lie.exp(torch.einsum("d,dij->ij", coords, truth.generators))
     on_actions = lie.exp(torch.einsum("d,dij->ij", coords, truth.action_generators))
-    state, action = data["observation"].to(kind), data["action"].to(kind)
+    state, action = _coordinates(truth, data["observation"]).to(kind), data["action"].to(kind)
     moved_first = truth.dynamics(lie.act(on_states, state), action @ on_actions.T)
     moved_last = lie.act(on_states, truth.dynamics(state, action))
     miss = float((moved_first - moved_last).abs().max())
