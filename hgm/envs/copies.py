@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from multiprocessing import get_all_start_methods
 from typing import Any
 
 import gymnasium
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 FLAGS = 3
 """Columns that follow an observation: the last reward, terminated, truncated."""
 # TorchRL makes `spawn` the default, with which every process would import torch for seconds.
-_CONTEXT = "fork" if "fork" in get_all_start_methods() else None
+_CONTEXT = "fork" if sys.platform == "linux" else None
 
 
 def unflatten(space: spaces.Space, rows: Array) -> Any:
