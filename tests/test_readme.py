@@ -45,13 +45,26 @@ def overrides_of(words):
     return None
 
 
-CORRIDOR = """
-from hgm.envs import Navigation
+MYPKG = """
+import torch
+
+from hgm.envs import GymnasiumTasks, Navigation
 
 
 class Corridor(Navigation):
     def __init__(self, length: float) -> None:
         super().__init__(radius=length)
+
+
+def set_task(env, task):
+    env.unwrapped.data.qpos[2:] = task
+
+
+reach_goal = GymnasiumTasks(
+    sample_tasks=lambda num, generator: torch.rand(num, 2, generator=generator) / 10,
+    set_task=set_task,
+    observe=lambda seen: seen[..., :4],
+)
 """
 
 
@@ -115,7 +128,7 @@ def test_jobs_build(words, experiment, monkeypatch, settings, command):
     (place / "conf" / "env" / "mine.yaml").write_text(
         "_target_: hgm.envs.Navigation\nradius: 2.0\n"
     )
-    (place / "mypkg.py").write_text(CORRIDOR)
+    (place / "mypkg.py").write_text(MYPKG)
     given = [word for word in overrides_of(words) if word != "-m"]
     given = [word.partition(",")[0] for word in given] if "-m" in words else given
     if any(word.startswith(("-", "experiment=")) for word in given):

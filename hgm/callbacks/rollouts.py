@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,8 @@ def episodes_of(actor: Any, family: TaskFamily, task: Tensor, seed: int) -> Epis
         task: Parameters of the task, ``(1, k)``.
         seed: Seed of the environment.
     """
-    found = returns(family.make_env(task, _NUM_SHOWN, seed), actor, family.max_steps)
+    with closing(family.make_env(task, _NUM_SHOWN, seed)) as env:
+        found = returns(env, actor, family.max_steps)
     paths = []
     for copy in range(_NUM_SHOWN):
         steps = found.trajectories[0, copy][found.trajectories["mask"][0, copy]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -46,5 +48,5 @@ class Episodes:
         return TensorDict(entries, [self._num])
 
     def _run(self, policy: TensorDictModuleBase, device: torch.device) -> Rollouts:
-        env = self._family.make_env(self._task, self._num, self._seed, device)
-        return returns(env, policy, self._family.max_steps)
+        with closing(self._family.make_env(self._task, self._num, self._seed, device)) as env:
+            return returns(env, policy, self._family.max_steps)

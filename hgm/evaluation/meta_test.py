@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,10 +110,12 @@ def meta_test(
 
     advance("exploration")
     _meet(agent, tasks)
-    explore(agent, family.make_env(tasks, 1, next(seeds)), protocol.num_exploration, next(seeds))
+    with closing(family.make_env(tasks, 1, next(seeds))) as env:
+        explore(agent, env, protocol.num_exploration, next(seeds))
 
     def scored(copies: int, seed: int, act: Act, observe: Observe | None = None) -> Rollouts:
-        return run_episodes(family.make_env(tasks, copies, seed), act, observe)
+        with closing(family.make_env(tasks, copies, seed)) as env:
+            return run_episodes(env, act, observe)
 
     scores: dict[str, Any] = {
         "num_test_tasks": protocol.num_test_tasks,
