@@ -24,7 +24,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "inference": {"numerics", "policies"},
     "envs": {"numerics"},
     "agents": {"numerics", "dynamics", "geometry", "adaptation", "policies", "inference"},
-    "evaluation": {"numerics", "geometry", "envs", "agents"},
+    "evaluation": {"numerics", "geometry", "policies", "envs", "agents"},
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
     "modules": {
         *("numerics", "groups", "differentials", "dynamics", "geometry", "symmetry", "evidence"),
