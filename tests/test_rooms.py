@@ -26,7 +26,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "envs": {"numerics", "charts"},
     "registration": set(),  # names what it registers as text
     "agents": {"numerics", "dynamics", "geometry", "adaptation", "policies", "inference"},
-    "evaluation": {"numerics", "geometry", "envs", "agents"},
+    "evaluation": {"numerics", "geometry", "policies", "envs", "agents"},
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
     "modules": {
         *("numerics", "groups", "differentials", "dynamics", "charts", "geometry"),

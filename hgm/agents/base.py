@@ -85,6 +85,13 @@ class Agent(ABC):
         """
         return None
 
+    def untransformed(self) -> Callable[[Tensor], Tensor] | None:
+        """What the agent would do everywhere if it carried nothing from task to task.
+
+        States ``(T, ..., n)`` to actions ``(T, ..., m)``; None where an agent carries nothing.
+        """
+        return None
+
     def explore(
         self, state: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
     ) -> Tensor:

@@ -173,6 +173,13 @@ class HereditaryAgent(Agent):
         known = self.adapts and self.geometry.num_orbits == 1
         return partial(self._carried, geometry, coords) if known else None
 
+    def untransformed(self) -> Callable[[Tensor], Tensor] | None:
+        """The base policy, that of the first orbit; None where it is all that there is."""
+        if not self.adapts:
+            return None
+        identity = self.geometry.trivial()
+        return lambda state: self._carried(identity, state.new_zeros(len(state), 0), state)
+
     @torch.no_grad()
     def _carried(
         self,

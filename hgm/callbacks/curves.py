@@ -24,6 +24,7 @@ def regret_figure(runs: Sequence[dict[str, Any]]) -> Figure:
     styles = (
         (f"{score}_first_episodes", "first episode", "C1", "^"),
         (score, "after exploration", "C0", "o"),
+        (f"{score}_untransformed", "base policy as it is", "C2", "."),
         ("regret_oracle", "knowing its place in the true group", "0.4", "x"),
     )
     for key, label, colour, marker in styles:
@@ -31,6 +32,7 @@ def regret_figure(runs: Sequence[dict[str, Any]]) -> Figure:
             continue
         x = np.concatenate([np.asarray(run["separation"], float) for run in runs])
         y = np.concatenate([np.asarray(run[key], float) for run in runs])
+        x, y = x[~np.isnan(y)], y[~np.isnan(y)]  # tasks without a reference
         axes.scatter(x, y, s=18, c=colour, marker=marker, alpha=0.7, label=label)
         if x.std() > 0 and np.isfinite(y).all():
             ends = np.linspace(x.min(), x.max(), 100)
@@ -40,7 +42,7 @@ def regret_figure(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.axhline(0, c="0.6", lw=0.8, zorder=0)
     axes.set_xlabel("distance to the nearest training task (family's units; angles in radians)")
     axes.set_ylabel(f"{score} on the task's own reward {_SUM}")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from lightning import LightningModule, Trainer
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
+from tensordict.nn import TensorDictModuleBase
 
 from hgm.callbacks.base import TrainingReport
 from hgm.callbacks.board import Board
 from hgm.callbacks.curves import learning_figure, regret_figure
-from hgm.evaluation import MetaTest, meta_test, regret_metrics
+from hgm.checks import check_names
+from hgm.evaluation import MetaTest, load_references, meta_test, regret_metrics
 from hgm.files import write_json
 
 _FEW = 10
@@ -33,6 +35,8 @@ class MetaTestReport(TrainingReport):
     Args:
         run_dir: The run folder.
         protocol: Budgets of the meta-test.
+        reference: Run folders of policies of test tasks (``data.test_task``), relative to which
+            regret is measured where the family has no optimal policy; None: there are none.
         checkpoint_every: Updates between two checkpoints.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
         settings: The configuration as plain data, which loggers show beside the metrics.
@@ -45,6 +49,7 @@ class MetaTestReport(TrainingReport):
         self,
         run_dir: str | Path,
         protocol: MetaTest | None = None,
+        reference: Sequence[str] | None = None,
         checkpoint_every: int = 1000,
         started: float | None = None,
         settings: dict[str, Any] | None = None,
@@ -52,14 +57,19 @@ class MetaTestReport(TrainingReport):
     ) -> None:
         super().__init__(run_dir, checkpoint_every, started, settings, seed)
         self.protocol = MetaTest() if protocol is None else protocol
+        self.reference = [] if reference is None else check_names("reference", reference)
+        self._references: dict[int, TensorDictModuleBase] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses data without tasks to act in, before anything is trained."""
-        if trainer.datamodule.family is None:  # type: ignore[attr-defined]
+        """Refuses data without tasks to act in, or without those of the references."""
+        family = trainer.datamodule.family  # type: ignore[attr-defined]
+        if family is None:
             raise ValueError(
                 "Expected `data` of a task family for a meta-test, got recorded transitions: there "
                 "are no tasks to act in. Choose data=transitions."
             )
+        tasks = family.test_tasks(self.protocol.num_test_tasks, self.seed)
+        self._references = load_references(self.reference, tasks)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tests what has learned nothing yet, where it can act already and learns in rounds."""
@@ -124,7 +134,7 @@ class MetaTestReport(TrainingReport):
         family = trainer.datamodule.family  # type: ignore[attr-defined]
         with torch.random.fork_rng(devices=[]):  # training must not notice
             torch.manual_seed(self.seed)
-            return meta_test(module.agent, family, protocol, self.seed, advance)
+            return meta_test(module.agent, family, protocol, self.seed, advance, self._references)
 
 
 def regret_table(metrics: dict[str, Any]) -> Table:
@@ -144,19 +154,25 @@ def regret_table(metrics: dict[str, Any]) -> Table:
     row("return", "return")
     for name, key in (
         ("optimal return", "optimal_return"),
+        ("return of references", "reference_return"),
         (f"regret after {explored:.3g} transitions", "regret_mean"),
         ("  of which the base policy's own", "regret_of_policy"),
         ("  of which broken symmetry", "regret_of_broken_symmetry"),
         ("  of which inference", "regret_of_inference"),
-        ("regret per radian of distance", "regret_slope"),
+        ("regret per unit of distance", "regret_slope"),
+        ("return per unit of distance", "return_slope"),
         ("regret on the training tasks", "regret_train_tasks"),
         ("regret of first episodes, no exploration", "regret_first_episode"),
+        ("regret of the base policy as it is", "regret_untransformed"),
+        ("regret at random", "regret_random"),
     ):
         if key in metrics:
             row(name, key)
     if "regret_max" in metrics:
         table.add_row("largest regret of a task", f"{metrics['regret_max']:.3f}", "")
     else:
-        table.add_row("regret", "the family has no known optimum", "")
+        table.add_row("regret", "no optimum is known, and there are no references", "")
+    if "num_references" in metrics:
+        table.add_row("tasks with references", f"{metrics['num_references']}", "")
     table.add_row("success", f"{metrics['success']:.1%}", "")
     return table

@@ -33,7 +33,8 @@ class PolicyReport(TrainingReport):
         data = trainer.datamodule  # type: ignore[attr-defined]
         pl_module.save(self.run_dir / "policy.pt")
         step, board = trainer.global_step, Board(trainer.loggers)
-        write_json(self.run_dir / "scores.json", {"curve": self.curve})
+        task = data.tasks[0].tolist()  # whose policy it is: meta-tests look for it
+        write_json(self.run_dir / "scores.json", {"curve": self.curve, "task": task})
         episodes = episodes_of(pl_module.actor, data.family, data.tasks[:1], self.seed)
         figures = {"rollouts": rollouts_figure(episodes)}
         if self.curve:

@@ -13,6 +13,8 @@ from hgm.cli.signatures import UNKNOWN, Signature, import_signature, read_signat
 TOP_LEVEL = ("run_dir", "seed", "ckpt_path", "num_threads", "allow")
 """Keys beside the groups."""
 
+_EXPERIMENT = ("num_seeds", "stages", "common", "references")
+
 
 def check_keys(cfg: Mapping[str, Any]) -> None:
     """Checks that every key is read by something.
@@ -99,7 +101,7 @@ def _known(node: Any, path: str) -> Iterator[str]:
     target = node.get("_target_")
     signature = signature_of(target) if isinstance(target, str) else None
     if signature is None and target is None and path.startswith("experiment"):
-        yield from (f"{path}.{key}" for key in ("num_seeds", "stages"))
+        yield from (f"{path}.{key}" for key in _EXPERIMENT)
     elif target is not None and (signature is None or signature.open):
         yield from (f"{path}.{key}" for key in node)
     yield from (f"{path}.{key}" for key in (signature.defaults if signature else ()))

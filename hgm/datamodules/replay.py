@@ -32,9 +32,10 @@ class Replay(Streamed):
     A round runs 64 environments for as many steps as ``frames_per_batch`` asks for, and draws
     ``updates_per_batch`` batches ``[B]`` from the buffer, of which it yields up to ``K`` at once,
     ``[K, B]``. Without a geometry the base task runs alone. With one, all training tasks run, and
-    count as the base task: see :class:`hgm.datamodules.collection.Collection`. Validation and test
-    run episodes of the base task, with the policy and with the optimum from the same starts under
-    the same noise.
+    count as the base task: see :class:`hgm.datamodules.collection.Collection`. With ``test_task``,
+    that one runs alone, and is the base task: what comes out is a reference for meta-tests.
+    Validation and test run episodes of the base task, with the policy and with the optimum from the
+    same starts under the same noise.
 
     The LightningModule has an attribute ``actor``, see :class:`hgm.datamodules.learner.Learner`.
 
@@ -56,6 +57,8 @@ class Replay(Streamed):
             base task alone.
         orbit: Where the geometry has several orbits: whose base task the policy is for, counted
             from 0. The tasks of this orbit run.
+        test_task: Which of the test tasks is the base task, counted from 0; None: a training task.
+        num_test_tasks: How many test tasks there are; as many as in the meta-test.
         seed: Seed of tasks, environments, exploration and replay.
 
     Attributes:
@@ -63,7 +66,8 @@ class Replay(Streamed):
 
     Raises:
         TypeError: If ``family`` is not a TaskFamily.
-        ValueError: If an argument is out of range, or the geometry is not one of this family.
+        ValueError: If an argument is out of range, the geometry is not one of this family, or there
+            are both a geometry and a test task.
     """
 
     def __init__(
@@ -79,6 +83,8 @@ class Replay(Streamed):
         num_eval_episodes: int = 100,
         geometry: str | Path | Geometry | None = None,
         orbit: int = 0,
+        test_task: int | None = None,
+        num_test_tasks: int = 20,
         seed: int = 0,
     ) -> None:
         super().__init__(family, seed)
@@ -87,6 +93,15 @@ class Replay(Streamed):
         self.geometry = None if whole is None else whole.orbit(orbit)
         if whole is not None and whole.orbits:
             self.tasks = self.tasks[list(whole.orbits[orbit].tasks)]
+        if test_task is not None:
+            check_int("num_test_tasks", num_test_tasks, 1, 100_000)
+            check_int("test_task", test_task, 0, num_test_tasks - 1)
+            if geometry is not None:
+                raise ValueError(
+                    f"Expected `geometry` or `test_task`, got both ({test_task!r}): a reference is "
+                    "trained on its test task alone."
+                )
+            self.tasks = family.test_tasks(num_test_tasks, self.seed)[test_task:]
         base = self.tasks[:1]
         self.tasks = base if self.geometry is None else self.tasks
         self._num_copies = max(1, NUM_ENVS // len(self.tasks))

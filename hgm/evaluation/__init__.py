@@ -1,6 +1,7 @@
 """The meta-test: any agent, any family, scored on each task's own reward."""
 
 from hgm.evaluation.meta_test import MetaTest, explore, meta_test, run_episodes
+from hgm.evaluation.references import load_references
 from hgm.evaluation.regret import regret_metrics
 from hgm.evaluation.statistics import CONFIDENCE, Estimate, estimate, slope
 from hgm.evaluation.truth import truth_metrics
@@ -11,6 +12,7 @@ __all__ = [
     "MetaTest",
     "estimate",
     "explore",
+    "load_references",
     "meta_test",
     "regret_metrics",
     "run_episodes",

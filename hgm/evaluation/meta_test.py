@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModule
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs import EnvBase
 
 from hgm import lie
 from hgm.agents.base import Agent
+from hgm.agents.random import RandomAgent
 from hgm.checks import check_entries, check_int
 from hgm.envs.base import TaskFamily
 from hgm.envs.rollouts import Rollouts, returns, walk
@@ -84,24 +85,32 @@ def meta_test(
     protocol: MetaTest | None = None,
     seed: int = 0,
     advance: Callable[[str], None] = lambda part: None,
+    references: Mapping[int, TensorDictModuleBase] | None = None,
 ) -> dict[str, Any]:
     """Scores an agent on test tasks and training tasks of a seed.
 
     Regret of an episode is the optimum's return (:meth:`TaskFamily.optimal_policy`) from the same
-    start under the same noise, minus the agent's. With a true group, ``regret_oracle`` is that of
-    the same agent when it knows every task's place: what is left is the policy's own regret, that
-    on the base task, and what the group does not carry. What the agent observes comes from the task
-    that it is tested on, and from nowhere else.
+    start under the same noise, minus the agent's. Where no optimum is written down, the return of a
+    test task's reference stands for it, a policy that was trained on this task itself; tasks
+    without one have no regret. With a true group, ``regret_oracle`` is that of the same agent when
+    it knows every task's place: what is left is the policy's own regret, that on the base task, and
+    what the group does not carry. Beside the agent act the base policy as it is, and chance. What
+    the agent observes comes from the task that it is tested on, and from nowhere else.
 
     Args:
         agent: Any agent.
-        family: Any family; without an optimal policy only returns are scored.
+        family: Any family; without an optimal policy, regret is relative to references, and
+            without these only returns are scored.
         protocol: Budgets.
         seed: Seed of tasks (those that training with this seed saw), environments, exploration.
         advance: Told the name of every part before it runs.
+        references: Policies of test tasks, by their indices.
 
     Returns:
         Numbers and lists per task, ready for JSON: see :func:`regret_metrics`.
+
+    Raises:
+        ValueError: If the family has an optimal policy, and there are references.
     """
     protocol = MetaTest() if protocol is None else protocol
     train = family.train_tasks(seed)
@@ -124,7 +133,24 @@ def meta_test(
         "exploration_transitions": protocol.num_exploration,
     }
     scores |= agent.told(protocol.num_test_tasks)
-    optimum, place = _optimum(family, tasks), _place(family, tasks, len(tasks) - len(train))
+    best, place = _optimum(family, tasks), _place(family, tasks, len(tasks) - len(train))
+    measure = "optimal_return"
+    known = torch.ones(len(tasks), dtype=torch.bool)
+    if references:
+        if best is not None:
+            raise ValueError(
+                f"Expected no `reference`, as {type(family).__name__} has an optimal policy, got "
+                f"{len(references)}."
+            )
+        best, measure = _references(references), "reference_return"
+        known[[row for row in range(len(tasks)) if row not in references]] = False
+
+    def regret(copies: int, seed: int) -> Callable[[Tensor], list[float | None]]:
+        """Regrets of returns ``(T, E)``, per task; None where there is nothing to compare with."""
+        assert best is not None
+        bests = scored(copies, seed, best).returns
+        scores.setdefault(measure, _listed(bests, known))
+        return lambda returns: _listed(bests - returns, known)
 
     advance("episodes after exploration")
     copies, episode_seed = protocol.num_episodes, next(seeds)
@@ -133,23 +159,30 @@ def meta_test(
     own = scored(copies, episode_seed, *act)
     scores["return"] = own.returns.mean(1).tolist()
     scores["success"] = own.success.double().mean(1).tolist()
-    oracle = None if place is None else agent.oracle_policy(*place)
-    if optimum is not None:
-        best = scored(copies, episode_seed, optimum).returns
-        scores["optimal_return"] = best.mean(1).tolist()
-        scores["regret"] = (best - own.returns).mean(1).tolist()
-        if oracle is not None:
-            informed = scored(copies, episode_seed, oracle).returns
-            scores["regret_oracle"] = (best - informed).mean(1).tolist()
+    low, high = family.action_box()
+    others = {
+        "oracle": None if place is None else agent.oracle_policy(*place),
+        "untransformed": agent.untransformed(),
+        "random": RandomAgent(low, high, derive_seed(seed, _META_TEST, 4)).act,
+    }
+    found = {
+        name: scored(copies, episode_seed, act).returns
+        for name, act in others.items()
+        if act is not None
+    }
+    scores |= {f"return_{name}": _listed(returns) for name, returns in found.items()}
+    if best is not None:
+        less = regret(copies, episode_seed)
+        scores["regret"] = less(own.returns)
+        scores |= {f"regret_{name}": less(returns) for name, returns in found.items()}
 
     advance("first episodes")
     copies, episode_seed = protocol.num_first_episodes, next(seeds)
     _meet(agent, tasks.repeat_interleave(copies, 0))
     first = scored(copies, episode_seed, *_learning(agent, len(tasks), copies)).returns
     scores["return_first_episodes"] = first.mean(1).tolist()
-    if optimum is not None:
-        best = scored(copies, episode_seed, optimum).returns
-        scores["regret_first_episodes"] = (best - first).mean(1).tolist()
+    if best is not None:
+        scores["regret_first_episodes"] = regret(copies, episode_seed)(first)
     return scores
 
 
@@ -209,6 +242,27 @@ def _optimum(family: TaskFamily, tasks: Tensor) -> Act | None:
         return policy(observation=state, task=index[..., None])
 
     return act
+
+
+def _references(policies: Mapping[int, TensorDictModuleBase]) -> Act:
+    """Every reference in its own task; the first one where there is none."""
+    first = next(iter(policies.values()))
+
+    @torch.no_grad()
+    def act(state: Tensor) -> Tensor:
+        actions = [
+            policies.get(row, first)(TensorDict(observation=own, batch_size=own.shape[:-1]))
+            for row, own in enumerate(state)
+        ]
+        return torch.stack([one["action"] for one in actions])
+
+    return act
+
+
+def _listed(values: Tensor, known: Tensor | None = None) -> list[float | None]:
+    """Means over the episodes ``(T, E)`` of every task, None where they are not known."""
+    means = values.mean(1).tolist()
+    return means if known is None else [m if k else None for m, k in zip(means, known, strict=True)]
 
 
 def _place(family: TaskFamily, tasks: Tensor, base: int) -> tuple[Geometry, Tensor] | None:

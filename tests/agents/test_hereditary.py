@@ -398,3 +398,13 @@ def test_between_mirror_images_it_takes_the_action_that_is_least_wrong(noise):
         assert_close(action, expected, atol=0.1 * math.pi / 48, rtol=0)
         assert ((action - likeliest).norm(dim=-1) > 0.02).all()
         assert_close(action.norm(dim=-1), torch.full((2, 3), 0.1).double())
+
+
+def test_untransformed_is_the_base_policy_whatever_was_observed():
+    agent = HereditaryAgent(circle(reward_model()), ACTOR)
+    agent.begin(3)
+    state = randn(3, 5, 2)
+    plain = agent.untransformed()
+    assert_close(plain(state), swirl(state))
+    assert (agent.act(state) - swirl(state)).abs().max() > 0.1
+    assert HereditaryAgent(circle(reward_model(), verdict="none"), ACTOR).untransformed() is None

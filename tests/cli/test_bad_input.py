@@ -209,6 +209,12 @@ env.noise=${nowhere} | nowhere
 hydra.nowhere=5 | hydra.nowhere
 experiment=navigation experiment.stages=5 | `experiment.stages` overrides 5
 experiment=navigation experiment.stages={a:[5]} | `experiment.stages` overrides [5]
+experiment=navigation experiment.stages.policy=["model={nowhere}"] | `experiment.stages` {nowhere}
+experiment=navigation experiment.common=5 | `experiment.common` 5
+experiment=navigation experiment.references=5 | `experiment.references` 5
+model=policy data.test_task=20 | `test_task` 19 20
+model=policy data.test_task=x | `test_task` 'x'
+model=hereditary report.reference=5 model.geometry=a model.policy=b | `reference` 5
 experiment=navigation experiment.num_seeds=0 | `experiment.num_seeds` 1 0
 experiment=navigation experiment.nothing=5 | `experiment` num_seeds nothing
 experiment=navigation seed=4294967295 experiment.num_seeds=2 | `seed` most 4294967294

@@ -1,13 +1,18 @@
 """Stages from discovery to meta-test, on the real configuration, shrunk."""
 
 import json
+import os
 import re
 import shutil
 
+import hydra
 import pytest
 import torch
 
 from hgm import load_geometry, load_policy
+from hgm.cli.command_line import configs_folder
+from hgm.cli.experiment import plan_jobs
+from hgm.cli.settings import settings_from
 from hgm.evaluation import regret_metrics
 
 
@@ -100,6 +105,94 @@ def test_mistakes_are_named(small, tmp_path, command, overrides, message):
     assert re.search(message, done.errors)
     assert len(done.errors.strip().splitlines()) == 1
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A function that plans an experiment: the settings of its jobs, by stage of the first seed."""
+
+    def plan(*words):
+        whole = settings_from([*words, f"run_dir={tmp_path}/x"])
+        with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
+            jobs = plan_jobs(whole)
+        return dict(zip(whole["experiment"]["stages"], jobs, strict=False)), jobs
+
+    return plan
+
+
+def test_common_overrides_go_to_stages_that_have_their_key_unless_typed(planned):
+    stages, _ = planned("experiment=translation")
+    assert {job["env"]["_target_"] for job in stages.values()} == {"hgm.envs.Translation"}
+    assert stages["discovery"]["group"]["_target_"] == "hgm.groups.Affine"
+    assert stages["policy"]["data"]["num_frames"] == 131_072
+    typed, _ = planned("experiment=translation", "env=two_goals", "data.num_frames=512")
+    assert {job["env"]["_target_"] for job in typed.values()} == {"hgm.envs.TwoGoals"}
+    assert typed["policy"]["data"]["num_frames"] == 512
+    assert typed["discovery"]["group"]["_target_"] == "hgm.groups.Affine"
+
+
+def test_stages_are_told_where_earlier_ones_are(planned, tmp_path):
+    stages, _ = planned("experiment=unicycle", "experiment.references=kept")
+    folder = str(tmp_path / "x" / "seed_0")
+    assert stages["policy"]["data"]["geometry"] == f"{folder}/discovery"
+    own = [stages[f"reference_{row}"]["run_dir"] for row in (0, 5, 10, 15)]
+    assert all(re.fullmatch(r"kept/[0-9a-f]{16}", path) for path in own)
+    told = stages["meta_test"]
+    assert told["report"]["reference"] == [os.path.abspath(path) for path in own]
+    assert told["model"]["policy"] == f"{folder}/policy"
+
+
+def test_references_are_shared_by_what_they_compute_alone(planned):
+    def keys(*words):
+        _, jobs = planned("experiment=unicycle", *words)
+        return [job["run_dir"] for job in jobs if "references/" in job["run_dir"]]
+
+    plain = keys()
+    assert len({*plain}) == 4
+    assert keys("group=so", "data.num_transitions=99", "num_threads=2") == plain
+    two = keys("experiment.num_seeds=2")
+    assert two[:4] == plain
+    assert len({*two, *keys("env.start=0.3")}) == 12
+
+
+@pytest.mark.parametrize("name", ["common", "references"])
+def test_wrong_parts_of_an_experiment_are_named(planned, name):
+    with pytest.raises(ValueError, match=f"`experiment.{name}`.*5"):
+        planned("experiment=unicycle", f"experiment.{name}=5")
+
+
+BRIEF = """
+defaults: [transfer]
+stages:
+  discovery: [model=random]
+  policy: [model=policy, data.test_task=0, "run_dir={references}/{key}"]
+  meta_test: [model=random, "report.reference=[{policy}]"]
+"""
+
+
+def test_references_are_trained_once_and_compared_with(tmp_path, command):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "brief.yaml").write_text(BRIEF)
+    words = [
+        *(f"--config-dir={tmp_path}", "experiment=brief", f"experiment.references={tmp_path}/kept"),
+        *("env=unicycle", "env.max_steps=10", "data.num_frames=1024", "data.num_eval_episodes=4"),
+        *("report.protocol.num_episodes=3", "report.protocol.num_first_episodes=1"),
+        "trainer.accelerator=cpu",
+    ]
+    first = command(*words, f"run_dir={tmp_path}/one")
+    assert first.code == 0, first.errors
+    metrics = read(tmp_path / "one" / "metrics.json")
+    assert metrics["num_references"] == 1
+    assert metrics["regret"][0] is not None
+    assert metrics["regret"][1:] == [None] * 19
+    assert not [key for key in metrics if key.startswith("policy")]  # it is others', too
+    (policy,) = (tmp_path / "kept").glob("*/policy.pt")
+    before = policy.stat().st_mtime_ns
+    again = command(*words, f"run_dir={tmp_path}/two")
+    assert again.code == 0, again.errors
+    assert "finished before" in again.output
+    assert policy.stat().st_mtime_ns == before
+    assert read(tmp_path / "two" / "metrics.json")["regret"] == metrics["regret"]
 
 
 def test_a_used_folder_is_left_alone(small, tmp_path, command):

@@ -353,6 +353,32 @@ def test_a_family_without_a_known_optimum_is_scored_by_return():
     assert set(batch.keys()) == {"return", "success"}
 
 
+def test_a_reference_is_trained_and_scored_on_its_test_task():
+    data = replay(test_task=3, num_test_tasks=7)
+    task = FAMILY.test_tasks(7, 0)[3:4]
+    assert torch.equal(data.tasks, task)
+    batch = stream(data)
+    distance = (batch["next", "observation"] - FAMILY.goals(task)).norm(dim=-1)
+    assert_close(batch["next", "reward"][..., 0], -distance)
+    home = replay(family=FAMILY, actor=FAMILY.goal_policy(task), test_task=3, num_test_tasks=7)
+    (scored,) = home.test_dataloader()
+    assert (scored["return"] == scored["optimal_return"]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test_task": 7, "num_test_tasks": 7}, "`test_task`.*7"),
+        ({"test_task": -1}, "`test_task`.*-1"),
+        ({"test_task": 0, "num_test_tasks": 0}, "`num_test_tasks`.*0"),
+        ({"test_task": 1, "geometry": geometry_of(FAMILY)}, "`geometry` or `test_task`.*1"),
+    ],
+)
+def test_what_is_no_reference_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        replay(**options)
+
+
 # --- Lightning ----------------------------------------------------------------------------------
 
 

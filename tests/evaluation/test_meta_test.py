@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from tensordict.nn import TensorDictModule
 from torch.testing import assert_close
 
 from hgm.agents import Agent
-from hgm.envs import Navigation, Scattered
+from hgm.envs import DoubleIntegrator, Navigation, Scattered
 from hgm.evaluation import (
     MetaTest,
     estimate,
@@ -262,6 +263,76 @@ def test_the_parts_of_the_regret_are_named():
     # The agent knows its goal and the box, and so does better than the group.
     assert parts["box"]["regret_of_inference"] < -0.3
     assert abs(parts["box"]["regret_mean"]) < 1e-5
+
+
+UNKNOWN = DoubleIntegrator(max_steps=10)  # its optimum is not written down
+
+
+class Push(Still):
+    """The same force everywhere, and another one as its base policy."""
+
+    def act(self, state):
+        return torch.tensor([0.5, 0.0]).expand(*state.shape[:-1], 2)
+
+    def untransformed(self):
+        return lambda state: torch.tensor([0.0, 1.0]).expand(*state.shape[:-1], 2)
+
+
+def pushing(force):
+    act = lambda state: torch.tensor(force).expand(*state.shape[:-1], 2)  # noqa: E731
+    return TensorDictModule(act, in_keys=["observation"], out_keys=["action"])
+
+
+def returns_of(family, force, copies=SMALL.num_episodes, seed=0):
+    """What :func:`meta_test` scores a force that is the same everywhere."""
+    agent = Push()
+    agent.act = lambda state: torch.tensor(force).expand(*state.shape[:-1], 2)
+    return torch.tensor(meta_test(agent, family, SMALL, seed)["return"])
+
+
+def test_references_stand_for_the_optimum_in_their_own_tasks():
+    """From the same starts under the same noise: who acts alike has no regret at all."""
+    references = {1: pushing([0.5, 0.0]), 4: pushing([2.0, 1.0])}
+    scores = meta_test(Push(), UNKNOWN, SMALL, references=references)
+    for key in ("regret", "regret_first_episodes", "reference_return"):
+        assert [row for row, value in enumerate(scores[key]) if value is not None] == [1, 4], key
+    assert scores["regret"][1] == scores["regret_first_episodes"][1] == 0
+    own, theirs = returns_of(UNKNOWN, [0.5, 0.0]), returns_of(UNKNOWN, [2.0, 1.0])
+    assert scores["reference_return"][4] == pytest.approx(float(theirs[4]), rel=1e-5)
+    assert scores["regret"][4] == pytest.approx(float(theirs[4] - own[4]), rel=1e-4)
+    assert abs(scores["regret"][4]) > 0.1
+
+
+def test_what_would_act_untransformed_and_chance_are_scored_beside():
+    scores = meta_test(Push(), UNKNOWN, SMALL, references={0: pushing([0.5, 0.0])})
+    assert_close(torch.tensor(scores["return_untransformed"]), returns_of(UNKNOWN, [0.0, 1.0]))
+    less = scores["return"][0] - scores["return_untransformed"][0]
+    assert scores["regret_untransformed"][0] == pytest.approx(less, rel=1e-4)
+    assert len({*scores["return_random"]}) == 10
+    assert "return_untransformed" not in meta_test(Still(), Navigation(), SMALL)
+
+
+def test_metrics_of_references_leave_out_tasks_that_have_none():
+    references = {row: pushing([float(row), 0.0]) for row in (1, 2, 4, 5)}
+    scores = meta_test(Push(), UNKNOWN, SMALL, references=references)
+    metrics = regret_metrics([scores])
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["num_references"] == 4
+    assert metrics["regret"] == scores["regret"][:6]
+    kept = np.array([scores["regret"][row] for row in references])
+    assert metrics["regret_mean"] == pytest.approx(kept.mean())
+    assert metrics["regret_mean_interval"] == estimate([kept]).interval
+    assert metrics["regret_max"] == kept.max()
+    far = np.array([scores["separation"][row] for row in references])
+    assert metrics["regret_slope"] == pytest.approx(float(slope(far, kept)))
+    whole = np.array(scores["separation"][:6]), np.array(scores["return"][:6])
+    assert metrics["return_slope"] == pytest.approx(float(slope(*whole)))
+    assert not {"optimal_return", "regret_train_tasks"} & set(metrics)
+
+
+def test_where_the_optimum_is_known_references_are_refused():
+    with pytest.raises(ValueError, match="no `reference`.*Navigation has an optimal policy.*1"):
+        meta_test(Still(), Navigation(), SMALL, references={0: pushing([0.1, 0.0])})
 
 
 def test_a_family_without_optimum_is_scored_by_return():

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.envs import Navigation, Scattered
+from hgm.envs import Navigation, Scattered, Translation
 from hgm.evaluation.truth import truth_metrics
 from hgm.geometry import Geometry
 
@@ -123,3 +123,41 @@ def test_unknown_truth_has_no_metrics(family):
     tasks = None if family is None else family.train_tasks(0)
     assert truth_metrics(geometry_of(lie.so_generators(2), torch.zeros(4, 1)), family, tasks) == {}
     assert truth_metrics(geometry_of(lie.so_generators(2), torch.zeros(4, 1)), family, None) == {}
+
+
+def affine(error):
+    """A geometry of translations, of which one also turns, and its family's tasks."""
+    family = Translation()
+    tasks = family.train_tasks(0)
+    truth = family.truth(tasks.double())
+    coords = lie.vee(lie.log(truth.elements), truth.generators)
+    generators = truth.generators + 0
+    generators[0, :2, :2] += error * lie.so_generators(2)[0]
+    return family, tasks, Geometry(generators, truth.action_generators, coords, 2, "found", "any")
+
+
+def test_translations_are_compared_as_affine_maps():
+    family, tasks, exact = affine(0.0)
+    metrics = truth_metrics(exact, family, tasks)
+    assert metrics["span_cosine"] == pytest.approx(1.0)
+    assert metrics["element_error_deg_max"] == pytest.approx(0.0, abs=1e-9)
+    _, _, off = affine(0.1)
+    metrics = truth_metrics(off, family, tasks)
+    truth = family.truth(tasks.double()).generators
+    assert metrics["span_cosine"] == pytest.approx(span_cosine(off.generators, truth))
+    moved = lie.act(off.left_actions, tasks[:1].double())[:, 0] - tasks
+    expected = np.degrees(np.linalg.norm(moved.numpy(), axis=-1))[1:]
+    assert metrics["element_error_deg"] == pytest.approx(expected)
+    assert metrics["element_error_deg_max"] > 0.5
+
+
+def test_a_linear_group_is_not_one_of_translations():
+    family, tasks, _ = affine(0.0)
+    planes = torch.zeros(2, 2, 2, dtype=torch.float64)
+    planes[0, 0, 0] = planes[1, 1, 1] = 1.0
+    coords = torch.zeros(6, 2, dtype=torch.float64)
+    linear = Geometry(planes, planes, coords, 2, "found", "any")
+    metrics = truth_metrics(linear, family, tasks)
+    assert metrics["span_cosine"] == pytest.approx(0.0, abs=1e-9)
+    apart = np.degrees((tasks - tasks[:1]).norm(dim=-1).numpy())[1:]
+    assert metrics["element_error_deg"] == pytest.approx(apart, rel=1e-5)

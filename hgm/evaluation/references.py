@@ -1,0 +1,42 @@
+"""Policies of test tasks, trained on these themselves: they stand for an unknown optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+
+from hgm.files import read_json
+from hgm.policies.stored import load_policy
+
+
+def load_references(paths: Sequence[str], tasks: Tensor) -> dict[int, TensorDictModuleBase]:
+    """Reads policies of test tasks.
+
+    Args:
+        paths: Run folders of ``model=policy data.test_task=...``.
+        tasks: Parameters of the test tasks, ``(T, k)``.
+
+    Returns:
+        Policies, by the row of the task that each was trained on.
+
+    Raises:
+        FileNotFoundError: If there is no policy in a folder.
+        ValueError: If a policy was not trained on one of the tasks, or two on the same.
+    """
+    found: dict[int, TensorDictModuleBase] = {}
+    for path in paths:
+        actor, scores = load_policy(path), Path(path) / "scores.json"
+        task = read_json(scores).get("task") if scores.is_file() else None
+        rows = [row for row, own in enumerate(tasks.tolist()) if own == task]
+        if not rows or rows[0] in found:
+            fault = "another one is, too" if rows else "it is of none of them"
+            raise ValueError(
+                f"Expected `reference` of policies of {len(tasks)} test tasks, one of each, but "
+                f"{path} is not: {fault}. Train it on the same family and seed, with "
+                f"data.test_task and data.num_test_tasks={len(tasks)}."
+            )
+        found[rows[0]] = actor
+    return found
