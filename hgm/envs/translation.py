@@ -123,7 +123,7 @@ class Translation(TaskFamily):
         r"""The translations, in homogeneous coordinates, in the dtype of ``tasks``.
 
         Elements are defined up to turns about the base task's goal, so their error is that of what
-        they do, :math:`|L z_0 - z_i|` over half the side of the square, in units of 57.3% (degrees).
+        they do, :math:`|L z_0 - z_i|` over half the side of the square, in units of 57.3%.
         """
         generators = torch.zeros(2, 3, 3).to(tasks)
         generators[0, 0, 2] = generators[1, 1, 2] = math.sqrt(2)
