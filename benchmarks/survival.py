@@ -39,6 +39,7 @@ JOBS: dict[str, list[str]] = {
     "discovery": ["model=discovery"],
     "policy": ["model=policy", *SMALL_POLICY],
     "policy with geometry": ["model=policy", "data.geometry={discovery}", *SMALL_POLICY],
+    "reacher": ["model=policy", "env=reacher", *SMALL_POLICY],
     "pearl": ["model=pearl", *SMALL_META, "report.checkpoint_every=20"],
     "ccm": ["model=ccm", *SMALL_META, "report.checkpoint_every=20"],
     "rl2": ["model=rl2", *SHORT_TEST, "data.num_frames=98304", "report.checkpoint_every=20"],

@@ -21,14 +21,14 @@ class Ant(MujocoFamily, AngleFamily):
     States are qpos and qvel, in R^29: position of the torso (3), its quaternion (w, x, y, z),
     angles of the joints (8), its velocity (3), its angular velocity in its own frame (3), and the
     joints' (8). Contact forces are left out. Actions are torques in [-1, 1]^8; rewards are
-    :math:`v \cdot u + h - c |a|^2` of the next state's velocity v, with the bonus h where the
-    torso is within 0.2 and 1 m above the ground; elsewhere episodes terminate. The group is yaw: it
-    turns position and velocity by an angle, (w, z) and (x, y) of the quaternion by half of it, and
-    no action.
+    :math:`v \cdot u + h - c |a|^2` of the next state's velocity v. Episodes terminate where the
+    torso is not within 0.2 and 1 m above the ground. The group is yaw: it turns position and
+    velocity by an angle, (w, z) and (x, y) of the quaternion by half of it, and no action.
 
-    Three differences: Gymnasium's v is the mean over the step, here it is that at its end, so that
-    rewards are functions of next states; there is no cost of contact forces; and episodes start
-    with any yaw, not near zero, so that starts are an orbit of the group.
+    Differences: Gymnasium's v is the mean over the step, here it is that at its end, so that
+    rewards are functions of next states; the step that ends an episode has the bonus h, too, as in
+    Ant-v4, so that rewards do not jump with the height; there is no cost of contact forces; and
+    episodes start with any yaw, not near zero, so that starts are an orbit of the group.
 
     Args:
         num_train_tasks: Number of training tasks, 2 or more.
@@ -80,8 +80,7 @@ class Ant(MujocoFamily, AngleFamily):
     def reward(self, state: Tensor, action: Tensor, following: Tensor, tasks: Tensor) -> Tensor:
         """Speed along the heading, in m/s, with the bonus, minus the control cost."""
         speed = (following[..., 15:17] * unit(tasks[..., 0])).sum(-1)
-        bonus = self.healthy_reward * (~self.done(following, tasks)).to(speed)
-        return speed + bonus - self.control_cost * action.square().sum(-1)
+        return speed + self.healthy_reward - self.control_cost * action.square().sum(-1)
 
     def done(self, following: Tensor, tasks: Tensor) -> Tensor:
         """Where the torso is too low or too high."""

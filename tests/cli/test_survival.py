@@ -110,6 +110,30 @@ def test_a_stopped_run_goes_on(whole, toy, command, tmp_path, number, code, agai
 
 
 @pytest.mark.slow
+def test_a_policy_of_a_simulated_arm_goes_on_bitwise(tmp_path, command):
+    words = ["model=policy", "env=reacher", "data.num_frames=8192", "data.num_eval_episodes=4"]
+    words += ["trainer.accelerator=cpu", "report.checkpoint_every=8"]
+    whole, path = tmp_path / "whole", tmp_path / "run"
+    done = command(*words, f"run_dir={whole}")
+    assert done.code == 0, done.errors
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hgm", *words, f"run_dir={path}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(path / "checkpoints" / "last.ckpt", process)
+    process.kill()
+    process.communicate()
+    assert not (path / "metrics.json").exists()
+    done = command(*words, f"run_dir={path}")
+    assert done.code == 0, done.errors
+    assert read(path)["return"] == read(whole)["return"]
+    assert_close(weights(path), weights(whole), rtol=0, atol=0)
+
+
+@pytest.mark.slow
 def test_a_run_is_not_gone_on_with_while_it_runs(tmp_path, toy):
     path = tmp_path / "run"
     process = start(f"run_dir={path}", "model.slowness=0.5")

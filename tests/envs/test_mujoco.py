@@ -172,12 +172,12 @@ def quartiles(values):
     return torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
 
 
-def test_an_ant_that_falls_or_jumps_ends_its_episode_without_the_bonus():
+def test_an_ant_that_falls_or_jumps_ends_its_episode():
     family, tasks = Ant(control_cost=0.0, healthy_reward=2.0), torch.zeros(1, 1)
     state, action = torch.zeros(4, 29), torch.ones(4, 8)
     state[:, 2], state[:, 15] = torch.tensor([0.19, 0.21, 0.99, 1.01]), 3.0
     assert family.done(state, tasks).tolist() == [True, False, False, True]
-    assert family.reward(state, action, state, tasks).tolist() == [3, 5, 5, 3]
+    assert family.reward(state, action, state, tasks).tolist() == [5.0] * 4
 
 
 def test_unstable_simulations_end_their_episodes_where_they_were(tmp_path, monkeypatch, capfd):
