@@ -8,13 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.testing import assert_close
 
 from hgm import lie
+from hgm.datamodules import Transitions
+from hgm.datamodules.writing import write_recording
+from hgm.envs import Navigation
 from hgm.geometry import load_geometry
 
 ROOT = Path(__file__).parents[1]
 FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
+FOLDERS = ("default", "ddp")
 TRANSITIONS = "data.num_transitions=2000"
 
 pytestmark = pytest.mark.slow
@@ -98,3 +103,18 @@ def test_baselines_train_on_two_processes_and_are_tested_once(model, tmp_path):
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert len(scores["regret"]) == 8
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_one_recording_gives_the_same_generators_on_any_number_of_processes(tmp_path):
+    """What all processes read together is what one reads, and each searches in all of it."""
+    source = Transitions(Navigation(), num_transitions=1999, seed=3)
+    path = write_recording(source, tmp_path / "recording")
+    words = ("data=stored", f"data.path={path}", "model.steps.num_refits=0")
+    for name in FOLDERS:
+        run(tmp_path / name, f"trainer={name}", *words)
+    one, two = (load_geometry(tmp_path / name) for name in FOLDERS)
+    assert_close(two.generators, one.generators, atol=1e-5, rtol=0)
+    assert_close(two.action_generators, one.action_generators, atol=1e-5, rtol=0)
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in FOLDERS]
+    assert metrics[0]["verdict"] == metrics[1]["verdict"] == "found"
+    assert metrics[0]["num_transitions"] == metrics[1]["num_transitions"] == 1999

@@ -15,8 +15,8 @@ from hgm.datamodules.base import SHUFFLE, SPLIT, Batches, TransitionData, check_
 from hgm.datamodules.recording import Recording, TaskCount
 from hgm.numerics.seeds import derive_seed
 
-PIECE = 1 << 17
-"""Most transitions, over all tasks and processes, in a batch or held out."""
+PIECE, HELD = 1 << 17, 1 << 16
+"""Most transitions, over all tasks and processes, in a batch, and held out."""
 BLOCK, _BLOCKS = 256, 8
 """Most transitions of a task that are read in a row, and the fewest blocks of a piece."""
 
@@ -30,7 +30,7 @@ class RecordedTransitions(TransitionData, ABC):
 
     Args:
         recording: The transitions.
-        holdout_fraction: Fraction held out, in (0, 0.5]; at most 131,072 over all tasks.
+        holdout_fraction: Fraction held out, in (0, 0.5]; at most 65,536 over all tasks.
         batch_size: Transitions per task in a batch, drawn anew in every pass; None: pieces.
         seed: Seed of split and shuffling.
 
@@ -49,7 +49,7 @@ class RecordedTransitions(TransitionData, ABC):
         self.dim_state, self.dim_action = recording.dim_state, recording.dim_action
         self.family, self.tasks = None, None
         num = self.num_transitions
-        most = max(1, PIECE // self.num_tasks)
+        most = max(1, HELD // self.num_tasks)
         num_held = min(max(1, round(self.holdout_fraction * num)), most)
         # Not the rank's: what is held out does not depend on how many processes there are.
         split = torch.Generator().manual_seed(derive_seed(self.seed, 0, SPLIT))

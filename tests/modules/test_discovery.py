@@ -11,9 +11,13 @@ import torch
 from discovered import FEW, FOUR, equal, loader_of, navigation, quiet, trained
 from torch.testing import assert_close
 
+from hgm.datamodules import StoredTransitions, Transitions, recorded
+from hgm.datamodules.writing import write_recording
 from hgm.differentials import FourierEstimator
+from hgm.envs import Navigation
 from hgm.groups import Compact
 from hgm.modules import Discovery
+from hgm.symmetry import phases
 
 REQUIRED = {
     "verdict",
@@ -258,3 +262,19 @@ def test_several_batches_a_pass_give_the_reward_models_of_one(whole):
         found, _ = model.rewards_at(points[task], task)
         difference = found * model.reward_scale - expected * whole.reward_scale
         assert difference[inside].abs().max() < 0.02
+
+
+def test_a_recording_in_pieces_gives_what_it_gives_whole(tmp_path, monkeypatch):
+    source = Transitions(Navigation(), num_transitions=600, seed=10)
+    path = write_recording(source, tmp_path / "recording")
+    one = trained(StoredTransitions(path))
+    assert (one.metrics["num_gathered"], one.metrics["num_trained"]) == (540, 540)
+    monkeypatch.setattr(recorded, "PIECE", 800)
+    monkeypatch.setattr(phases.Gather.__init__, "__defaults__", (1600, 1))
+    data = StoredTransitions(path)
+    assert len(data.train_dataloader()) == 3
+    two = trained(data)
+    assert (two.metrics["num_gathered"], two.metrics["num_trained"]) == (271, 540)
+    assert two.metrics["verdict"] == "found"
+    assert_close(two.geometry.generators, one.geometry.generators, atol=0.01, rtol=0)
+    assert_close(two.geometry.action_generators, one.geometry.action_generators, atol=0.1, rtol=0)
