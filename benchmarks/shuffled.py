@@ -1,6 +1,6 @@
 """What a changed order of observations and actions, or changed roles, costs a learner.
 
-    python benchmarks/shuffled.py --env cartpole     # SymLA's world in hours on one core; resumable
+    python benchmarks/shuffled.py --env cartpole     # half an hour of CPU a SymLA, on one core; resumable
     python benchmarks/shuffled.py --env grid_world --smoke
 
 Trains SymLA and MetaRNN in one order (CartPole, lives of 500 steps; the grid world with its usual
@@ -37,11 +37,8 @@ TRAINING = {
     "cartpole": ["env=cartpole", "data.num_steps=500"],
     "grid_world": ["env=grid_world", "env.roles=usual", "data.num_steps=100"],
 }
-MODELS = {
-    "symla": ["model=symla", "model.hidden=[8]", "model.birth_std=0.1"],
-    "metarnn": ["model=metarnn"],
-}
-EFFORT = ["data.num_generations=2000", "data.num_members=64", "data.num_lives=8"]
+MODELS = {"symla": ["model=symla", "model.birth_std=0.1"], "metarnn": ["model=metarnn"]}
+EFFORT = ["data.num_generations=2000", "data.num_members=64", "data.num_lives=4"]
 SMOKE = ["data.num_generations=2", "data.num_members=4", "data.num_lives=2"]
 QUICK = [
     "trainer.val_check_interval=0.2",

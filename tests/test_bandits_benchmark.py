@@ -1,5 +1,6 @@
 """The designed bandit algorithms, regret, and the table are what they say."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -100,3 +101,17 @@ def test_table_gives_shares_of_thompson_sampling():
     assert "| thompson | 2.00 | 2.00 | 2.00 | 2.00 |" in lines
     assert lines[-2].startswith("| symla, 2 seeds | 1.50, 0.75 of Thompson's (-4.85 to 7.85) |")
     assert lines[-1] == "| rl2, 1 seeds | 3.00, 1.50 of Thompson's | cannot | cannot | cannot |"
+
+
+def test_the_document_shows_what_is_committed_and_the_bars_are_met():
+    """Three meta-seeds, 4,000 bandits: every seed below its bar, not only their mean."""
+    results = json.loads(bandits.RESULTS.read_text())
+    text = bandits.DOCUMENT.read_text()
+    assert bandits.draw(results, text) == text
+    assert results["settings"]["bandits"] == 4000
+    assert len(results["learned"]["symla"]) == 3
+    for arms, bar in (("2", 0.95), ("10", 0.9), ("20", 0.9)):
+        best = results["designed"][arms]["thompson"]["mean"]
+        for one in results["learned"]["symla"].values():
+            assert one["regret"][arms] <= bar * best
+    assert {row["lives"]: row["ratio"] >= 20 for row in results["speed"]}[16]
