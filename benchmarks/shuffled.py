@@ -1,6 +1,6 @@
 """What a changed order of observations and actions, or changed roles, costs a learner.
 
-    python benchmarks/shuffled.py --env cartpole     # half an hour of CPU a SymLA, on one core; resumable
+    python benchmarks/shuffled.py --env cartpole     # half an hour of CPU a SymLA; resumable
     python benchmarks/shuffled.py --env grid_world --smoke
 
 Trains SymLA and MetaRNN in one order (CartPole, lives of 500 steps; the grid world with its usual
