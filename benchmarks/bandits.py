@@ -3,6 +3,7 @@
     python benchmarks/bandits.py              # half an hour on one core; resumable
     python benchmarks/bandits.py --smoke      # two minutes: does it run?
     python benchmarks/bandits.py --speed      # generations per second, one tensor against a loop
+    python benchmarks/bandits.py --draw       # only the tables, from what is committed
 
 Bernoulli arms with means uniform in [0, 1], lives of 100 pulls. SymLA is trained on 2, 3, 4 and 5
 arms in turn, MetaRNN and RL2 on the 2 arms that their networks are built for. Regret is
@@ -41,6 +42,7 @@ from hgm.evaluation.statistics import estimate
 from hgm.policies import Population, SymmetricLearner
 
 ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "learned_learners.md"
 RESULTS = ROOT / "benchmarks" / "results" / "bandits.json"
 TRAINED_ON, TESTED_ON, PULLS = (2, 3, 4, 5), (2, 5, 10, 20), 100
 SEED_OF_TEST = 20_000
@@ -254,6 +256,24 @@ def speed(num_members: int = 256, num_lives: int = 16, num_arms: int = 2) -> dic
     }
 
 
+def speed_table(results: dict[str, Any]) -> list[str]:
+    """A table of Markdown: generations per second."""
+    lines = ["| lives | one tensor | loop over members | ratio |", "| --- | --- | --- | --- |"]
+    for row in results["speed"]:
+        together, alone = row["generations_per_second"], row["generations_per_second_loop"]
+        lines.append(f"| {row['lives']} | {together:.2f} | {alone:.3f} | {row['ratio']:.0f} |")
+    return lines
+
+
+def draw(results: dict[str, Any], text: str) -> str:
+    """The document with the tables of these results between their markers."""
+    for name, lines in (("bandits", summary(results)), ("speed", speed_table(results))):
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        head, _, rest = text.partition(begin)
+        text = "\n".join((head + begin, *lines, end + rest.partition(end)[2]))
+    return text
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -266,9 +286,14 @@ def main() -> None:
     parser.add_argument("--bandits", type=int, default=4000)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
+
+    if given.draw:
+        DOCUMENT.write_text(draw(results, DOCUMENT.read_text()))
+        return None
 
     def keep() -> None:
         given.out.parent.mkdir(parents=True, exist_ok=True)

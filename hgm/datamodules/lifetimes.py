@@ -27,7 +27,8 @@ class Lifetimes(Streamed):
     Generation ``g`` lives in the family ``g`` modulo their number, in ``num_lives`` tasks drawn
     anew. Members of a generation, on whatever process, meet the same tasks, the same memories at
     birth and the same random numbers: their fitness differs by what they do. Processes share the
-    members out, so that the batches of all of them together are those of a single one.
+    members out, so that the batches of all of them together are those of a single one; frames are
+    counted over all of them.
 
     Batches ``[P, L]`` have the keys ``reward (2,)``: mean rewards per step of the first and of the
     second half of a life. The LightningModule makes the members, see

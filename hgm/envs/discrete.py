@@ -44,6 +44,28 @@ class DiscreteFamily(TaskFamily):
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Example:
+        A walk on a line, whose goal the task says:
+
+        >>> class Line(DiscreteFamily):
+        ...     num_observations, num_actions, num_states, num_parameters = 1, 2, 1, 1
+        ...     num_start_noise = 1
+        ...     def _sample(self, num, generator):
+        ...         return 3 + 4 * torch.rand(num, 1, generator=generator)
+        ...     def _start(self, noise, tasks):
+        ...         return noise
+        ...     def _step(self, state, action, noise, tasks):
+        ...         state = state + (2 * action - 1)[..., None]
+        ...         there = (state > tasks)[..., 0]
+        ...         return state, there.to(state), there
+        ...     def _observe(self, state, tasks):
+        ...         return state
+        >>> family = Line(num_train_tasks=4, max_steps=20, shuffle=True, num_distractors=2)
+        >>> from hgm.testing import check_family
+        >>> check_family(family)
+        >>> family.dim_state, family.dim_action
+        (3, 2)
     """
 
     discrete = True

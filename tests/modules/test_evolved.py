@@ -160,7 +160,7 @@ def test_directions_are_common_to_processes_and_new_every_generation():
 def test_symla_learns_bandits_and_carries_over_to_more_arms(tmp_path):
     """Within a minute half the regret of uniform pulls, with twice as many arms as in training."""
     envs = [Bandit(num_arms=k) for k in (2, 4)]
-    sizes = dict(num_generations=150, num_members=32, num_lives=16, num_steps=100, envs=envs)
+    sizes = dict(num_generations=100, num_members=32, num_lives=16, num_steps=100, envs=envs)
     model, data = make(family=Bandit(), sizes=sizes)
     fit(tmp_path, model, data, limit_val_batches=0)
     for arms in (2, 4, 8):
