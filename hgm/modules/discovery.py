@@ -215,7 +215,11 @@ class Discovery(LightningModule):
         count = ranks.sum(torch.tensor(self._num_seen + held.reward.shape[1]))
         straightened = self.search.straightened
         if straightened is not None:
-            metrics["chart"] = straightened.record()
+            sharpened = self.search.sharpened
+            metrics["chart"] = {
+                **straightened.record(),
+                "sharpened": None if sharpened is None else sharpened.record(),
+            }
         self.metrics = {
             **metrics,
             "algebra_dim": self.geometry.dim_algebra,
@@ -338,7 +342,9 @@ class Discovery(LightningModule):
                 Orbit(list(one.tasks), own)
                 for one, (own, _) in zip(findings.orbits, parts, strict=True)
             ),
-            None if self.search.coordinates is None else copy.deepcopy(self.search.coordinates).cpu(),
+            None
+            if self.search.coordinates is None
+            else copy.deepcopy(self.search.coordinates).cpu(),
         )
 
     def _reward(
