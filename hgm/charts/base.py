@@ -16,7 +16,7 @@ from hgm.checks import check_int
 
 
 class Chart(nn.Module, ABC):
-    r"""Coordinates :math:`\psi(s) = M (f(s / \sigma) - f(0))` of states, in which a group is linear.
+    r"""Coordinates :math:`\psi(s) = M (f(s / \sigma) - f(0))` of states, where a group is linear.
 
     A group that acts linearly in them acts on states by :math:`g(s) = \psi^{-1}(L_g \psi(s))`.
     Origins stay where they are, as a linear group keeps its own. A subclass writes the smooth,
@@ -80,7 +80,7 @@ class Chart(nn.Module, ABC):
 
     @final
     def log_slope(self, points: Tensor) -> Tensor:
-        """Logarithm of the absolute determinant of the Jacobian at states, ``(..., n) -> (...)``."""
+        """Logarithm of the Jacobian's absolute determinant at states, ``(..., n) -> (...)``."""
         bent = self._log_slope(self._checked(points) / self.scale)
         return bent + torch.linalg.slogdet(self.frame).logabsdet - self.scale.log().sum()
 
@@ -129,7 +129,9 @@ def chart_of_state(state: Any, allow: Sequence[str] = ()) -> Chart:
         ValueError: If it names another class, or arguments or tensors are not those of a chart.
     """
     if not isinstance(state, dict) or set(state) != {"kind", "arguments", "tensors"}:
-        raise ValueError("Expected a chart's `kind`, `arguments` and `tensors`, got something else.")
+        raise ValueError(
+            "Expected a chart's `kind`, `arguments` and `tensors`, got something else."
+        )
     kind, arguments = state["kind"], state["arguments"]
     module, _, name = kind.rpartition(".") if isinstance(kind, str) else ("", "", "")
     known = module.startswith("hgm.charts.") or module.partition(".")[0] in allow
@@ -138,7 +140,9 @@ def chart_of_state(state: Any, allow: Sequence[str] = ()) -> Chart:
     except (ImportError, AttributeError):
         found = None
     if not (isinstance(found, type) and issubclass(found, Chart)):
-        raise ValueError(f"Expected a chart of hgm, or of the packages {list(allow)}, got {kind!r}.")
+        raise ValueError(
+            f"Expected a chart of hgm, or of the packages {list(allow)}, got {kind!r}."
+        )
     try:
         chart = found(**arguments)
         chart.double().load_state_dict(state["tensors"])

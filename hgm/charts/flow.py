@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -43,8 +45,9 @@ class Flow(Chart):
                 dim_space, 0, transforms, hidden_features=(width,), activation=torch.nn.Tanh
             )
         self.couplings = torch.nn.ModuleList(flow.transform.transforms)
-        for coupling in self.couplings:
-            for part in coupling.hyper[-1].parameters():
+        for coupling in flow.transform.transforms:
+            last: Any = coupling.hyper  # type: ignore[union-attr]
+            for part in last[-1].parameters():
                 torch.nn.init.zeros_(part)
 
     def _bend(self, points: Tensor) -> Tensor:

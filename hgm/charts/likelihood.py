@@ -64,9 +64,9 @@ def action_features(action: Tensor) -> Tensor:
 
 
 def fit_linear(chart: Chart, moves: Moves) -> tuple[Linear, Tensor]:
-    """The likeliest linear dynamics in a chart, and minus the mean log-likelihood, up to a constant.
+    """The likeliest linear dynamics in a chart, and minus their mean log-likelihood.
 
-    The latter may be differentiated: at the optimum, the weights' own derivatives do not count.
+    The latter, up to a constant, may be differentiated: at the optimum, the weights' own derivatives do not count.
     """
     reached, slope = chart(moves.next_state), chart.log_slope(moves.next_state)
     given = torch.cat((chart(moves.state), moves.action), -1)
@@ -87,6 +87,6 @@ def surprise(chart: Chart, linear: Linear, moves: Moves) -> Tensor:
 
 
 def gaussian(left: Tensor, covariance: Tensor) -> Tensor:
-    """Minus the logarithm of a normal density of residuals ``(B, n)``, up to a constant, ``(B,)``."""
+    """Minus the log of a normal density of residuals ``(B, n)``, up to a constant, ``(B,)``."""
     square = (left @ torch.linalg.inv(covariance) * left).sum(-1)
     return (square - left.shape[-1] + covariance.logdet()) / 2

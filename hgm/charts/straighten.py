@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from scipy.stats import t as student
-from torch import Tensor
+from torch import Tensor, nn
 
 from hgm.charts.base import Chart
 from hgm.charts.identity import Identity
@@ -39,6 +39,7 @@ class Straightened(NamedTuple):
         low: Lower end of its 99% interval.
         high: Upper end.
         over_free: The same by how many nats, compared with any dynamics of these states.
+        part: The chart as learned from three quarters of the transitions alone.
     """
 
     chart: Chart | None
@@ -46,6 +47,7 @@ class Straightened(NamedTuple):
     low: float
     high: float
     over_free: float
+    part: Chart | None = None
 
     def record(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -77,7 +79,9 @@ def parted(state: Tensor, action: Tensor, next_state: Tensor) -> Parted:
     stretch = torch.arange(length).div(size, rounding_mode="floor")
     # Stretches are told apart over tasks; which of them are held out differs between tasks.
     per_task = _EVERY * math.ceil((int(stretch.max()) + 1) / _EVERY)
-    stretch = (stretch + per_task * torch.arange(num)[:, None] + torch.arange(num)[:, None]).flatten()
+    stretch = (
+        stretch + per_task * torch.arange(num)[:, None] + torch.arange(num)[:, None]
+    ).flatten()
     every = max(1, math.ceil(num * length / _MOST))
     flat = (part.flatten(0, 1)[::every] for part in (state, action, next_state))
     one, two, three = flat
@@ -88,9 +92,9 @@ def straighten(chart: Chart, state: Tensor, action: Tensor, next_state: Tensor) 
     """Learns a copy of a chart in which the dynamics are linear.
 
     It is learned from three quarters of the transitions, judged on the others, and if it may be
-    believed, learned from all. It may where linear dynamics in it make held-out transitions likelier
-    for sure than linear dynamics of the states do, and likelier than any dynamics of the states: a
-    chart that only comes nearer to linear dynamics, where there are none, is of no use.
+    believed, learned from all. It may where linear dynamics in it make held-out transitions
+    likelier for sure than linear dynamics of the states do, and likelier than any dynamics of the
+    states: a chart that only comes nearer to linear dynamics, where there are none, is of no use.
 
     Args:
         chart: Where it starts from.
@@ -110,9 +114,11 @@ def straighten(chart: Chart, state: Tensor, action: Tensor, next_state: Tensor) 
         over_free = float((_free(whole, action.flatten(0, 1)) - own).mean())
     if not (found[1] > 0 and over_free > 0):
         return Straightened(None, *found, over_free)
+    part = copy.deepcopy(chart).requires_grad_(False)
     learn(chart, lambda: fit_linear(chart, moves)[1], len(held), _MORE_STEPS)
-    chart.settle(moves.state)
-    return Straightened(chart.requires_grad_(False), *found, over_free)
+    for one in (part, chart):
+        one.settle(moves.state)
+    return Straightened(chart.requires_grad_(False), *found, over_free, part)
 
 
 def judged(chart: Chart, whole: Parted) -> Tensor:
@@ -121,9 +127,9 @@ def judged(chart: Chart, whole: Parted) -> Tensor:
     return surprise(chart, linear, whole.moves.at(whole.held))
 
 
-def learn(chart: Chart, loss: Callable[[], Tensor], num: int, steps: int = _STEPS) -> None:
+def learn(module: nn.Module, loss: Callable[[], Tensor], num: int, steps: int = _STEPS) -> None:
     """Quasi-Newton steps on a mean over `num` transitions, with a Gaussian prior of parameters."""
-    unknowns = [part.requires_grad_(True) for part in chart.parameters()]
+    unknowns = [part.requires_grad_(True) for part in module.parameters()]
     solver = torch.optim.LBFGS(
         unknowns, 1.0, steps, history_size=30, tolerance_change=1e-8, line_search_fn="strong_wolfe"
     )

@@ -59,7 +59,17 @@ def complete(cfg: Mapping[str, Any]) -> None:
 
 
 OFFERED = (
-    *("sizes", "num_tasks", "dim_state", "dim_action", "dim_space", "family", "group", "estimator", "chart"),
+    *(
+        "sizes",
+        "num_tasks",
+        "dim_state",
+        "dim_action",
+        "dim_space",
+        "family",
+        "group",
+        "estimator",
+        "chart",
+    ),
     *("seed", "run_dir", "started", "settings", "resumed_step"),
 )
 """Arguments that a run gives to every constructor which takes them, unless its node does."""

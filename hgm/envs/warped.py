@@ -34,6 +34,8 @@ class Bend(Chart):
         bend: How far, :math:`c`.
     """
 
+    turn: Tensor
+
     def __init__(self, stretch: float = 0.6, bend: float = 0.5) -> None:
         super().__init__(2)
         self.stretch = check_real("stretch", stretch, 0.0, strict=True)

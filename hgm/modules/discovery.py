@@ -223,7 +223,11 @@ class Discovery(LightningModule):
         trained, count = ranks.sum(torch.tensor([num_seen, num_seen + num_held])).tolist()
         straightened = self.search.straightened
         if straightened is not None:
-            metrics["chart"] = straightened.record()
+            sharpened = self.search.sharpened
+            metrics["chart"] = {
+                **straightened.record(),
+                "sharpened": None if sharpened is None else sharpened.record(),
+            }
         self.metrics = {
             **metrics,
             "algebra_dim": self.geometry.dim_algebra,
@@ -348,7 +352,9 @@ class Discovery(LightningModule):
                 Orbit(list(one.tasks), own)
                 for one, (own, _) in zip(findings.orbits, parts, strict=True)
             ),
-            None if self.search.coordinates is None else copy.deepcopy(self.search.coordinates).cpu(),
+            None
+            if self.search.coordinates is None
+            else copy.deepcopy(self.search.coordinates).cpu(),
         )
 
     def _reward(

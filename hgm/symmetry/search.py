@@ -14,6 +14,7 @@ from hgm.dynamics import DynamicsModel, choose
 from hgm.groups import LieGroup
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.believed import convincing
+from hgm.symmetry.charting import Sharpened, sharpen
 from hgm.symmetry.conclusion import conclude, conclude_orbits
 from hgm.symmetry.directions import FEWEST, seen_directions, turned_towards_axes
 from hgm.symmetry.findings import Dynamics, Findings, Problem
@@ -53,6 +54,7 @@ class Search:
         coordinates: The chart in which the search is made, as far as it has come; None: in the
             states themselves. Phases expect samples in it.
         straightened: Whether a chart was learned, and why; None where there was none to learn.
+        sharpened: Whether rewards have sharpened it, and why; None where they could not.
     """
 
     def __init__(
@@ -71,14 +73,20 @@ class Search:
         self.sources, self.chart = sources, chart
         self.coordinates: Chart | None = None
         self.straightened: Straightened | None = None
+        self.sharpened: Sharpened | None = None
 
     def phases(self) -> Stage[Findings]:
         """Yields every phase, to be stepped until it is done; returns what they found."""
-        given = self.chart is not None and not self.chart.learned
-        self.coordinates, self.straightened = (self.chart if given else None), None
+        learned = self.chart is not None and self.chart.learned
+        self.coordinates = None if learned else self.chart
+        self.straightened = self.sharpened = None
         kept = yield from run_phase(Gather())
-        if self.chart is not None and self.chart.learned:
-            kept = yield from self._straighten(self.chart, kept)
+        if self.chart is None or not self.chart.learned:
+            return (yield from self._find(kept))
+        return (yield from self._find_in(self.chart, kept))
+
+    def _find(self, kept: Samples) -> Stage[Findings]:
+        """Everything, in the coordinates of the samples."""
         problem = yield from self._pose(kept)
         dynamics = yield from self._learn_dynamics(problem, kept)
         scaled = problem.view.units.scale(kept)
@@ -94,13 +102,19 @@ class Search:
         span, refined = yield from simplify(within, span, refined)
         return (yield from conclude(within, span, refined, kept))
 
-    def _straighten(self, chart: Chart, kept: Samples) -> Stage[Samples]:
-        """Samples in a chart that is learned, or as they are where that may not be believed."""
+    def _find_in(self, chart: Chart, kept: Samples) -> Stage[Findings]:
+        """The same in a chart that is learned, once more in one that rewards have sharpened."""
         moves = (kept.state, kept.action, kept.next_state)
         learn = Once("coordinates", "chart", lambda: straighten(chart, *moves))
-        self.straightened = yield from run_phase(learn)
-        self.coordinates = self.straightened.chart
-        return self.in_chart(kept)
+        self.straightened = straight = yield from run_phase(learn)
+        self.coordinates = straight.chart
+        findings = yield from self._find(self.in_chart(kept))
+        learn = Once("coordinates and rewards", "chart", lambda: sharpen(straight, kept, findings))
+        self.sharpened = yield from run_phase(learn)
+        if self.sharpened is None or self.sharpened.chart is None:
+            return findings
+        self.coordinates = self.sharpened.chart
+        return (yield from self._find(self.in_chart(kept)))
 
     def in_chart(self, samples: Samples) -> Samples:
         """Samples of the states in the chart of the search."""
