@@ -120,7 +120,7 @@ def _one(
     unexplained = float(noise.square().sum() / (1 if back is None else len(back)))
 
     def compare(
-        inputs: Both, targets: Both, stages: Sequence[Stage]
+        inputs: Both, targets: Both, stages: Sequence[Stage], unexplained: float
     ) -> tuple[Compared | None, Sequence[Stage]]:
         left = leave(inputs, targets, stages, blocks)
         found = own(inputs, left, last, blocks)
@@ -130,12 +130,14 @@ def _one(
         return Compared(found, found.sure * motion, DYNAMICS), left.stages
 
     inputs, targets = (near, far), (change / model.scale, moved / model.scale)
-    found, likeliest = compare(inputs, targets, (_BROAD, _FINE, last))
+    found, likeliest = compare(inputs, targets, (_BROAD, _FINE, last), unexplained)
     if found is None:
         return None
+    # Of fewer transitions, regressions leave more.
+    left = max(unexplained, found.own.noise)
 
     def again(inputs: Both, targets: Both) -> Compared | None:
-        return compare(inputs, targets, likeliest)[0]
+        return compare(inputs, targets, likeliest, left)[0]
 
     return judged(found, again, inputs, targets, in_turn, repeated=back is not None)
 

@@ -19,6 +19,7 @@ from hgm.evidence.dynamics import (
     near,
     one_in_all_frames,
 )
+from hgm.evidence.fresh import preferred
 from hgm.evidence.intervals import UNDETERMINED, intervals, record
 from hgm.evidence.local import local
 from hgm.evidence.orbits import judged_tasks, orbits_of, rewards_of_orbits
@@ -233,6 +234,9 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     found = equivariant(findings.dynamics.model, *group, train, held)
     frames, places = one_in_all_frames(findings, train, held), local(findings, train, held)
     smooth = found.statement if frames is None else stronger(found.statement, frames)
+    if smooth.broken and smooth.tolerable:
+        # What a model errs by may look like this; larger deviations are none to be argued about.
+        smooth = preferred(smooth, findings.dynamics.model, *group, train, held)
     # Of a deviation that is as smooth as the waves, these see as much.
     sharp = places.broken and places.effect > 2 * smooth.effect
     return found._replace(statement=places if sharp else smooth)

@@ -99,10 +99,14 @@ def draw_frequencies(dim: int, num: int, generator: torch.Generator) -> tuple[Te
 
 def features(inputs: Tensor, frequencies: Tensor, phases: Tensor) -> Tensor:
     r"""Features of whitened inputs, ``(..., B, p) -> (..., B, M)`` with ``M = F + p + 1``."""
-    # In place: fresh memory for every step would cost more than the cosines.
-    waves = (inputs @ frequencies.mT).add_(phases).cos_().mul_(math.sqrt(2 / len(phases)))
-    linear = LINEAR_SCALE * inputs
-    return torch.cat((waves, linear, torch.full_like(linear[..., :1], LINEAR_SCALE)), -1)
+    num, dim = len(phases), inputs.shape[-1]
+    # One product and then in place: fresh memory, and copies, would cost more than the cosines.
+    linear = LINEAR_SCALE * torch.eye(dim + 1, dim).to(inputs)
+    linear = linear.expand(*frequencies.shape[:-2], dim + 1, dim)
+    table = inputs @ torch.cat((frequencies, linear), -2).mT
+    table[..., :num].add_(phases).cos_().mul_(math.sqrt(2 / num))
+    table[..., -1] = LINEAR_SCALE
+    return table
 
 
 def slope(inputs: Tensor, frequencies: Tensor, phases: Tensor, weights: Tensor) -> Tensor:

@@ -46,14 +46,19 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
     one expect. If then what is left of rewards may be noise, they are not believed at all where
     that explains more.
     """
+    most, least = _PULLED * degrees_of(within), 0.0
     for times in _STIFFER:
+        if times * least > most:
+            continue  # elements go no shorter a way where less holds them
         penalty = penalty_of(within, span, times)
-        best = yield from within.refine_fit(span.fit, penalty)
+        best = yield from within.refine_fit(span.fit, penalty, most)
         if penalty is None:
             return best
-        pulled = penalty(best.unknowns)[0].square().sum()
-        if best.pool is not None and bool(pulled < _PULLED * degrees_of(within)):
-            return best
+        if best.pool is not None:
+            pulled = float(penalty(best.unknowns)[0].square().sum())
+            if pulled < most:
+                return best
+            least = pulled / times
     best = yield from within.refine_fit(span.fit, penalty_of(within, span))
     if best.pool is None or best.pool.spread >= EXPLAINED:
         other = yield from within.refine_fit(span.fit)

@@ -28,6 +28,8 @@ def test_no_pool_is_worse_than_any():
         ((1.1,), [9.0], [100.0], 1.1),
         ((0.5, 0.48), [11.0, 1.0], [100.0, 10.0], 0.48),
         ((0.5, 0.4, 0.3), [99.0, 99.0], [100.0, 10.0, None], 0.3),
+        # A tenth of the belief is pulled by a tenth at least.
+        ((0.5, 0.3), [101.0], [100.0, None], 0.3),
         ((1.2, 1.19, 1.18, 1.17), [99.0, 99.0], [100.0, 10.0, None, "free"], 1.18),
         ((1.2, 1.19, 1.18, 1.1), [99.0, 99.0], [100.0, 10.0, None, "free"], 1.1),
         ((None, None, None, 1.1), [0.0, 0.0], [100.0, 10.0, None, "free"], 1.1),
@@ -46,7 +48,7 @@ def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(
         found.times = times
         return found
 
-    def refine_fit(fit, penalty=None):
+    def refine_fit(fit, penalty=None, most_pulled=None):
         calls.append("free" if penalty is None else penalty.times)
         return refined(left.pop(0))
         yield
@@ -62,11 +64,13 @@ def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(
 
 
 def test_where_the_dynamics_say_nothing_it_is_fitted_once(monkeypatch):
-    def refine_fit(fit, penalty=None):
+    def refine_fit(fit, penalty=None, most_pulled=None):
         return refined(1.2)
         yield
 
     monkeypatch.setattr(believed, "penalty_of", lambda *_: None)
+    group = SimpleNamespace(dim_algebra=4)
+    within = SimpleNamespace(refine_fit=refine_fit, group=group, kept=[])
     with pytest.raises(StopIteration) as end:
-        next(believing(SimpleNamespace(refine_fit=refine_fit), Span(None, None, 1)))
+        next(believing(within, Span(None, None, 1)))
     assert float(end.value.value.pool.spread) == pytest.approx(1.2)
