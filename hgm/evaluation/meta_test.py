@@ -156,10 +156,11 @@ def meta_test(
     own = scored(copies, episode_seed, *act)
     scores["return"] = own.returns.mean(1).tolist()
     scores["success"] = own.success.double().mean(1).tolist()
+    low, high = family.action_box()
     others = {
         "oracle": None if place is None else agent.oracle_policy(*place),
         "untransformed": agent.untransformed(),
-        "random": RandomAgent(*family.action_box(), derive_seed(seed, _META_TEST, 4)).act,
+        "random": RandomAgent(low, high, derive_seed(seed, _META_TEST, 4)).act,
     }
     found = {
         name: scored(copies, episode_seed, act).returns
