@@ -65,7 +65,6 @@ class Chart(nn.Module, ABC):
         """Whether there is anything to learn."""
         return any(True for _ in self.parameters())
 
-    @final
     def forward(self, points: Tensor) -> Tensor:
         """Coordinates of states, ``(..., n) -> (..., n)``, in the chart's dtype."""
         points = self._checked(points)

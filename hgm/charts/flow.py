@@ -46,7 +46,7 @@ class Flow(Chart):
             )
         self.couplings = torch.nn.ModuleList(flow.transform.transforms)
         for coupling in flow.transform.transforms:
-            last: Any = coupling.hyper  # type: ignore[union-attr]
+            last: Any = coupling.hyper
             for part in last[-1].parameters():
                 torch.nn.init.zeros_(part)
 

@@ -26,7 +26,7 @@ from hgm.charts.base import Chart
 from hgm.numerics.fourier import features
 
 _NUM_WAVES = 64
-_RIDGE = 1e-8  # of the mean square of a regressor
+_RIDGE = 1e-8  # of the mean square of every regressor
 
 
 class Moves(NamedTuple):
@@ -66,13 +66,14 @@ def action_features(action: Tensor) -> Tensor:
 def fit_linear(chart: Chart, moves: Moves) -> tuple[Linear, Tensor]:
     """The likeliest linear dynamics in a chart, and minus their mean log-likelihood.
 
-    The latter, up to a constant, may be differentiated: at the optimum, the weights' own derivatives do not count.
+    The latter, up to a constant, may be differentiated: at the optimum, the weights' own
+    derivatives do not count.
     """
     reached, slope = chart(moves.next_state), chart.log_slope(moves.next_state)
     given = torch.cat((chart(moves.state), moves.action), -1)
     with torch.no_grad():
         gram = given.mT @ given
-        ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+        ridge = torch.diag(_RIDGE * gram.diagonal())
         weights = torch.linalg.solve(gram + ridge, given.mT @ reached)
     left = reached - given @ weights
     covariance = left.mT @ left / len(left)

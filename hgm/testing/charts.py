@@ -55,8 +55,8 @@ def check_chart(chart: Chart, seed: int = 0, spread: float = 1.0, atol: float = 
 def _same(rule: str, got: Tensor, wanted: Tensor, atol: float) -> None:
     if got.shape != wanted.shape:
         raise ConformanceError(f"{rule}: shape {tuple(got.shape)}, not {tuple(wanted.shape)}.")
-    miss = float((got - wanted).abs().max())
-    if not miss <= atol * (1 + float(wanted.abs().max())):
+    miss = float((got - wanted).detach().abs().max())
+    if not miss <= atol * (1 + float(wanted.detach().abs().max())):
         raise ConformanceError(f"{rule}: off by {miss:.1e}.")
 
 

@@ -146,7 +146,7 @@ def test_the_group_acts_in_the_chart_and_a_file_keeps_it(tmp_path):
     chart = Bend().double()
     geometry = bent_geometry(chart)
     geometry.save(tmp_path / "geometry.pt")
-    for one in (geometry, load_geometry(tmp_path)):
+    for one in (geometry, load_geometry(tmp_path, allow=["hgm"])):
         states = torch.randn(7, 2, generator=torch.Generator().manual_seed(0)).double()
         moved, turned = one.act(torch.tensor([0.5]), states, states)
         turn = lie.exp(0.5 * TURN[0])

@@ -22,7 +22,7 @@ from hgm.groups import GL
 from hgm.sizes import Sizes
 
 CONFIGS = configs_folder()
-GROUPS = ("env", "data", "group", "estimator", "model", "report", "trainer", "logger")
+GROUPS = (*("env", "data", "group", "estimator", "chart", "model", "report", "trainer", "logger"),)
 ALL_FILES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
 OPEN = [("env", "custom"), ("env", "gymnasium")]  # that want something of one's own
 FILES = [file for file in ALL_FILES if file[0] != "experiment" and file not in OPEN]
