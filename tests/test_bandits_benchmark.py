@@ -1,5 +1,6 @@
 """The designed bandit algorithms, regret, and the table are what they say."""
 
+import inspect
 import json
 import math
 import sys
@@ -115,3 +116,23 @@ def test_the_document_shows_what_is_committed_and_the_bars_are_met():
         for one in results["learned"]["symla"].values():
             assert one["regret"][arms] <= bar * best
     assert {row["lives"]: row["ratio"] >= 20 for row in results["speed"]}[16]
+
+
+def test_the_document_names_the_defaults():
+    text = " ".join(bandits.DOCUMENT.read_text().split())
+    own = {
+        name: parameter.default
+        for kind in (Lifetimes, SymLA, MetaRNN)
+        for name, parameter in inspect.signature(kind).parameters.items()
+    }
+    names = ("num_generations", "num_members", "num_lives", "num_steps")
+    assert f"| {', '.join(f'{own[name]:,}' for name in names)} |" in text
+    assert f"| {own['sigma']}, {own['learning_rate']} |" in text
+    assert f"`model.width` | {own['width']} |" in text
+    assert f"{bandits.SymmetricLearner().num_parameters:,} parameters" in text
+    costs = [one["cpu_seconds"] for one in symla_seeds().values()]
+    assert f"{min(costs):.0f} to {max(costs):.0f} s of CPU a seed of SymLA" in text
+
+
+def symla_seeds():
+    return json.loads(bandits.RESULTS.read_text())["learned"]["symla"]
