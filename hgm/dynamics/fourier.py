@@ -113,9 +113,8 @@ class FourierDynamics(DynamicsModel):
         Waves that were added are kept, and none are sought.
         """
         chosen = sorted({scale for twin in self.twins for scale in twin.chosen_scales})
-        other = FourierDynamics(
-            *self._settings, seed, chosen or self.lengthscales, sharp=not chosen
-        )
+        sharp = self._rounds > 0 and not chosen
+        other = FourierDynamics(*self._settings, seed, chosen or self.lengthscales, sharp)
         if chosen:
             other._added = [twin.more for twin in self.twins]
         return other

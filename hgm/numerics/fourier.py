@@ -233,7 +233,8 @@ class FourierRegression(nn.Module):
             self.scale = torch.where(variance > 1e-24, variance.clamp_min(1e-300).sqrt(), 1.0)
         white = self.whitening(inputs)
         scaled = (targets - self.mean[:, None]) / self.scale[:, None]
-        roots = torch.ones_like(scaled[..., :1]) if weights is None else weights[..., None].sqrt()
+        # No column where all count alike: there is nothing to multiply by.
+        roots = scaled[..., :0] if weights is None else weights[..., None].sqrt()
         if self._chosen is None and len(self.frequencies) == 1:
             self._keep(torch.zeros(self.num_models, dtype=torch.int64, device=white.device))
         if self._chosen is None:
@@ -348,7 +349,10 @@ class FourierRegression(nn.Module):
     def _moments(
         self, white: Tensor, scaled: Tensor, roots: Tensor, frequencies: Tensor
     ) -> Moments:
-        return moments(features(white, frequencies, self.phases).mul_(roots), roots * scaled)
+        table = features(white, frequencies, self.phases)
+        if roots.shape[-1]:
+            table, scaled = table.mul_(roots), roots * scaled
+        return moments(table, scaled)
 
     def _add(self, added: Moments) -> None:
         old = self.statistics

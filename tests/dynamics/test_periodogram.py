@@ -137,3 +137,15 @@ def test_dynamics_anew_keep_the_waves_that_were_added():
         assert_close(one.more, two.more)
         assert not torch.equal(one.phases[:128], two.phases[:128])
     assert bool((other.noise < 0.15).all())
+
+
+def test_a_model_that_seeks_no_waves_seeks_none_anew(monkeypatch):
+    sought = []
+    monkeypatch.setattr(
+        fourier, "strongest_waves", lambda *some: sought.append(some) or some[0][:0]
+    )
+    x, half = inputs(size=2), torch.arange(NUM) % 2
+    change = x[:, 1:] + 0.3 * randn(NUM, 1, seed=4)
+    for sharp in (False, True):
+        FourierDynamics(1, 1, sharp=sharp).anew(1).fit(x, change, half)
+        assert bool(sought) == sharp
