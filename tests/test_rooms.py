@@ -16,6 +16,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "geometry": {"numerics"},
     "differentials": {"numerics"},
     "dynamics": {"numerics"},
+    "effects": {"numerics"},
     "symmetry": {"numerics", "groups", "differentials", "dynamics", "geometry"},
     "evidence": {"numerics", "differentials", "dynamics", "symmetry"},
     "adaptation": {"numerics", "geometry"},
@@ -28,7 +29,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
     "modules": {
         *("numerics", "groups", "differentials", "dynamics", "geometry", "symmetry", "evidence"),
-        "policies",
+        *("effects", "policies"),
         *("objectives", "inference", "agents"),
     },
     "runs": set(),
@@ -40,7 +41,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
 PURE = {
     *GROUND,
     *("numerics", "groups", "geometry", "differentials", "dynamics", "symmetry", "evidence"),
-    "adaptation",
+    *("adaptation", "effects"),
 }
 
 

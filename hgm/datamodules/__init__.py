@@ -1,5 +1,6 @@
 """Sources of transitions for Lightning: collected from a family, or stored on disk."""
 
+from hgm.datamodules.clustered import Clustered
 from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
@@ -7,4 +8,12 @@ from hgm.datamodules.tasks import Tasks
 from hgm.datamodules.transitions import Transitions
 from hgm.datamodules.trials import Trials
 
-__all__ = ["MetaReplay", "Replay", "StoredTransitions", "Tasks", "Transitions", "Trials"]
+__all__ = [
+    "Clustered",
+    "MetaReplay",
+    "Replay",
+    "StoredTransitions",
+    "Tasks",
+    "Transitions",
+    "Trials",
+]

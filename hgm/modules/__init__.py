@@ -3,9 +3,19 @@
 from hgm.modules.contextual import Contextual
 from hgm.modules.discovery import Discovery
 from hgm.modules.hereditary import Hereditary
+from hgm.modules.mixed_effects import MixedEffects
 from hgm.modules.planning import Planning
 from hgm.modules.policy import Policy
 from hgm.modules.random import Random
 from hgm.modules.rl2 import RL2
 
-__all__ = ["RL2", "Contextual", "Discovery", "Hereditary", "Planning", "Policy", "Random"]
+__all__ = [
+    "RL2",
+    "Contextual",
+    "Discovery",
+    "Hereditary",
+    "MixedEffects",
+    "Planning",
+    "Policy",
+    "Random",
+]
