@@ -143,10 +143,30 @@ def sweep(
     Returns:
         Where it stands now; nothing that was handed in is changed.
     """
+    state = draw_effects(table, targets, state, generator)
+    eta = predictor(table, state)
+    effects, sigma = [*map(torch.clone, state.effects)], []
+    scale, shift, noise = state.scale.clone(), state.shift.clone(), state.noise
+    for values in effects:
+        total = values.square().sum(0)
+        drawn = (total / _chi_square(total, len(values) - 1, generator)).sqrt()
+        sigma.append(drawn.clamp_min(_LEAST))
+    for c in range(eta.shape[1]):
+        args = (table, targets, c, effects, sigma, scale, shift, noise, generator)
+        eta[:, c] = _rescale(eta, *args, rescales)
+    if targets == "gaussian":
+        total = (table.target - eta[:, 0]).square().sum()
+        noise = (total / _chi_square(total, len(eta) - 1, generator)).sqrt().clamp_min(_LEAST)
+    return replace(
+        state, effects=tuple(effects), sigma=tuple(sigma), scale=scale, shift=shift, noise=noise
+    )
+
+
+def draw_effects(table: Table, targets: str, state: State, generator: torch.Generator) -> State:
+    """Steps 1 and 2 of :func:`sweep`: effects and shift, given deviations, scale and noise."""
     eta = predictor(table, state)
     effects, modes = ([*map(torch.clone, part)] for part in (state.effects, state.modes))
-    sigma, noise = [*map(torch.clone, state.sigma)], state.noise
-    scale, shift = state.scale.clone(), state.shift.clone()
+    sigma, noise, shift = state.sigma, state.noise, state.shift.clone()
     num_classes, moved = eta.shape[1], []
     for level, values in enumerate(effects):
         index = table.clusters[:, level]
@@ -170,25 +190,9 @@ def sweep(
         if targets == "categorical":
             eta = _shift_classes(table, level, values, sigma[level], eta, generator)
         _shift_feature(values, sigma[level], shift, generator)
-        total = values.square().sum(0)
-        sigma[level] = (total / _chi_square(total, len(values) - 1, generator)).sqrt()
-        sigma[level].clamp_min_(_LEAST)
-    for c in range(num_classes):
-        args = (table, targets, c, effects, sigma, scale, shift, noise, generator)
-        eta[:, c] = _rescale(eta, *args, rescales)
-    if targets == "gaussian":
-        total = (table.target - eta[:, 0]).square().sum()
-        noise = (total / _chi_square(total, len(eta) - 1, generator)).sqrt()
     accepted = torch.stack(moved).mean() if moved else torch.ones_like(noise)
     return replace(
-        state,
-        effects=tuple(effects),
-        modes=tuple(modes),
-        sigma=tuple(sigma),
-        scale=scale,
-        shift=shift,
-        noise=noise,
-        accepted=accepted,
+        state, effects=tuple(effects), modes=tuple(modes), shift=shift, accepted=accepted
     )
 
 
