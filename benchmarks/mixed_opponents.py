@@ -36,7 +36,9 @@ class Lookup(nn.Module):
         dim: Length of an embedding; None for one-hot indicators.
     """
 
-    def __init__(self, num_inputs: int, num_outputs: int, counts: list[int], dim: int | None):
+    def __init__(
+        self, num_inputs: int, num_outputs: int, counts: list[int], dim: int | None
+    ) -> None:
         super().__init__()
         self.one_hot = dim is None
         size = WIDTH if dim is None else dim

@@ -21,6 +21,17 @@ _SPLIT = 11
 """Purpose of seeds."""
 
 
+class Rounds(Batches):
+    """The same table again and again: who goes on in the middle of an epoch, misses nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: every batch is the same."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to go on from."""
+
+
 class Clustered(LightningDataModule):
     """Rows of features, a target and clusters, from Parquet, CSV or NumPy files.
 
@@ -36,7 +47,7 @@ class Clustered(LightningDataModule):
         clusters: Columns of the clusters: integers or texts.
         features: Columns of the features; None: all others. Texts of at most 20 levels become
             indicators.
-        val_fraction: Fraction of the rows that choose when training was best, in [0, 0.5].
+        val_fraction: Fraction of the rows that choose when training was best, in (0, 0.5].
         test_fraction: Fraction of the rows that are scored, in [0, 0.5].
         rounds_per_epoch: Batches of an epoch, each the whole table.
         seed: Seed of the split.
@@ -71,8 +82,8 @@ class Clustered(LightningDataModule):
         self.seed = check_int("seed", seed, 0)
         self.rounds_per_epoch = check_int("rounds_per_epoch", rounds_per_epoch, 1)
         shares = [
-            check_real(name, share, 0.0)
-            for name, share in (("val_fraction", val_fraction), ("test_fraction", test_fraction))
+            check_real("val_fraction", val_fraction, 0.0, strict=True),
+            check_real("test_fraction", test_fraction, 0.0),
         ]
         if max(shares) > 0.5:
             raise ValueError(
@@ -112,22 +123,22 @@ class Clustered(LightningDataModule):
             target_scale=float(target_of.std()) or 1.0,
         )
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Rounds:
         """The training rows, as often as an epoch has rounds."""
         return self._batches(0, self.rounds_per_epoch)
 
-    def val_dataloader(self) -> Batches | list[Any]:
-        """The validation rows, if there are any."""
-        return self._batches(1, 1) if len(self._parts[1]) else []
+    def val_dataloader(self) -> Rounds:
+        """The validation rows."""
+        return self._batches(1, 1)
 
-    def test_dataloader(self) -> Batches:
+    def test_dataloader(self) -> Rounds:
         """The test rows, or the training rows where none were kept.
 
         A report says which of them it scores, see :attr:`scores_training_rows`.
         """
         return self._batches(0 if self.scores_training_rows else 2, 1)
 
-    def predict_dataloader(self) -> Batches:
+    def predict_dataloader(self) -> Rounds:
         """The same."""
         return self.test_dataloader()
 
@@ -136,11 +147,11 @@ class Clustered(LightningDataModule):
         """Whether no rows were kept for the test."""
         return not len(self._parts[2])
 
-    def _batches(self, part: int, num: int) -> Batches:
+    def _batches(self, part: int, num: int) -> Rounds:
         def start() -> Iterator[TensorDictBase]:
             return (self._parts[part].clone(recurse=False) for _ in range(num))
 
-        return Batches(num, start)
+        return Rounds(num, start)
 
 
 def _check_columns(

@@ -77,9 +77,9 @@ class Chains(nn.Module):
 
     def spread(self) -> None:
         """All chains start where the first one is, with deviations half to twice as large."""
-        here = self.state(0)
+        here = {name: value.clone() for name, value in self.state(0).tensors().items()}
         for chain, factor in enumerate(torch.logspace(-1, 1, self.num_chains, 2).tolist()):
-            tensors = here.tensors()
+            tensors = dict(here)
             for level in range(len(self.clusters)):
                 for name in ("effects", "sigma"):
                     tensors[f"{name}_{level}"] = factor * tensors[f"{name}_{level}"]

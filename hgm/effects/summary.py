@@ -48,7 +48,7 @@ def score(targets: str, prediction: Prediction, target: Tensor) -> dict[str, flo
         scores["auroc"] = auroc(prediction.mean[:, 0], target == 1)
     else:
         areas = [auroc(one, target == c) for c, one in enumerate(prediction.mean.unbind(1))]
-        known = torch.tensor(areas)
+        known = torch.tensor(areas, dtype=torch.float64)
         scores["auroc"] = float(known[known.isfinite()].mean())
     return scores
 

@@ -47,8 +47,8 @@ class MixedEffects(LightningModule):
     First Monte Carlo EM: a sweep of the chain (:func:`hgm.effects.sweep.sweep`), then updates of
     the network with these effects, and so on. Then the network of the best validation likelihood
     stays as it is, and several chains are drawn from until they agree. A step of Lightning is one
-    round of either; every batch is the whole table, see :class:`hgm.datamodules.Clustered`. With several
-    processes all have the table and the same chain, and each a share of every minibatch.
+    round of either; every batch is the whole table, see :class:`hgm.datamodules.Clustered`. With
+    several processes all have the table and the same chain, and each a share of every minibatch.
 
     Args:
         network: Features ``(N, p)`` to columns of the predictor; None: layers as `width`, `depth`

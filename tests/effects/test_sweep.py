@@ -22,7 +22,9 @@ def crossed(num, nums, sigma, seed=0):
     clusters = torch.stack(
         [torch.randint(q, (num,), generator=generator(seed + i)) for i, q in enumerate(nums)], 1
     )
-    effects = [s * normal(q, seed=seed + 7 + i) for i, (q, s) in enumerate(zip(nums, sigma, strict=True))]
+    effects = [
+        s * normal(q, seed=seed + 7 + i) for i, (q, s) in enumerate(zip(nums, sigma, strict=True))
+    ]
     eta = fixed + sum(b[clusters[:, i]] for i, b in enumerate(effects))
     return fixed, clusters, eta, effects
 
@@ -45,7 +47,8 @@ def test_crossed_gaussian_effects_have_mean_and_covariance_of_the_closed_form():
     design = torch.cat(
         [torch.nn.functional.one_hot(clusters[:, i], q).double() for i, q in enumerate(nums)], 1
     )
-    prior = torch.cat([torch.full((q,), s**-2.0).double() for q, s in zip(nums, sigma)])
+    pairs = zip(nums, sigma, strict=True)
+    prior = torch.cat([torch.full((q,), s**-2.0).double() for q, s in pairs])
     full = torch.cat((design, torch.ones(60, 1).double()), 1)
     precision = full.mT @ full / noise**2 + torch.diag(torch.cat((prior, torch.tensor([1e-6]))))
     covariance = torch.linalg.inv(precision)
