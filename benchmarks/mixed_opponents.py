@@ -19,7 +19,7 @@ from hgm.effects.expectation import expected_target, likelihood
 from hgm.effects.networks import feedforward
 from hgm.effects.summary import Prediction
 
-WIDTH, DEPTH, UPDATES, BATCH, RATE, DECAY = 64, 2, 2000, 1024, 0.003, 1e-4
+WIDTH, DEPTH, BATCH, RATE, DECAY = 64, 2, 1024, 0.003, 1e-4
 _CHECK_EVERY = 100
 
 
@@ -67,7 +67,7 @@ class Lookup(nn.Module):
 
 
 def opponents(
-    parts: list[Any], counts: dict[str, int], targets: str, seed: int
+    parts: list[Any], counts: dict[str, int], targets: str, seed: int, updates: int
 ) -> Iterator[tuple[str, tuple[Prediction, float]]]:
     """Names, predictions of the last part, and seconds of training."""
     columns = parts[0]["features"].shape[1]
@@ -75,15 +75,15 @@ def opponents(
     nums = list(counts.values())
     torch.manual_seed(seed)
     plain = feedforward(columns, outputs, WIDTH, DEPTH, WIDTH)
-    yield "ignoring clusters", train(parts, targets, seed, lambda f, c: plain(f), plain)
+    yield "ignoring clusters", train(parts, targets, seed, updates, lambda f, c: plain(f), plain)
     for name, dim in (("one-hot", None), ("embeddings", 10)):
         torch.manual_seed(seed)
         module = Lookup(columns, outputs, nums, dim)
-        yield name, train(parts, targets, seed, module, module)
-    yield "target encoding", target_encoded(parts, targets, seed, outputs)
+        yield name, train(parts, targets, seed, updates, module, module)
+    yield "target encoding", target_encoded(parts, targets, seed, updates, outputs)
 
 
-def target_encoded(parts: list[Any], targets: str, seed: int, outputs: int) -> Any:
+def target_encoded(parts: list[Any], targets: str, seed: int, updates: int, outputs: int) -> Any:
     """Scikit-learn's, cross-fitted on the training rows."""
     begin = time.perf_counter()
     kind = {"gaussian": "continuous", "bernoulli": "binary", "categorical": "multiclass"}[targets]
@@ -103,7 +103,7 @@ def target_encoded(parts: list[Any], targets: str, seed: int, outputs: int) -> A
     torch.manual_seed(seed)
     network = feedforward(made[0]["features"].shape[1], outputs, WIDTH, DEPTH, WIDTH)
     spent = time.perf_counter() - begin
-    prediction, seconds = train(made, targets, seed, lambda f, c: network(f), network)
+    prediction, seconds = train(made, targets, seed, updates, lambda f, c: network(f), network)
     return prediction, spent + seconds
 
 
@@ -111,6 +111,7 @@ def train(
     parts: list[Any],
     targets: str,
     seed: int,
+    updates: int,
     forward: Callable[[Tensor, Tensor], Tensor],
     module: nn.Module,
 ) -> tuple[Prediction, float]:
@@ -124,12 +125,12 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     one, best, kept = torch.ones(()), -torch.inf, copy.deepcopy(module.state_dict())
     order, size = torch.empty(0, dtype=torch.long), min(BATCH, len(rows))
-    for update in range(UPDATES):
+    for update in range(updates):
         if len(order) < size:
             order = torch.randperm(len(rows), generator=generator)
         batch, order = rows[order[:size]], order[size:]
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, 2 * (1 - update / UPDATES))
+            group["lr"] = RATE * min(1.0, 2 * (1 - update / updates))
         target = ((batch["target"] - mean) / unit).float()
         eta = forward(batch["features"], batch["clusters"])
         loss = -likelihood(targets, eta, target, one).mean()

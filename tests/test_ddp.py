@@ -98,3 +98,21 @@ def test_baselines_train_on_two_processes_and_are_tested_once(model, tmp_path):
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert len(scores["regret"]) == 8
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_mixed_effects_of_two_processes_are_those_of_one(tmp_path):
+    from callbacks.test_effects_report import write
+
+    write(tmp_path / "table.csv", "bernoulli")
+    words = ["model=mixed_effects", "model.targets=bernoulli", "data=clustered", "data.target=y"]
+    words += [f"data.path={tmp_path / 'table.csv'}", "data.clusters=[school]", "model.width=16"]
+    words += ["model.num_updates=100", "model.num_draws=40", "model.batch_size=128"]
+    found = []
+    for name in ("default", "ddp"):
+        output = run(tmp_path / name, f"trainer={name}", *words)
+        assert output.count("sigma of school") == 1
+        found.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+    one, two = found
+    assert two["sigma"]["school"] == pytest.approx(one["sigma"]["school"], rel=1e-3)
+    assert two["log_likelihood"] == pytest.approx(one["log_likelihood"], abs=1e-3)
+    assert two["num_draws"] == one["num_draws"]

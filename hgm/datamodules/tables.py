@@ -35,20 +35,19 @@ def read_table(path: Path) -> dict[str, Any]:
         import pandas as pd
     except ImportError as error:
         raise ImportError("Tables are read with pandas: pip install hgm[tables].") from error
-    try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        elif path.suffix == ".csv":
-            frame = pd.read_csv(path)
-        elif path.suffix == ".npz":
-            frame = pd.DataFrame(_columns_of(path))
-        else:
-            raise ValueError(f"Expected `path` to end in .parquet, .csv or .npz, got {path}.")
-    except (ImportError, ValueError):
-        raise
-    except Exception as error:  # pyarrow's and pandas' own, on bytes that are no table
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"Expected `path` to be a table, but {path} is not: {reason}") from error
+    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    if path.suffix == ".npz":
+        frame = pd.DataFrame(_columns_of(path))
+    elif path.suffix in readers:
+        try:
+            frame = readers[path.suffix](path)
+        except ImportError:
+            raise
+        except Exception as error:  # pyarrow's and pandas' own, on bytes that are no table
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"Expected {path} to be a table, but {reason}") from error
+    else:
+        raise ValueError(f"Expected `path` to end in .parquet, .csv or .npz, got {path}.")
     if len(frame) < 20:
         raise ValueError(f"Expected at least 20 rows in {path}, got {len(frame)}.")
     return {str(name): frame[name] for name in frame.columns}
@@ -85,7 +84,7 @@ def encode_features(columns: dict[str, Any], names: list[str]) -> tuple[np.ndarr
     for name in names:
         column = columns[name]
         if column.dtype.kind in "biuf":
-            values = column.to_numpy(dtype=np.float64)
+            values = column.to_numpy(dtype=np.float64, copy=True)
             if not np.isfinite(values).all():
                 raise ValueError(
                     f"Expected finite numbers in column {name!r}, got an infinite one."
@@ -122,7 +121,7 @@ def encode_target(column: Any) -> tuple[np.ndarray, list[str] | None]:
         ValueError: If a number is infinite, or all targets are the same.
     """
     if column.dtype.kind in "biuf":
-        values = column.to_numpy(dtype=np.float64)
+        values = column.to_numpy(dtype=np.float64, copy=True)
         levels = np.unique(values)
         whole = bool((levels == np.arange(len(levels))).all()) and len(levels) <= _CLASSES
         classes = [str(int(level)) for level in levels] if whole else None
@@ -130,7 +129,7 @@ def encode_target(column: Any) -> tuple[np.ndarray, list[str] | None]:
         names, index = np.unique(column.astype(str).to_numpy(dtype=object), return_inverse=True)
         values, levels, classes = index.astype(np.float64), names, [str(name) for name in names]
     if len(levels) < 2:
-        raise ValueError(f"Expected targets that differ, got {levels[0]!r} in all rows.")
+        raise ValueError(f"Expected targets that differ, got {levels[0]} in all rows.")
     if not np.isfinite(values).all():
         raise ValueError(f"Expected finite numbers in the target {column.name!r}.")
     return values, classes

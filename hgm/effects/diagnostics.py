@@ -63,7 +63,7 @@ def effective_size(draws: Tensor) -> Tensor:
     pairs = (pairs.cummin(0).values * positive).sum(0)
     size = chains * num
     longest = torch.log10(torch.tensor(float(size))).item()
-    return (size / (2 * pairs - 1)).clamp_max(size * longest)
+    return size / (2 * pairs - 1).clamp_min(1 / longest)
 
 
 def _halves(draws: Tensor) -> Tensor:
