@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hgm.effects.expectation import expected_target, likelihood
 from hgm.effects.networks import feedforward
-from hgm.effects.summary import Prediction
+from hgm.effects.prediction import Prediction
 
 WIDTH, DEPTH, BATCH, RATE, DECAY = 64, 2, 1024, 0.003, 1e-4
 _CHECK_EVERY = 100

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hgm.effects.chains import Chains
 from hgm.effects.expectation import expected_likelihood
-
-
-class Prediction(NamedTuple):
-    """Of rows ``N``, with columns ``C``: one, or one a class.
-
-    Attributes:
-        mean: Expected targets, or probabilities, ``(N, C)``.
-        low: Lower end of their 95% intervals.
-        high: Upper end.
-        predictor: Mean of ``eta``.
-        variance: Variance of ``eta``.
-        noise: Deviation of Gaussian targets around ``eta``, ``()``.
-    """
-
-    mean: Tensor
-    low: Tensor
-    high: Tensor
-    predictor: Tensor
-    variance: Tensor
-    noise: Tensor
+from hgm.effects.prediction import Prediction
 
 
 def score(targets: str, prediction: Prediction, target: Tensor) -> dict[str, float]:

@@ -6,6 +6,7 @@ r"""The Markov chain of all random effects, their deviations, and the network's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -98,19 +99,22 @@ def start(nums: tuple[int, ...], dim: int, num_classes: int, sigma: float = 0.3)
 
 def predictor(table: Table, state: State) -> Tensor:
     """``eta (N, C)``; a cluster of -1 has effect 0."""
-    eta = state.scale * table.fixed + state.shift
-    for level, effects in enumerate(state.effects):
-        eta = eta + feature_part(table, level, effects)
-    return eta
+    return (
+        state.scale * table.fixed + state.shift + added(table.clusters, table.design, state.effects)
+    )
 
 
-def feature_part(table: Table, level: int, effects: Tensor) -> Tensor:
-    """What a feature's effects ``(q, k, C)`` add, ``(N, C)``."""
-    index = table.clusters[:, level]
-    seen = (index >= 0)[:, None]
-    if table.design is None:
-        return effects[:, 0][index.clamp_min(0)] * seen
-    return (table.design[..., None] * effects[index.clamp_min(0)]).sum(1) * seen
+def added(clusters: Tensor, design: Tensor | None, effects: Sequence[Tensor]) -> Tensor:
+    """What effects ``(q_l, k, C)`` of all features add to rows with ``clusters``, ``(N, C)``."""
+    total = effects[0].new_zeros(len(clusters), effects[0].shape[-1])
+    for level, values in enumerate(effects):
+        index = clusters[:, level]
+        seen, place = (index >= 0)[:, None], index.clamp_min(0)
+        if design is None:
+            total = total + values[:, 0][place] * seen
+        else:
+            total = total + (design[..., None] * values[place]).sum(1) * seen
+    return total
 
 
 def sweep(

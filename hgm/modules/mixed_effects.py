@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from hgm.checks import check_choice, check_finite_numbers, check_int, check_network, check_real
 from hgm.effects.chains import Chains
-from hgm.effects.expectation import expected_likelihood, expected_target, likelihood
+from hgm.effects.expectation import expected_likelihood, likelihood
 from hgm.effects.networks import check_layers, evaluate, feedforward
-from hgm.effects.summary import Prediction, chain_metrics, score
-from hgm.effects.sweep import TARGETS, Table, sweep
+from hgm.effects.prediction import Prediction, predict
+from hgm.effects.summary import chain_metrics, score
+from hgm.effects.sweep import TARGETS, Table, added, sweep
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import TableSizes
 
@@ -236,7 +237,7 @@ class MixedEffects(LightningModule):
         fixed, design = evaluate(self.network, batch["features"], self.slopes)
         target, noise = self._scaled(batch["target"]).to(fixed), state.noise.to(fixed)
         base = fixed * state.scale.to(fixed) + state.shift.to(fixed)
-        eta = base + self._effects(batch["clusters"], design, state.effects).to(fixed)
+        eta = base + added(batch["clusters"], design, [one.to(fixed) for one in state.effects])
         loss = -likelihood(self.targets, eta, target, noise).mean()
         if self.fixed_coef > 0:
             if self.integrated:
@@ -277,9 +278,9 @@ class MixedEffects(LightningModule):
             return
         state = self.chains.state(0)
         fixed, design = evaluate(self.network, batch["features"], self.slopes)
-        means = tuple(self.chains.running(level) for level in range(len(self.chains.clusters)))
+        means = [self.chains.running(level) for level in range(len(self.chains.clusters))]
         eta = fixed.double() * state.scale + state.shift
-        eta = eta + self._effects(batch["clusters"], design, means)
+        eta = eta + added(batch["clusters"], None if design is None else design.double(), means)
         found = likelihood(self.targets, eta, self._scaled(batch["target"]), state.noise).mean()
         self.log("val/log_likelihood", found, prog_bar=True, sync_dist=True)
         if found > self.best_likelihood:
@@ -310,49 +311,14 @@ class MixedEffects(LightningModule):
             clusters: Numbers of clusters, ``(N, L)``; -1 for one that was never seen.
         """
         fixed, design = evaluate(self.best, features, self.slopes)
-        chains, drawn = self.chains, int(self.chains.kept) > 0
-        scale = chains.drawn("scale").mean(0) if drawn else chains.state(0).scale
-        shift = chains.drawn("shift").mean(0) if drawn else chains.state(0).shift
-        noise = chains.drawn("noise").mean() if drawn else chains.state(0).noise
-        mean, variance = fixed.double() * scale + shift, torch.zeros_like(fixed).double()
-        squares = None if design is None else design.double().square()
-        for level, num in enumerate(chains.clusters.values()):
-            index = clusters[:, level]
-            seen, place = (index >= 0)[:, None], index.clamp_min(0)
-            sigma = chains.sigma(level) if drawn else chains.state(0).sigma[level][None]
-            own, spread = chains.effects(level)
-            wide = sigma.square().mean(0) * (1 + 1 / num)
-            if squares is None:
-                mean = mean + own[place, 0] * seen
-                variance = variance + torch.where(seen, spread[place, 0], wide[0])
-            else:
-                rows = (design.double()[..., None] * own[place]).sum(1)  # type: ignore[union-attr]
-                mean = mean + rows * seen
-                known = (squares[..., None] * spread[place]).sum(1)
-                variance = variance + torch.where(seen, known, squares @ wide)
-        expected, low, high = expected_target(self.targets, mean, variance)
-        if self.targets == "gaussian":
-            place, unit = self.target_mean, self.target_scale
-            expected, low, high = (place + unit * one for one in (expected, low, high))
-            mean, variance, noise = place + unit * mean, unit**2 * variance, unit * noise
-        return Prediction(expected, low, high, mean, variance, noise)
+        place, unit = self.target_mean, self.target_scale
+        return predict(self.chains, self.targets, fixed, design, clusters, place, unit)
 
     def _table(self, network: nn.Module, batch: TensorDictBase) -> Table:
         with torch.no_grad():
             fixed, design = evaluate(network, batch["features"], self.slopes)
         target, clusters = self._scaled(batch["target"]), batch["clusters"]
         return Table(fixed.double(), target, clusters, None if design is None else design.double())
-
-    def _effects(
-        self, clusters: Tensor, design: Tensor | None, effects: tuple[Tensor, ...]
-    ) -> Tensor:
-        """What effects ``(q, k, C)`` add to rows, ``(N, C)``."""
-        total = torch.zeros(len(clusters), self.chains.num_classes).to(effects[0])
-        for level, values in enumerate(effects):
-            index = clusters[:, level]
-            rows = values[index.clamp_min(0)] * (index >= 0)[:, None, None]
-            total = total + (rows[:, 0] if design is None else (design[..., None] * rows).sum(1))
-        return total
 
     def _scaled(self, target: Tensor) -> Tensor:
         return (target.double() - self.target_mean) / self.target_scale

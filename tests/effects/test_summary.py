@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 from torch.testing import assert_close
 
 from hgm.effects.expectation import expected_likelihood, expected_target, likelihood
-from hgm.effects.summary import Prediction, auroc, score
+from hgm.effects.prediction import Prediction
+from hgm.effects.summary import auroc, score
 
 
 def test_auroc_is_scikit_learn_s_with_ties():
