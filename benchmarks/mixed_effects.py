@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from lightning import Trainer
 from mixed_opponents import opponents
+from mixed_tables import RESULTS, summarise
 from tensordict import TensorDict
 
 from hgm.datamodules.base import Batches
@@ -33,7 +34,6 @@ from hgm.files import read_json, write_json
 from hgm.modules import MixedEffects
 from hgm.sizes import TableSizes
 
-RESULTS = Path(__file__).parent / "results" / "mixed_effects.json"
 NUM = 100_000
 
 
@@ -160,32 +160,6 @@ def grid(results: dict[str, Any], seeds: int) -> None:
     print(summarise(results["grid"]))
 
 
-def summarise(runs: dict[str, Any]) -> dict[str, Any]:
-    """Errors, coverage and AUROC over runs of the grid."""
-    errors, covered, gaps, places = [], [], [], {}
-    for key, run in runs.items():
-        q, variance, _ = key.split("/")
-        truth = float(variance)
-        error = abs(run["variance"] / truth - 1)
-        errors.append(error)
-        covered.append(run["interval"][0] <= truth <= run["interval"][1])
-        gaps.append(run["auroc_posterior"] - run["auroc"])
-        places.setdefault(f"{q}/{variance}", []).append((run["variance"], error))
-    return {
-        "num": len(errors),
-        "relative_error": float(np.mean(errors)),
-        "coverage": float(np.mean(covered)),
-        "auroc_gap": float(np.mean(gaps)),
-        "auroc_gap_worst": float(np.max(gaps)),
-        "r_hat_worst": max(run["r_hat"] for run in runs.values()),
-        "seconds_median": float(np.median([run["seconds"] for run in runs.values()])),
-        "places": {
-            place: [float(np.mean([v for v, _ in some])), float(np.mean([e for _, e in some]))]
-            for place, some in places.items()
-        },
-    }
-
-
 def losses(results: dict[str, Any], seeds: int) -> None:
     """At q = 10,000 and variance 10: the second loss as in the paper, integrated, and without."""
     options = {
@@ -277,8 +251,8 @@ def real_tables() -> dict[str, tuple[Any, Any, Any, str]]:
 
 def real(results: dict[str, Any], seeds: int) -> None:
     """Five folds of every table; a tenth of the training rows validates."""
-    for name, (x, target, clusters, targets) in real_tables().items():
-        for fold in range(5):
+    for fold in range(5):
+        for name, (x, target, clusters, targets) in real_tables().items():
             key = f"{name}/{fold}"
             if key in results.setdefault("real", {}):
                 continue

@@ -31,6 +31,8 @@ def compare(fixed: Tensor, clusters: Tensor, target: Tensor, variance: float) ->
         "pyro": theirs,
         "ratio_least": ours["least_per_second"] / theirs["least_per_second"],
         "ratio_median": ours["median_per_second"] / theirs["median_per_second"],
+        "ratio_of_squares": ours["median_of_squares_per_second"]
+        / theirs["median_of_squares_per_second"],
         "largest_difference_of_means": float(agreement),
     }
 
@@ -38,12 +40,14 @@ def compare(fixed: Tensor, clusters: Tensor, target: Tensor, variance: float) ->
 def _measure(draws: Tensor, seconds: float, warm: float) -> dict[str, Any]:
     """Draws ``(n, q)`` without warm-up, their seconds, and those of the warm-up."""
     sizes = effective_size(draws[None])
+    squares = effective_size((draws - draws.mean(0)).square()[None])
     return {
         "draws": len(draws),
         "seconds": seconds,
         "warm_seconds": warm,
         "least_per_second": float(sizes.min()) / seconds,
         "median_per_second": float(sizes.median()) / seconds,
+        "median_of_squares_per_second": float(squares.median()) / seconds,
         "r_hat_worst": float(r_hat(draws[None]).max()),
         "mean": draws.mean(0),
     }

@@ -118,7 +118,8 @@ def draw_logistic(
     # A sum of three exponentials is half of chi-square with six degrees of freedom.
     spread = (_TRIPLES / -uniform[:, 1:].log().sum(1)).sqrt()
     proposal = mode + spread[:, None] * _backward(factor, _normal(mode, generator))
-    gain = _weight(*args, proposal, mode, factor) - _weight(*args, current, mode, factor)
+    gain = _gain(*args, proposal, current)
+    gain = gain + _thin(proposal - mode, factor) - _thin(current - mode, factor)
     moves = uniform[:, 0].log() < gain
     return torch.where(moves[:, None], proposal, current), mode, moves
 
@@ -168,22 +169,27 @@ def _value(
     return fit - (precision * coefficients.square()).sum(-1) / 2
 
 
-def _weight(
+def _gain(
     design: Tensor | None,
     offset: Tensor,
     target: Tensor,
     index: Tensor,
     precision: Tensor,
-    coefficients: Tensor,
-    mode: Tensor,
-    factor: Tensor,
+    new: Tensor,
+    old: Tensor,
 ) -> Tensor:
-    """Log density of the target over that of the proposal, up to a constant, ``(q,)``."""
-    logits = offset + contribution(design, index, coefficients)
-    value = _value(logits, target, index, precision, coefficients)
-    away = (factor.mT @ (coefficients - mode)[..., None])[..., 0].square().sum(-1)
+    """Log density of the target at ``new`` less that at ``old``, ``(q,)``, in one pass."""
+    after, before = (offset + contribution(design, index, one) for one in (new, old))
+    fit = target * (after - before) - softplus(after) + softplus(before)
+    total = fit.sum()[None] if len(new) == 1 else sums(fit, index, len(new))
+    return total - (precision * (new.square() - old.square())).sum(-1) / 2
+
+
+def _thin(away: Tensor, factor: Tensor) -> Tensor:
+    """How thin the proposal is ``away`` from its centre: minus its log density, ``(q,)``."""
+    far = (factor.mT @ away[..., None])[..., 0].square().sum(-1)
     freedom = 2 * _TRIPLES
-    return value + (freedom + mode.shape[1]) / 2 * torch.log1p(away / freedom)
+    return (freedom + away.shape[1]) / 2 * torch.log1p(far / freedom)
 
 
 def _slope(design: Tensor | None, values: Tensor, index: Tensor, num: int) -> Tensor:

@@ -136,7 +136,7 @@ def test_classes_are_scored_and_listed(slopes, tmp_path):
     table = simulate(targets="categorical", classes=3)
     known = sizes(num_classes=3)
     model = MixedEffects(
-        targets="categorical", sizes=known, slopes=slopes, **{**QUICK, "num_draws": 12}
+        targets="categorical", sizes=known, slopes=slopes, **{**QUICK, "num_draws": 8}
     )
     trainer = trained(model, table[:2500], tmp_path, table[2500:2700])
     trainer.test(model, Batches(1, lambda: iter([table[2700:]])), verbose=False)
@@ -173,7 +173,7 @@ def test_the_paper_s_second_loss_makes_deviations_too_small(tmp_path):
             {"z": 400},
             fixed_coef=1.0,
             integrated=integrated,
-            **{**QUICK, "learning_rate": 0.03, "num_draws": 20, "num_updates": 400},
+            **{**QUICK, "learning_rate": 0.03, "num_draws": 8, "num_updates": 400},
         )
         trained(model, table, tmp_path)
         found[integrated] = float(model.chains.state(0).scale[0]), model.best[0].weight.norm()
@@ -198,7 +198,7 @@ class Cut(Callback):
             raise Stop
 
 
-@pytest.mark.parametrize("after", [3, 6, 8, 10])  # of 8 rounds of learning, and 5 of drawing
+@pytest.mark.parametrize("after", [3, 8, 10])  # of 8 rounds of learning, and 5 of drawing
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(after, tmp_path):
     table = simulate(num=400, q=20)
     options = {**QUICK, "clusters": {"z": 20}, "targets": "bernoulli"}
