@@ -46,7 +46,7 @@ class EffectsReport(Report):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Renews the checkpoint."""
-        if int(pl_module.rounds) % self.checkpoint_every == 1:
+        if (int(pl_module.rounds) - 1) % self.checkpoint_every == 0:
             self._save(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -102,6 +102,8 @@ class Chains(nn.Module):
                 self._moment("mean", level).lerp_(centred, 1 / total)
                 self._moment("square", level).lerp_(centred.square(), 1 / total)
                 parts += [state.sigma[level].flatten(), centred[self._followed(level), 0, 0]]
+            if self.num_classes > 1:
+                shift = shift - shift.mean()
             parts += [state.scale, shift, state.noise[None]]
             self.trace[chain, place] = torch.cat(parts)
         self.kept += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
@@ -20,7 +20,7 @@ from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Table, added, sweep
 from hgm.numerics.seeds import derive_seed, seeded
-from hgm.sizes import TableSizes
+from hgm.sizes import Sizes, TableSizes
 
 _R_HAT, _SIZE = 1.01, 400
 """Chains are drawn from until all agree that well, and are worth that many draws."""
@@ -69,7 +69,7 @@ class MixedEffects(LightningModule):
         updates_per_sweep: Updates between two sweeps.
         fixed_coef: Weight of the loss of the fixed effects alone.
         integrated: Whether that loss takes the mean over effects; else it takes them to be 0, as
-            the paper does, which makes the deviations of Bernoulli targets too small.
+            the paper does, which makes the network's logits too small.
         num_chains: Chains of the second part.
         num_draws: Most draws of each that are kept.
         num_burn_in: Draws of each before those.
@@ -102,7 +102,7 @@ class MixedEffects(LightningModule):
         targets: str = "gaussian",
         clusters: Mapping[str, int] | None = None,
         slopes: bool = False,
-        sizes: TableSizes | None = None,
+        sizes: TableSizes | Sizes | None = None,
         num_classes: int | None = None,
         width: int = 64,
         depth: int = 2,
@@ -140,6 +140,7 @@ class MixedEffects(LightningModule):
         check_int("dim_slopes", dim_slopes, 1, 64)
         if sizes is not None:
             sizes.require("clustered", self)
+        sizes = cast(TableSizes | None, sizes)
         counts = _check_clusters(sizes.clusters if sizes and clusters is None else clusters)
         num_columns = _num_columns(self.targets, sizes, num_classes)
         if network is None:

@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import hgm
+from hgm.effects.summary import score
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -73,7 +76,10 @@ def test_a_run_leaves_its_files(tmp_path):
     assert len(rows) == 30
     assert {row["cluster"] for row in rows} == {f"school {i}" for i in range(30)}
     assert all(float(row["deviation"]) > 0 for row in rows)
-    assert (run / "checkpoints" / "last.ckpt").is_file()
+    data, model = hgm.restore(run)
+    batch = next(iter(data.test_dataloader()))
+    found = score("gaussian", model.predict(batch["features"], batch["clusters"]), batch["target"])
+    assert found["rmse"] == pytest.approx(metrics["rmse"], rel=1e-5)
 
 
 def test_mistakes_end_with_one_line(tmp_path):
