@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import TargetEncoder
 from torch import Tensor, nn
 
@@ -87,7 +88,8 @@ def target_encoded(parts: list[Any], targets: str, seed: int, updates: int, outp
     """Scikit-learn's, cross-fitted on the training rows."""
     begin = time.perf_counter()
     kind = {"gaussian": "continuous", "bernoulli": "binary", "categorical": "multiclass"}[targets]
-    encoder = TargetEncoder(target_type=kind, random_state=seed, shuffle=True)
+    folds = KFold if targets == "gaussian" else StratifiedKFold
+    encoder = TargetEncoder(target_type=kind, cv=folds(5, shuffle=True, random_state=seed))
     rows = parts[0]
     target = rows["target"].numpy() if targets == "gaussian" else rows["target"].long().numpy()
     encoded = [torch.tensor(encoder.fit_transform(rows["clusters"].numpy(), target)).float()]
