@@ -118,7 +118,7 @@ def all_tables(results: dict[str, Any]) -> dict[str, list[str]]:
     found["classes"] = opponent_table("5 classes, 3 x 20,000", results["classes"].values())
     for name in dict.fromkeys(key.partition("/")[0] for key in results["real"]):
         folds = [run for key, run in results["real"].items() if key.startswith(f"{name}/")]
-        found[name] = opponent_table(f"{name}, {len(folds)} folds", folds)
+        found[name] = opponent_table(f"{name}, {len(folds)} of 5 folds", folds)
     return found | {"sampler": sampler_table(results["sampler"])}
 
 
