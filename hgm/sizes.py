@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -94,6 +95,54 @@ class Sizes:
                 f"{self.dim_action} actions to choose from: choose model=symla, metarnn, rl2 or "
                 "random."
             )
+        if self.kind != kind:
+            raise ValueError(
+                f"Expected `data` of the kind {kind!r} for {type(model).__name__}, got "
+                f"{self.kind!r}: choose data={kind}."
+            )
+
+
+@dataclass(frozen=True)
+class TableSizes:
+    """What a model must know of a table, which :class:`hgm.datamodules.Clustered` has as ``sizes``.
+
+    Attributes:
+        num_features: Columns of the features.
+        clusters: Number of clusters of every clustering feature, by name.
+        num_classes: Distinct targets, where they are texts or integers; None for numbers.
+        target_mean: Mean of targets that are numbers.
+        target_scale: Their standard deviation.
+        kind: What batches hold: ``"clustered"``.
+        num_updates: None: the model decides when to stop.
+
+    Raises:
+        ValueError: If a size is below 1, or a feature has fewer than 3 clusters.
+
+    Example:
+        >>> TableSizes(num_features=3, clusters={"school": 40}).kind
+        'clustered'
+    """
+
+    num_features: int
+    clusters: Mapping[str, int]
+    num_classes: int | None = None
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    kind: str = "clustered"
+    num_updates: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        check_int("num_features", self.num_features, 1)
+        for name, num in self.clusters.items():
+            check_int(f"clusters[{name}]", num, 3)
+
+    def require(self, kind: str, model: object) -> None:
+        """Checks that batches hold what a model learns from.
+
+        Raises:
+            ValueError: If they are of another kind, naming the configuration that would be right.
+        """
         if self.kind != kind:
             raise ValueError(
                 f"Expected `data` of the kind {kind!r} for {type(model).__name__}, got "

@@ -118,3 +118,21 @@ def test_one_recording_gives_the_same_generators_on_any_number_of_processes(tmp_
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in FOLDERS]
     assert metrics[0]["verdict"] == metrics[1]["verdict"] == "found"
     assert metrics[0]["num_transitions"] == metrics[1]["num_transitions"] == 1999
+
+
+def test_mixed_effects_of_two_processes_are_those_of_one(tmp_path):
+    from callbacks.test_effects_report import write
+
+    write(tmp_path / "table.csv", "bernoulli")
+    words = ["model=mixed_effects", "model.targets=bernoulli", "data=clustered", "data.target=y"]
+    words += [f"data.path={tmp_path / 'table.csv'}", "data.clusters=[school]", "model.width=16"]
+    words += ["model.num_updates=100", "model.num_draws=40", "model.batch_size=128"]
+    found = []
+    for name in ("default", "ddp"):
+        output = run(tmp_path / name, f"trainer={name}", *words)
+        assert output.count("sigma of school") == 1
+        found.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+    one, two = found
+    assert two["sigma"]["school"] == pytest.approx(one["sigma"]["school"], rel=1e-3)
+    assert two["log_likelihood"] == pytest.approx(one["log_likelihood"], abs=1e-3)
+    assert two["num_draws"] == one["num_draws"]

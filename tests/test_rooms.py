@@ -15,6 +15,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "groups": set(),
     "differentials": {"numerics"},
     "dynamics": {"numerics"},
+    "effects": {"numerics"},
     "charts": {"numerics", "dynamics"},
     "geometry": {"numerics", "charts"},
     "symmetry": {"numerics", "groups", "differentials", "dynamics", "charts", "geometry"},
@@ -30,7 +31,7 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
     "modules": {
         *("numerics", "groups", "differentials", "dynamics", "charts", "geometry"),
-        *("symmetry", "evidence", "policies"),
+        *("symmetry", "evidence", "effects", "policies"),
         *("objectives", "inference", "agents"),
     },
     "runs": set(),
@@ -43,7 +44,7 @@ PURE = {
     *GROUND,
     *("numerics", "groups", "geometry", "differentials", "dynamics", "charts", "symmetry"),
     "evidence",
-    "adaptation",
+    *("adaptation", "effects"),
 }
 
 

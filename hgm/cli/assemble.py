@@ -58,13 +58,14 @@ def assemble(
             f"{type(data).__name__}, which has none."
         )
     sizes = data.sizes
-    offers |= {
-        "sizes": sizes,
-        "num_tasks": sizes.num_tasks,
-        "dim_state": sizes.dim_state,
-        "dim_action": sizes.dim_action,
-        "dim_space": sizes.dim_state,
-    }
+    offers["sizes"] = sizes
+    if hasattr(sizes, "dim_state"):  # tables have neither states nor actions
+        offers |= {
+            "num_tasks": sizes.num_tasks,
+            "dim_state": sizes.dim_state,
+            "dim_action": sizes.dim_action,
+            "dim_space": sizes.dim_state,
+        }
     # Before the model, which an experiment cannot build yet when it checks its later stages.
     shown = (
         build(settings["report"], "report", offers, allow, _choice("report")) if report else None

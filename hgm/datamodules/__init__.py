@@ -1,5 +1,6 @@
 """Sources of transitions for Lightning: collected from a family, or stored on disk."""
 
+from hgm.datamodules.clustered import Clustered
 from hgm.datamodules.lifetimes import Lifetimes
 from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.minari import MinariTransitions
@@ -13,6 +14,7 @@ __all__ = [
     "MetaReplay",
     "MinariTransitions",
     "Lifetimes",
+    "Clustered",
     "MetaReplay",
     "Replay",
     "StoredTransitions",

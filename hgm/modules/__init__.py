@@ -4,6 +4,7 @@ from hgm.modules.contextual import Contextual
 from hgm.modules.discovery import Discovery
 from hgm.modules.hereditary import Hereditary
 from hgm.modules.metarnn import MetaRNN
+from hgm.modules.mixed_effects import MixedEffects
 from hgm.modules.planning import Planning
 from hgm.modules.policy import Policy
 from hgm.modules.random import Random
@@ -20,4 +21,8 @@ __all__ = [
     "Policy",
     "Random",
     "SymLA",
+    "MixedEffects",
+    "Planning",
+    "Policy",
+    "Random",
 ]

@@ -1,0 +1,127 @@
+"""The tables of docs/mixed_effects.md, from results/mixed_effects.json.
+
+python benchmarks/mixed_tables.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hgm.files import read_json
+
+RESULTS = Path(__file__).parent / "results" / "mixed_effects.json"
+NAMES = ("mixed effects", "ignoring clusters", "one-hot", "target encoding", "embeddings")
+
+
+def summarise(runs: dict[str, Any]) -> dict[str, Any]:
+    """Errors, coverage and AUROC over runs of the grid, by their keys ``q/variance/seed``."""
+    truth = np.array([float(key.split("/")[1]) for key in runs])
+    found = np.array([run["variance"] for run in runs.values()])
+    ends = np.array([run["interval"] for run in runs.values()])
+    gaps = [run["auroc_posterior"] - run["auroc"] for run in runs.values()]
+    return {
+        "num": len(runs),
+        "error": float(np.abs(found / truth - 1).mean()),
+        "covered": int(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).sum()),
+        "gap": float(np.mean(gaps)),
+        "worst_gap": float(np.max(gaps)),
+        "seconds": float(np.median([run["seconds"] for run in runs.values()])),
+    }
+
+
+def grid_table(runs: dict[str, Any]) -> list[str]:
+    """A line for every place of the grid, and one for all."""
+    lines = [
+        "| q | sigma^2 | seeds | found | mean relative error | intervals that hold it | "
+        "AUROC, and of the posterior told all else |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for q in ("100", "1000", "10000"):
+        for variance in ("0.1", "1", "10"):
+            some = {k: v for k, v in runs.items() if k.startswith(f"{q}/{variance}/")}
+            if not some:
+                continue
+            one, values = summarise(some), ", ".join(f"{r['variance']:.3g}" for r in some.values())
+            mean = np.mean([[r["auroc"], r["auroc_posterior"]] for r in some.values()], 0)
+            lines.append(
+                f"| {int(q):,} | {variance} | {one['num']} | {values} | {one['error']:.3f} | "
+                f"{one['covered']} of {one['num']} | {mean[0]:.4f}, {mean[1]:.4f} |"
+            )
+    one = summarise(runs)
+    lines.append(
+        f"| all | | {one['num']} runs | | {one['error']:.3f} | {one['covered']} of {one['num']} | "
+        f"gap {one['gap']:.4f}, worst {one['worst_gap']:.4f} |"
+    )
+    return lines
+
+
+def loss_table(results: dict[str, Any]) -> list[str]:
+    """The grid's hardest place with each second loss, by seed."""
+    lines = ["| second loss | seed | sigma^2 | 95% interval |", "|---|---|---|---|"]
+    runs = {
+        f"none/{key[9:]}": run
+        for key, run in results["grid"].items()
+        if key.startswith("10000/10/")
+    }
+    seeds = {key.rpartition("/")[2] for key in results["losses"]}
+    for key, run in (runs | results["losses"]).items():
+        name, _, seed = key.rpartition("/")
+        if seed in seeds:
+            low, high = run["interval"]
+            lines.append(f"| {name} | {seed} | {run['variance']:.2f} | {low:.2f} to {high:.2f} |")
+    return lines
+
+
+def opponent_table(title: str, runs: Iterable[dict[str, Any]]) -> list[str]:
+    """Means over runs of all methods, with the difference to mixed effects and its error."""
+    runs = list(runs)
+    score = "rmse" if "rmse" in runs[0][NAMES[0]] else "auroc"
+    lines = [f"| {title} | log likelihood | less than mixed effects by | {score} | training, s |"]
+    lines.append("|---|---|---|---|---|")
+    for name in NAMES:
+        likelihood, other, seconds = (
+            np.array([run[name][key] for run in runs])
+            for key in ("log_likelihood", score, "seconds")
+        )
+        less = np.array([run[NAMES[0]]["log_likelihood"] for run in runs]) - likelihood
+        error = f" ({less.std(ddof=1) / len(less) ** 0.5:.4f})" if len(less) > 1 else ""
+        shown = "" if name == NAMES[0] else f"{less.mean():.4f}{error}"
+        lines.append(
+            f"| {name} | {likelihood.mean():.4f} | {shown} | {other.mean():.4f} | "
+            f"{np.median(seconds):.1f} |"
+        )
+    return lines
+
+
+def sampler_table(results: dict[str, Any]) -> list[str]:
+    """Effective draws a second of the median effect, and the ratio for the worst one."""
+    lines = [
+        "| clusters | hgm | Pyro | ratio | ratio of the worst effect |",
+        "|---|---|---|---|---|",
+    ]
+    for q, one in results.items():
+        ours, theirs = (one[name]["median_per_second"] for name in ("hgm", "pyro"))
+        lines.append(
+            f"| {int(q):,} | {ours:.3g} | {theirs:.3g} | {one['ratio_median']:.1f} | "
+            f"{one['ratio_least']:.1f} |"
+        )
+    return lines
+
+
+def all_tables(results: dict[str, Any]) -> dict[str, list[str]]:
+    """Those whose runs are there, by name."""
+    found = {"grid": grid_table(results["grid"]), "losses": loss_table(results)}
+    found["classes"] = opponent_table("5 classes, 3 x 20,000", results["classes"].values())
+    for name in dict.fromkeys(key.partition("/")[0] for key in results["real"]):
+        folds = [run for key, run in results["real"].items() if key.startswith(f"{name}/")]
+        found[name] = opponent_table(f"{name}, {len(folds)} of 5 folds", folds)
+    return found | {"sampler": sampler_table(results["sampler"])}
+
+
+if __name__ == "__main__":
+    for lines in all_tables(read_json(RESULTS)).values():
+        print("\n".join(lines), end="\n\n")

@@ -1,0 +1,124 @@
+"""What a run of mixed effects leaves: metrics.json, effects.csv, checkpoints and figures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from rich.table import Table
+
+from hgm.callbacks.base import Report
+from hgm.callbacks.effect_figures import effect_figures
+from hgm.checks import check_int
+from hgm.files.disk import replacing
+
+
+class EffectsReport(Report):
+    """Writes what :class:`~hgm.modules.MixedEffects` found, on the first process.
+
+    Args:
+        run_dir: The run folder.
+        checkpoint_every: Rounds of training between two checkpoints.
+        started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
+        settings: The configuration as plain data, which loggers show beside the metrics.
+        seed: Seed of what a report draws itself.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    needs = ("chains", "metrics", "scored")
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        checkpoint_every: int = 10,
+        started: float | None = None,
+        settings: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(run_dir, started, settings, seed)
+        self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Renews the checkpoint."""
+        if (int(pl_module.rounds) - 1) % self.checkpoint_every == 0:
+            self._save(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the last checkpoint."""
+        self._save(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Writes files and figures, and prints the table."""
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        labels, counts = getattr(data, "labels", {}), getattr(data, "counts", {})
+        write_effects(self.run_dir / "effects.csv", pl_module.chains, labels)
+        metrics = {
+            **pl_module.metrics,
+            "num_clusters": dict(pl_module.chains.clusters),
+            "scored_rows": "training" if getattr(data, "scores_training_rows", False) else "test",
+        }
+        figures = effect_figures(pl_module, labels, counts)
+        self._draw(trainer, figures, trainer.global_step)
+        self._publish(trainer, metrics, summary, trainer.global_step)
+
+
+def write_effects(path: Path, chains: Any, labels: dict[str, Any]) -> None:
+    """Posterior mean and deviation of every effect, a line each, in units of the predictor."""
+    with replacing(path) as file:
+        lines = csv.writer(_Encoded(file))
+        lines.writerow(("feature", "cluster", "slope", "class", "mean", "deviation"))
+        for level, name in enumerate(chains.clusters):
+            mean, variance = chains.effects(level)
+            known = labels.get(name, range(len(mean)))
+            values = zip(mean.tolist(), variance.sqrt().tolist(), known, strict=True)
+            for means, deviations, label in values:
+                for k, (row, wide) in enumerate(zip(means, deviations, strict=True)):
+                    for c, pair in enumerate(zip(row, wide, strict=True)):
+                        lines.writerow((name, label, k, c, *(f"{v:.6g}" for v in pair)))
+
+
+class _Encoded:
+    """Text to a binary file, as :mod:`csv` writes it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return int(self._file.write(text.encode()))
+
+
+def summary(metrics: dict[str, Any]) -> Table:
+    """The table that ends a run."""
+    table = Table(title="Mixed effects", show_header=False, title_justify="left")
+    table.add_column("quantity", style="bold")
+    table.add_column("value")
+    for name, value in metrics["sigma"].items():
+        interval, num = metrics["sigma_interval"][name], metrics["num_clusters"][name]
+        several = isinstance(value, list)
+        shown = [(value, interval)] if not several else list(zip(value, interval, strict=True))
+        for c, (one, (low, high)) in enumerate(shown[:_LISTED]):
+            title = f"sigma of {name} ({num:,})" if c == 0 else ""
+            where = f", class {c}" if several else ""
+            table.add_row(title, f"{one:.4g} ({low:.4g} to {high:.4g}){where}")
+    if "noise" in metrics:
+        table.add_row("noise", f"{metrics['noise']:.4g}")
+    rows = f"{metrics['num_test_rows']:,} {metrics['scored_rows']} rows"
+    table.add_row("log likelihood", f"{metrics['log_likelihood']:.4f} a row, on {rows}")
+    for key in ("auroc", "rmse"):
+        if key in metrics:
+            table.add_row(key, f"{metrics[key]:.4g}")
+    worth = f"{metrics['ess']:.0f} of {metrics['num_draws']} draws"
+    table.add_row("R-hat, worth of draws", f"{metrics['r_hat']:.4f}, {worth} (the worst of all)")
+    table.add_row("wall time", f"{metrics['wall_seconds']:.1f} s")
+    return table
+
+
+_LISTED = 8

@@ -1,0 +1,58 @@
+"""The tables of docs/mixed_effects.md are those of the committed runs, and its opponents learn."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import mixed_effects
+import mixed_opponents
+import mixed_tables
+
+from hgm.effects.summary import score
+
+PAGE = (Path(__file__).parents[1] / "docs" / "mixed_effects.md").read_text()
+RESULTS = json.loads(mixed_tables.RESULTS.read_text())
+TABLES = mixed_tables.all_tables(RESULTS)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_page_shows_the_runs(name):
+    for line in TABLES[name]:
+        assert line in PAGE
+
+
+def test_the_simulated_tables_are_what_they_are_called():
+    x, fixed, clusters, eta, target = mixed_effects.simulate(20_000, (50,), 4.0, 0)
+    total = x.sum(1)
+    assert torch.equal(fixed[:, 0], total * total.cos() + 2 * x[:, 0] * x[:, 1])
+    effects = (eta - fixed)[:, 0]
+    own = torch.stack([effects[clusters[:, 0] == c][0] for c in range(50)])
+    assert abs(own.std() / 2 - 1) < 0.3
+    assert abs((target - eta[:, 0].sigmoid()).mean()) < 0.02
+
+
+def test_parts_are_apart_and_unseen_clusters_are_marked():
+    x, _, clusters, _, target = mixed_effects.simulate(1000, (300,), 1.0, 0)
+    parts = mixed_effects.split(1000, 0)
+    assert sorted(torch.cat(parts).tolist()) == list(range(1000))
+    train, _, test = mixed_effects.tables(x, target, clusters, parts)
+    assert int(train["clusters"].min()) == 0
+    assert 0 < int((test["clusters"] == -1).sum()) < 100
+
+
+def test_opponents_that_are_told_clusters_use_them():
+    x, _, clusters, _, target = mixed_effects.simulate(4000, (20,), 9.0, 0)
+    parts = mixed_effects.tables(x, target, clusters, mixed_effects.split(4000, 0))
+    found = {
+        name: score("bernoulli", prediction, parts[2]["target"])["auroc"]
+        for name, (prediction, _) in mixed_opponents.opponents(
+            parts, {"z": 20}, "bernoulli", 0, 200
+        )
+    }
+    ignoring = found.pop("ignoring clusters")
+    assert min(found.values()) > ignoring + 0.1
