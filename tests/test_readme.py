@@ -4,11 +4,15 @@ import re
 import shlex
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
 from hgm import lie
 from hgm.cli.assemble import assemble
+from hgm.cli.record import record
+from hgm.datamodules import StoredTransitions
 from hgm.geometry import Geometry, Orbit
 from hgm.policies.feedforward import Actor
 from hgm.policies.stored import save_policy
@@ -37,7 +41,7 @@ def overrides_of(words):
     """What follows ``hgm`` or ``train.py``, or stands in ``ARGS`` of ``make``; None for others."""
     names = [Path(word).name for word in words]
     for program in ("hgm", "train.py"):
-        if program in names and "install" not in names and "compare" not in names:
+        if program in names and not {"install", "compare", "record"} & set(names):
             return words[names.index(program) + 1 :]
     if names[:2] == ["make", "discovery"]:
         given = [word.partition("=")[2] for word in words if word.startswith("ARGS=")]
@@ -80,6 +84,15 @@ def two_circles(runs):
         save_policy(runs / name / "policy.pt", Actor(2, 2, -torch.ones(2), torch.ones(2)))
 
 
+def write_recording(path):
+    """Rows of two tasks in HDF5, by D4RL's names."""
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    with h5py.File(path, "w") as file:
+        for name in ("observations", "actions", "next_observations"):
+            file[name] = rows
+        file["rewards"], file["task"] = rows[:, 0], np.arange(60) // 30
+
+
 JOBS = [words for words in commands() if overrides_of(words) is not None] if README.exists() else []
 
 
@@ -117,6 +130,13 @@ def test_readme_has_jobs():
     assert ["hgm", "model=discovery"] in JOBS
 
 
+def test_recordings_are_written(tmp_path, monkeypatch):
+    (words,) = [words for words in commands() if words[:2] == ["hgm", "record"]]
+    monkeypatch.chdir(tmp_path)
+    record([word.replace("100000", "100") for word in words[2:]])
+    assert StoredTransitions(tmp_path / "recording").num_transitions == 100
+
+
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
 def test_jobs_build(words, experiment, monkeypatch, settings, command):
     """All but the training: everything that a job is made of accepts the values."""
@@ -129,6 +149,7 @@ def test_jobs_build(words, experiment, monkeypatch, settings, command):
         "_target_: hgm.envs.Navigation\nradius: 2.0\n"
     )
     (place / "mypkg.py").write_text(MYPKG)
+    write_recording(place / "recording.hdf5")
     given = [word for word in overrides_of(words) if word != "-m"]
     given = [word.partition(",")[0] for word in given] if "-m" in words else given
     if any(word.startswith(("-", "experiment=")) for word in given):
