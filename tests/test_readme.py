@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -181,9 +183,11 @@ def test_python_blocks_run_one_after_the_other(experiment, monkeypatch):
         exec(compile(program, str(README), "exec"), names)
 
 
-def test_python_blocks_about_extending_run():
+def test_python_blocks_about_extending_run(monkeypatch):
     path = ROOT / "docs" / "extending.md"
     programs = blocks("python", path=path)
     assert len(programs) >= 3
-    for program in programs:
-        exec(compile(program, str(path), "exec"), {})
+    for number, program in enumerate(programs):
+        module = types.ModuleType(f"extending_{number}")  # classes are looked up by their names
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(compile(program, str(path), "exec"), module.__dict__)
