@@ -168,6 +168,21 @@ def test_a_start_that_is_turned_is_one_that_is_not_under_the_group():
     assert_close(torch.cat(turned, -1), lie.act(turns, torch.cat(straight, -1)[:, None])[:, 0])
 
 
+def test_an_ant_that_turns_the_other_way_round_is_as_right():
+    """A quaternion turns half as fast: half a turn more of it is its negative, the same attitude."""
+    family, angle = Ant(), torch.tensor([0.2, 5.2, 3.6, 1.0]).double()
+    truth, generator = family.truth(angle[:, None]), family.generators
+    for turns in (-1, 0, 1):
+        found = lie.exp((angle - angle[0] + 2 * math.pi * turns)[:, None, None] * generator)
+        assert truth.element_error_deg(found).max() < 1e-4
+    off = lie.exp(0.1 * generator) @ truth.elements
+    assert_close(truth.element_error_deg(off), torch.full((4,), math.degrees(0.1)).double())
+    # Meta-tests read places off the elements' logarithms.
+    logs = lie.vee(lie.log(truth.elements), generator)[:, 0]
+    assert_close(logs.cos(), (angle - angle[0]).cos())
+    assert_close(logs.sin(), (angle - angle[0]).sin())
+
+
 def quartiles(values):
     return torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
 
