@@ -46,6 +46,8 @@ class Ant(MujocoFamily, AngleFamily):
         ValueError: If an argument is out of range, naming it, its value and what would be right.
     """
 
+    fails = True
+
     def __init__(
         self,
         num_train_tasks: int = 4,

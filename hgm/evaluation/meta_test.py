@@ -158,7 +158,7 @@ def meta_test(
     act = (agent.act,) if fork is None else _learning(fork, len(tasks), copies)
     own = scored(copies, episode_seed, *act)
     scores["return"] = own.returns.mean(1).tolist()
-    scores["success"] = own.success.double().mean(1).tolist()
+    scores["success"] = (own.terminated ^ family.fails).double().mean(1).tolist()
     low, high = family.action_box()
     others = {
         "oracle": None if place is None else agent.oracle_policy(*place),
