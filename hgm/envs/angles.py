@@ -17,8 +17,9 @@ class AngleFamily(TaskFamily):
 
     The element that carries base task 0 into task i turns planes by
     :math:`\theta_i - \theta_0`, the shorter way:
-    :math:`L_i = \exp \sum_k (\theta_{ik} - \theta_{0k}) W_k`. A subclass writes :attr:`generators`, :attr:`action_generators`, :meth:`reward`, :meth:`motion`
-    and what :class:`TaskFamily` asks for besides.
+    :math:`L_i = \exp \sum_k (\theta_{ik} - \theta_{0k}) W_k`. A subclass writes
+    :attr:`generators`, :attr:`action_generators`, :meth:`reward`, :meth:`motion` and what
+    :class:`TaskFamily` asks for besides.
 
     A row of tasks holds the angles, ``(d,)``, in radians.
     """

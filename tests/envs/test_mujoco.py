@@ -169,7 +169,7 @@ def test_a_start_that_is_turned_is_one_that_is_not_under_the_group():
 
 
 def test_an_ant_that_turns_the_other_way_round_is_as_right():
-    """A quaternion turns half as fast: half a turn more of it is its negative, the same attitude."""
+    """A quaternion turns half as fast: half a turn on it is its negative, the same attitude."""
     family, angle = Ant(), torch.tensor([0.2, 5.2, 3.6, 1.0]).double()
     truth, generator = family.truth(angle[:, None]), family.generators
     for turns in (-1, 0, 1):
