@@ -8,8 +8,21 @@ from pathlib import Path
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
+from hgm.envs.base import TaskFamily
 from hgm.files import read_json
 from hgm.policies.stored import load_policy
+
+
+def refuse_optimum(family: TaskFamily, tasks: Tensor, num: int) -> None:
+    """Checks that a family needs the `num` references that there are.
+
+    Raises:
+        ValueError: If it has an optimal policy.
+    """
+    if num and family.optimal_policy(tasks) is not None:
+        raise ValueError(
+            f"Expected no `reference`, as {type(family).__name__} has an optimal policy, got {num}."
+        )
 
 
 def load_references(paths: Sequence[str], tasks: Tensor) -> dict[int, TensorDictModuleBase]:

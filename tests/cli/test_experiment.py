@@ -153,6 +153,23 @@ def test_references_are_shared_by_what_they_compute_alone(planned):
     assert len({*plain, *keys("env.start=0.3", "seed=1")}) == 8
 
 
+def test_references_are_of_the_tasks_of_the_meta_test(planned):
+    words = ["experiment=unicycle", "report.protocol.num_test_tasks=16"]
+    with pytest.raises(ValueError, match=r"data.num_test_tasks.*the same, got 16 and 20"):
+        planned(*words)
+    stages, _ = planned(*words, "data.num_test_tasks=16")
+    assert stages["reference_15"]["data"]["num_test_tasks"] == 16
+
+
+def test_references_that_an_optimum_makes_idle_are_refused_before_anything_is_trained(
+    tmp_path, command
+):
+    done = command("experiment=referenced", "env=two_goals", f"run_dir={tmp_path / 'x'}")
+    assert done.code == 1
+    assert re.search("Expected no `reference`, as TwoGoals has an optimal policy", done.errors)
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("name", ["common", "references"])
 def test_wrong_parts_of_an_experiment_are_named(planned, name):
     with pytest.raises(ValueError, match=f"`experiment.{name}`.*5"):
