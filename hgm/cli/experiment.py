@@ -121,6 +121,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
             known |= keys
             mine = [item for item in overrides if key_of(item) in keys]
             job = settings_of_overrides(mine, compose([*place, *start, *mine]))
+            job["allow"] = settings["allow"]
             check_keys(job)
             complete(job)
             job["run_dir"] = job["run_dir"].replace("{key}", _digest(job))

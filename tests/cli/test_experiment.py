@@ -131,6 +131,11 @@ def test_common_overrides_go_to_stages_that_have_their_key_unless_typed(planned)
     assert typed["discovery"]["group"]["_target_"] == "hgm.groups.Affine"
 
 
+def test_stages_may_read_what_the_command_line_allows(planned):
+    _, jobs = planned("experiment=navigation", "allow=[mypkg]")
+    assert {tuple(job["allow"]) for job in jobs} == {("mypkg",)}
+
+
 def test_stages_are_told_where_earlier_ones_are(planned, tmp_path):
     stages, _ = planned("experiment=unicycle", "experiment.references=kept")
     folder = str(tmp_path / "x" / "seed_0")
