@@ -84,7 +84,7 @@ class MetaTestReport(TrainingReport):
                 "are no tasks to act in. Choose data=transitions."
             )
         tasks = family.test_tasks(self.protocol.num_test_tasks, self.seed)
-        self._references = load_references(self.reference, tasks)
+        self._references = load_references(self.reference, tasks, self.settings.get("env"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tests what has learned nothing yet, where it can act already and learns in rounds."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
@@ -25,25 +26,41 @@ def refuse_optimum(family: TaskFamily, tasks: Tensor, num: int) -> None:
         )
 
 
-def load_references(paths: Sequence[str], tasks: Tensor) -> dict[int, TensorDictModuleBase]:
+_IDLE = ("num_train_tasks", "num_threads", "num_workers")
+"""Keys of a family that do not change a test task."""
+
+
+def load_references(
+    paths: Sequence[str], tasks: Tensor, env: Mapping[str, Any] | None = None
+) -> dict[int, TensorDictModuleBase]:
     """Reads policies of test tasks.
 
     Args:
         paths: Run folders of ``model=policy data.test_task=...``.
         tasks: Parameters of the test tasks, ``(T, k)``.
+        env: What the family is, as the configuration has it; None, or where a folder does not say:
+            not compared.
 
     Returns:
         Policies, by the row of the task that each was trained on.
 
     Raises:
         FileNotFoundError: If there is no policy in a folder.
-        ValueError: If a policy was not trained on one of the tasks, or two on the same.
+        ValueError: If a policy was not trained on one of the tasks, or on a family of other
+            settings, or two on the same.
     """
     found: dict[int, TensorDictModuleBase] = {}
     for path in paths:
         actor, scores = load_policy(path), Path(path) / "scores.json"
-        task = read_json(scores).get("task") if scores.is_file() else None
-        rows = [row for row, own in enumerate(tasks.tolist()) if own == task]
+        known = read_json(scores) if scores.is_file() else {}
+        rows = [row for row, own in enumerate(tasks.tolist()) if own == known.get("task")]
+        own = known.get("env")
+        for key in sorted({*own, *env} - {*_IDLE}) if own and env else ():
+            if own.get(key) != env.get(key):
+                raise ValueError(
+                    f"Expected `reference` of policies of the same family, but {path} was trained "
+                    f"with env.{key} = {own.get(key)!r}, not {env.get(key)!r}."
+                )
         if not rows or rows[0] in found:
             fault = "another one is, too" if rows else "it is of none of them"
             raise ValueError(
