@@ -54,12 +54,13 @@ def load_references(
         actor, scores = load_policy(path), Path(path) / "scores.json"
         known = read_json(scores) if scores.is_file() else {}
         rows = [row for row, own in enumerate(tasks.tolist()) if own == known.get("task")]
-        own = known.get("env")
-        for key in sorted({*own, *env} - {*_IDLE}) if own and env else ():
-            if own.get(key) != env.get(key):
+        trained, asked = known.get("env") or {}, env or {}
+        keys = sorted({*trained, *asked} - {*_IDLE}) if trained and asked else []
+        for key in keys:
+            if trained.get(key) != asked.get(key):
                 raise ValueError(
                     f"Expected `reference` of policies of the same family, but {path} was trained "
-                    f"with env.{key} = {own.get(key)!r}, not {env.get(key)!r}."
+                    f"with env.{key} = {trained.get(key)!r}, not {asked.get(key)!r}."
                 )
         if not rows or rows[0] in found:
             fault = "another one is, too" if rows else "it is of none of them"
