@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -160,9 +162,12 @@ def test_python_blocks_run_one_after_the_other(experiment, monkeypatch):
         exec(compile(program, str(README), "exec"), names)
 
 
-def test_python_blocks_about_extending_run():
+def test_python_blocks_about_extending_run(monkeypatch):
+    """Each as a module: files of geometries name the classes of charts by theirs."""
     path = ROOT / "docs" / "extending.md"
     programs = blocks("python", path=path)
     assert len(programs) >= 3
     for program in programs:
-        exec(compile(program, str(path), "exec"), {})
+        module = types.ModuleType("mypkg")
+        monkeypatch.setitem(sys.modules, "mypkg", module)
+        exec(compile(program, str(path), "exec"), vars(module))
