@@ -184,10 +184,11 @@ def test_python_blocks_run_one_after_the_other(experiment, monkeypatch):
 
 
 def test_python_blocks_about_extending_run(monkeypatch):
+    """Each as a module: files of geometries name the classes of charts by theirs."""
     path = ROOT / "docs" / "extending.md"
     programs = blocks("python", path=path)
     assert len(programs) >= 3
-    for number, program in enumerate(programs):
-        module = types.ModuleType(f"extending_{number}")  # classes are looked up by their names
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(compile(program, str(path), "exec"), module.__dict__)
+    for program in programs:
+        module = types.ModuleType("mypkg")
+        monkeypatch.setitem(sys.modules, "mypkg", module)
+        exec(compile(program, str(path), "exec"), vars(module))

@@ -19,7 +19,14 @@ from hgm.callbacks.base import TrainingReport
 from hgm.callbacks.board import Board
 from hgm.callbacks.curves import learning_figure, regret_figure
 from hgm.checks import check_names
-from hgm.evaluation import MetaTest, load_references, meta_test, regret_metrics
+from hgm.envs import TaskFamily
+from hgm.evaluation import (
+    MetaTest,
+    load_references,
+    meta_test,
+    refuse_optimum,
+    regret_metrics,
+)
 from hgm.files import write_json
 
 _FEW = 10
@@ -41,6 +48,10 @@ class MetaTestReport(TrainingReport):
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
         settings: The configuration as plain data, which loggers show beside the metrics.
         seed: Seed of tasks, environments and exploration.
+        family: Whose tasks these are, for a mistake to be seen before anything is trained.
+
+    Raises:
+        ValueError: If there are references, and the family has an optimal policy.
     """
 
     needs = ("agent",)
@@ -54,11 +65,15 @@ class MetaTestReport(TrainingReport):
         started: float | None = None,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
+        family: TaskFamily | None = None,
     ) -> None:
         super().__init__(run_dir, checkpoint_every, started, settings, seed)
         self.protocol = MetaTest() if protocol is None else protocol
         self.reference = [] if reference is None else check_names("reference", reference)
         self._references: dict[int, TensorDictModuleBase] = {}
+        if family is not None:
+            tasks = family.test_tasks(self.protocol.num_test_tasks, seed)
+            refuse_optimum(family, tasks, len(self.reference))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses data without tasks to act in, or without those of the references."""
@@ -69,7 +84,7 @@ class MetaTestReport(TrainingReport):
                 "are no tasks to act in. Choose data=transitions."
             )
         tasks = family.test_tasks(self.protocol.num_test_tasks, self.seed)
-        self._references = load_references(self.reference, tasks)
+        self._references = load_references(self.reference, tasks, self.settings.get("env"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tests what has learned nothing yet, where it can act already and learns in rounds."""

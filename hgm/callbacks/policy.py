@@ -34,7 +34,8 @@ class PolicyReport(TrainingReport):
         pl_module.save(self.run_dir / "policy.pt")
         step, board = trainer.global_step, Board(trainer.loggers)
         task = data.tasks[0].tolist()  # whose policy it is: meta-tests look for it
-        write_json(self.run_dir / "scores.json", {"curve": self.curve, "task": task})
+        known = {"curve": self.curve, "task": task, "env": self.settings.get("env")}
+        write_json(self.run_dir / "scores.json", known)
         episodes = episodes_of(pl_module.actor, data.family, data.tasks[:1], self.seed)
         figures = {"rollouts": rollouts_figure(episodes)}
         if self.curve:

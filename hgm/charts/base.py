@@ -14,6 +14,9 @@ from torch.func import jacfwd, vmap
 
 from hgm.checks import check_int
 
+MAX_DIM = 4096
+"""Dimensions that a chart may have: a file of a few bytes must not ask for all of the memory."""
+
 
 class Chart(nn.Module, ABC):
     r"""Coordinates :math:`\psi(s) = M (f(s / \sigma) - f(0))` of states, where a group is linear.
@@ -35,7 +38,7 @@ class Chart(nn.Module, ABC):
         frame: The matrix `M`, ``(n, n)``; the identity until :meth:`settle`.
 
     Raises:
-        ValueError: If `dim_space` is not an int, at least 1.
+        ValueError: If `dim_space` is not an int from 1 to 4096.
     """
 
     scale: Tensor
@@ -43,7 +46,7 @@ class Chart(nn.Module, ABC):
 
     def __init__(self, dim_space: int) -> None:
         super().__init__()
-        self.dim_space = check_int("dim_space", dim_space, 1)
+        self.dim_space = check_int("dim_space", dim_space, 1, MAX_DIM)
         self.register_buffer("scale", torch.ones(dim_space))
         self.register_buffer("frame", torch.eye(dim_space))
 
@@ -150,4 +153,6 @@ def chart_of_state(state: Any, allow: Sequence[str] = ()) -> Chart:
         raise ValueError(f"Expected arguments and tensors of {kind}, but {reason}") from None
     if not all(bool(part.isfinite().all()) for part in chart.state_dict().values()):
         raise ValueError(f"Expected finite tensors of {kind}, got NaN or infinite entries.")
+    if not (chart.scale > 0).all() or torch.linalg.matrix_rank(chart.frame) < chart.dim_space:
+        raise ValueError(f"Expected a positive `scale` and an invertible `frame` of {kind}.")
     return chart.requires_grad_(False)

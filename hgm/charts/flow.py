@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from hgm.charts.base import Chart
-from hgm.checks import check_int
+from hgm.checks import MAX_DEPTH, MAX_WIDTH, check_entries, check_int
 from hgm.numerics.seeds import seeded
+
+MAX_ENTRIES = 10_000_000
+"""Weights that a flow may have, or nearly."""
 
 
 class Flow(Chart):
@@ -32,8 +35,11 @@ class Flow(Chart):
 
     def __init__(self, dim_space: int, transforms: int = 6, width: int = 32, seed: int = 0) -> None:
         super().__init__(check_int("dim_space", dim_space, 2))
-        self.transforms = check_int("transforms", transforms, 2)
-        self.width, self.seed = check_int("width", width, 1), check_int("seed", seed, 0)
+        self.transforms = check_int("transforms", transforms, 2, MAX_DEPTH)
+        self.width = check_int("width", width, 1, MAX_WIDTH)
+        self.seed = check_int("seed", seed, 0, 2**32 - 1)
+        size = dim_space * width * transforms
+        check_entries("`dim_space` * `width` * `transforms`", size, MAX_ENTRIES)
         try:
             from zuko.flows import NICE
         except ImportError:

@@ -47,6 +47,8 @@ def assemble(
         "run_dir": run_dir_of(settings),
         "started": time.perf_counter() if started is None else started,
         "settings": dict(settings),
+        # Of a stored configuration only the packages count that the caller names.
+        "allow": settings.get("allow", ()) if allow is None else allow,
     }
     if "family" in takes(settings["data"], "data", allow):
         offers["family"] = build(settings["env"], "env", {"seed": seed}, allow, _choice("env"))

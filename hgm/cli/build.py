@@ -67,6 +67,9 @@ def build(
     }
     signature = import_signature(target)
     unknown = [] if signature.open else [key for key in given if key not in signature.defaults]
+    if "allow" in given and _within(node["_target_"], ("hgm",)):
+        # A stored node would allow itself what it names.
+        raise BuildError(f"Expected no `{path}.allow`: say allow=[PACKAGE], for the whole run.")
     if unknown:
         raise BuildError(
             f"There is no key `{path}.{unknown[0]}`: {node['_target_']} takes "

@@ -101,7 +101,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     settings: with the same settings it is the same run, and is made once.
 
     Raises:
-        ValueError: If no stage has a key.
+        ValueError: If no stage has a key, or references are not of the meta-test's tasks.
     """
     experiment = _checked(settings["experiment"])
     given = {key_of(item) for item in experiment["overrides"]}
@@ -121,6 +121,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
             known |= keys
             mine = [item for item in overrides if key_of(item) in keys]
             job = settings_of_overrides(mine, compose([*place, *start, *mine]))
+            job["allow"] = settings["allow"]
             check_keys(job)
             complete(job)
             job["run_dir"] = job["run_dir"].replace("{key}", _digest(job))
@@ -129,6 +130,7 @@ def plan_jobs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     for item in overrides:
         if key_of(item) not in known:
             raise unknown_key(key_of(item), item.partition("=")[2], sorted(known))
+    _check_references(jobs)
     return jobs
 
 
@@ -168,6 +170,23 @@ def _checked(experiment: Any) -> dict[str, Any]:
             f"Expected `experiment.stages` to give every stage its overrides, got {stages!r}."
         )
     return experiment
+
+
+def _check_references(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Checks that policies of test tasks are of as many as the meta-tests have that use them.
+
+    How many there are decides which they are: a lattice of 10 is not a part of one of 20.
+    """
+    nums = {str(run_dir_of(job)): job["data"].get("num_test_tasks") for job in jobs}
+    for job in jobs:
+        report: Any = job.get("report") or {}
+        for path in report.get("reference") or []:
+            own, num = nums.get(path), report["protocol"]["num_test_tasks"]
+            if own not in (None, num):
+                raise ValueError(
+                    f"Expected `report.protocol.num_test_tasks` and `data.num_test_tasks`, of the "
+                    f"references, to be the same, got {num!r} and {own!r}."
+                )
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:

@@ -70,7 +70,7 @@ OFFERED = (
         "estimator",
         "chart",
     ),
-    *("seed", "run_dir", "started", "settings", "resumed_step"),
+    *("seed", "run_dir", "started", "settings", "resumed_step", "allow"),
 )
 """Arguments that a run gives to every constructor which takes them, unless its node does."""
 

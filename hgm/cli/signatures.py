@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,8 @@ from typing import Any
 UNKNOWN = object()
 """A default that is no literal."""
 
+_CONSTANTS = {"math.pi": math.pi}
+"""Defaults that stand for literals."""
 
 _PLAIN = ("ABC", "object", "Protocol")
 
@@ -158,4 +161,4 @@ def _literal(node: ast.expr | None) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        return UNKNOWN
+        return _CONSTANTS.get(ast.unparse(node), UNKNOWN)

@@ -39,7 +39,8 @@ class Episodes:
             family knows it.
         """
         own = self._run(policy, device)
-        entries = {"return": own.returns[0], "success": own.success[0].float()}
+        success = own.terminated[0] ^ self._family.fails
+        entries = {"return": own.returns[0], "success": success.float()}
         optimum = self._family.optimal_policy(self._task)
         if optimum is not None:
             if self._optimum is None:

@@ -60,6 +60,7 @@ class Replay(Streamed):
         test_task: Which of the test tasks is the base task, counted from 0; None: a training task.
         num_test_tasks: How many test tasks there are; as many as in the meta-test.
         seed: Seed of tasks, environments, exploration and replay.
+        allow: Packages besides hgm whose charts the geometry's file may name.
 
     Attributes:
         tasks: Hidden parameters of the tasks that run, ``(N, k)``.
@@ -86,9 +87,10 @@ class Replay(Streamed):
         test_task: int | None = None,
         num_test_tasks: int = 20,
         seed: int = 0,
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(family, seed)
-        whole = _check_geometry(geometry, family)
+        whole = _check_geometry(geometry, family, allow)
         check_int("orbit", orbit, 0, 0 if whole is None else whole.num_orbits - 1)
         self.geometry = None if whole is None else whole.orbit(orbit)
         if whole is not None and whole.orbits:
@@ -181,11 +183,11 @@ class _Replayed(Source):
         self._collection.close()
 
 
-def _check_geometry(value: Any, family: TaskFamily) -> Geometry | None:
+def _check_geometry(value: Any, family: TaskFamily, allow: Sequence[str]) -> Geometry | None:
     """A geometry that may be used, of the family's training tasks; None otherwise."""
     if value is None:
         return None
-    geometry = value if isinstance(value, Geometry) else load_geometry(value)
+    geometry = value if isinstance(value, Geometry) else load_geometry(value, allow)
     found = (len(geometry.coords), geometry.dim_state, geometry.dim_action)
     expected = (family.num_train_tasks, family.dim_state, family.dim_action)
     if found != expected:

@@ -16,9 +16,10 @@ class AngleFamily(TaskFamily):
     r"""A task is ``d`` hidden angles, and :math:`U(1)^d` carries tasks into each other.
 
     The element that carries base task 0 into task i turns planes by
-    :math:`\theta_i - \theta_0`: :math:`L_i = \exp \sum_k (\theta_{ik} - \theta_{0k}) W_k`. A
-    subclass writes :attr:`generators`, :attr:`action_generators`, :meth:`reward`, :meth:`motion`
-    and what :class:`TaskFamily` asks for besides.
+    :math:`\theta_i - \theta_0`, the shorter way:
+    :math:`L_i = \exp \sum_k (\theta_{ik} - \theta_{0k}) W_k`. A subclass writes
+    :attr:`generators`, :attr:`action_generators`, :meth:`reward`, :meth:`motion` and what
+    :class:`TaskFamily` asks for besides.
 
     A row of tasks holds the angles, ``(d,)``, in radians.
     """
@@ -47,7 +48,7 @@ class AngleFamily(TaskFamily):
 
     def separation(self, tasks: Tensor, others: Tensor) -> Tensor:
         """Root mean square of the differences between angles, ``(T, N)``, in radians."""
-        apart = (tasks.double()[:, None] - others.double() + math.pi) % (2 * math.pi) - math.pi
+        apart = _shorter(tasks.double()[:, None] - others.double())
         return apart.square().mean(-1).sqrt()
 
     def truth(self, tasks: Tensor) -> Truth:
@@ -56,7 +57,9 @@ class AngleFamily(TaskFamily):
         Errors of elements are :math:`|\log(L L_*^{-1})|_F / |W_1|_F`, in degrees: the angle.
         """
         generators, on_actions = self.generators.to(tasks), self.action_generators.to(tasks)
-        elements = lie.exp(lie.hat(tasks - tasks[:1], generators))
+        # Where planes turn at different rates, as a quaternion does, the longer way is another
+        # element, whose logarithm is not on the line that the generator spans.
+        elements = lie.exp(lie.hat(_shorter(tasks - tasks[:1]), generators))
         unit = torch.linalg.matrix_norm(generators)[:, None, None] / math.sqrt(2)
 
         def error(found: Tensor) -> Tensor:
@@ -96,6 +99,11 @@ def lattice(num: int, first: Tensor) -> Tensor:
     golden = (math.sqrt(5) - 1) / 2
     rates = torch.tensor([1 / num, *(golden**power for power in range(1, len(first)))])
     return (first + torch.arange(num)[:, None] * rates.to(first)) % 1.0
+
+
+def _shorter(angle: Tensor) -> Tensor:
+    """The same angles within half a turn, in radians."""
+    return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
 def unit(angle: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hgm.checks import check_real
 from hgm.envs.angles import AngleFamily, turning, unit
+from hgm.envs.base import Truth
 from hgm.envs.mujoco import MujocoFamily
 
 HEALTHY = (0.2, 1.0)
@@ -43,6 +45,8 @@ class Ant(MujocoFamily, AngleFamily):
         ModuleNotFoundError: If MuJoCo is not installed.
         ValueError: If an argument is out of range, naming it, its value and what would be right.
     """
+
+    fails = True
 
     def __init__(
         self,
@@ -102,6 +106,17 @@ class Ant(MujocoFamily, AngleFamily):
         turn_planes(qpos, yaw / 2, (3, 6), (4, 5))
         turn_planes(qvel, yaw, (0, 1))
         return qpos, qvel
+
+    def truth(self, tasks: Tensor) -> Truth:
+        """Yaw; a quaternion and its negative are one attitude, so either is right."""
+        truth = super().truth(tasks)
+        sign = torch.ones(self.dim_state).to(tasks).index_fill(0, torch.arange(3, 7), -1.0)
+
+        def error(found: Tensor) -> Tensor:
+            errors = (truth.element_error_deg(one) for one in (found, found * sign.to(found)))
+            return torch.minimum(*errors)
+
+        return replace(truth, element_error_deg=error)
 
     def motion(self, state: Tensor, action: Tensor) -> Tensor:
         """The simulation's next states."""

@@ -63,11 +63,14 @@ class TaskFamily(ABC):
         num_train_tasks: Number ``N`` of training tasks, set by the subclass's constructor.
         max_steps: Length of an episode that does not terminate.
         discrete: Whether actions are scores, of which the environment carries out the largest.
+        fails: Whether episodes terminate in failure, as by a fall, and not at the goal: success
+            then is not to terminate.
     """
 
     num_train_tasks: int
     max_steps: int = 100
     discrete: bool = False
+    fails: bool = False
 
     @property
     @abstractmethod

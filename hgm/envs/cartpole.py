@@ -39,6 +39,7 @@ class CartPole(DiscreteFamily):
 
     num_observations, num_states, num_actions = 4, 4, 2
     num_parameters, num_start_noise = 2, 4
+    fails = True
 
     def __init__(
         self,

@@ -23,13 +23,14 @@ class Rollouts(NamedTuple):
 
     Attributes:
         returns: Undiscounted sums of rewards, ``(N, K)``.
-        success: Whether the episode terminated, which here means at the goal, ``(N, K)``.
+        terminated: Whether the episode terminated: at the goal, unless its family
+            :attr:`~hgm.envs.TaskFamily.fails`, ``(N, K)``.
         trajectories: Transitions ``[N, K, T]`` with TorchRL's keys, and ``mask``, which is False
             after an episode's end; ``T`` is the length of the longest.
     """
 
     returns: Tensor
-    success: Tensor
+    terminated: Tensor
     trajectories: TensorDictBase
 
 
@@ -115,7 +116,7 @@ def returns(
     """
     check_int("max_steps", max_steps, 1)
     alive = torch.ones(env.batch_size, dtype=torch.bool, device=env.device)
-    success = torch.zeros_like(alive)
+    terminated = torch.zeros_like(alive)
     steps = []
     with set_exploration_type(ExplorationType.DETERMINISTIC):
         for moved, _ in walk(env, lambda now: policy(now)["action"], max_steps, reset=False):
@@ -124,13 +125,13 @@ def returns(
             if observe is not None:
                 reward = after["reward"].squeeze(-1).where(alive, torch.nan)
                 observe(moved["observation"], moved["action"], reward, after["observation"])
-            success = success | (alive & after["terminated"].squeeze(-1))
+            terminated = terminated | (alive & after["terminated"].squeeze(-1))
             alive = alive & ~after["done"].squeeze(-1)
             if not alive.any():
                 break
     trajectories = TensorDict.maybe_dense_stack(steps, env.batch_dims)
     rewards = trajectories["next", "reward"].squeeze(-1)
-    return Rollouts((rewards * trajectories["mask"]).sum(-1), success, trajectories)
+    return Rollouts((rewards * trajectories["mask"]).sum(-1), terminated, trajectories)
 
 
 def _guarded(env: EnvBase, move: Callable, *args: TensorDictBase) -> Any:

@@ -86,9 +86,13 @@ class Simulations:
         self._pool = Rollout(nthread=num_threads if num_threads > 1 else 0)
 
     def physics(self, qpos: Tensor, qvel: Tensor) -> Tensor:
-        """States ``(..., p)`` of positions ``(..., nq)`` and velocities ``(..., nv)`` at time 0."""
+        """States ``(..., p)`` of positions ``(..., nq)`` and velocities ``(..., nv)``.
+
+        Clocks start after one step, so that :meth:`step` sees when MuJoCo puts one back to zero.
+        """
         model, batch = self._model, qpos.shape[:-1]
         physics = torch.zeros(*batch, self.dim_physics, dtype=torch.float64)
+        physics[..., 0] = self.step_seconds
         physics[..., 1 : 1 + model.nq] = qpos
         physics[..., 1 + model.nq : 1 + model.nq + model.nv] = qvel
         return physics

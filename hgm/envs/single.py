@@ -24,8 +24,9 @@ class SingleTask(gymnasium.Env):
 
     Every reset draws a task by :meth:`TaskFamily.sample_tasks`, unless it is given one, as
     ``reset(options={"task": row})``, or the environment was. Task, start and noise follow from the
-    seeds of the resets. ``info["success"]`` says after every step whether the episode terminated,
-    which in hgm's families means at the goal. Time limits are the family's own.
+    seeds of the resets. ``info["success"]`` says after every step whether the episode terminated
+    at the goal; where families :attr:`~hgm.envs.TaskFamily.fails`, whether it has come to its time
+    limit. Time limits are the family's own.
 
     Args:
         family: Any family.
@@ -100,7 +101,8 @@ class SingleTask(gymnasium.Env):
         terminated, truncated, reward = (
             after[key].item() for key in ("terminated", "truncated", "reward")
         )
-        info = {"success": terminated}
+        success = truncated and not terminated if self._family.fails else terminated
+        info = {"success": success}
         return self._observation(), reward, terminated, truncated, info
 
     def close(self) -> None:

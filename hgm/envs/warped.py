@@ -92,7 +92,7 @@ class Warped(TaskFamily):
                 f"Expected `family` to be a TaskFamily of 2 state dimensions, got {family!r}."
             )
         self.num_train_tasks = self.family.num_train_tasks
-        self.max_steps = self.family.max_steps
+        self.max_steps, self.fails = self.family.max_steps, self.family.fails
         self.chart = Bend(stretch, bend).double()
 
     @property

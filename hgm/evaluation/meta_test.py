@@ -20,6 +20,7 @@ from hgm.agents.random import RandomAgent
 from hgm.checks import check_entries, check_int
 from hgm.envs.base import TaskFamily
 from hgm.envs.rollouts import Rollouts, returns, walk
+from hgm.evaluation.references import refuse_optimum
 from hgm.geometry import Geometry
 from hgm.numerics.seeds import derive_seed
 
@@ -137,11 +138,7 @@ def meta_test(
     measure = "optimal_return"
     known = torch.ones(len(tasks), dtype=torch.bool)
     if references:
-        if best is not None:
-            raise ValueError(
-                f"Expected no `reference`, as {type(family).__name__} has an optimal policy, got "
-                f"{len(references)}."
-            )
+        refuse_optimum(family, tasks, len(references))
         best, measure = _references(references), "reference_return"
         known[[row for row in range(len(tasks)) if row not in references]] = False
 
@@ -158,7 +155,7 @@ def meta_test(
     act = (agent.act,) if fork is None else _learning(fork, len(tasks), copies)
     own = scored(copies, episode_seed, *act)
     scores["return"] = own.returns.mean(1).tolist()
-    scores["success"] = own.success.double().mean(1).tolist()
+    scores["success"] = (own.terminated ^ family.fails).double().mean(1).tolist()
     low, high = family.action_box()
     others = {
         "oracle": None if place is None else agent.oracle_policy(*place),

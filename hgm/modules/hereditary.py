@@ -25,6 +25,7 @@ class Hereditary(LightningModule):
             training tasks were.
         sample: Whether to act by a sample of the posterior, and not by its mode.
         seed: Seed of the samples.
+        allow: Packages besides hgm whose charts the geometry's file may name.
 
     Attributes:
         agent: What :func:`hgm.evaluation.meta_test` tests.
@@ -42,9 +43,10 @@ class Hereditary(LightningModule):
         calibrate: bool | None = None,
         sample: bool = False,
         seed: int = 0,
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        found = load_geometry(geometry)
+        found = load_geometry(geometry, allow)
         actors = [load_policy(path) for path in ([policy] if isinstance(policy, str) else policy)]
         expected = (sizes.dim_state, sizes.dim_action)
         parts = [("geometry", (found.dim_state, found.dim_action))]

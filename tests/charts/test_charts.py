@@ -96,6 +96,10 @@ def test_settling_keeps_the_units_of_the_states():
         (lambda: Flow(1), "dim_space"),
         (lambda: Flow(2, transforms=1), "transforms"),
         (lambda: Flow(2, width=0), "width"),
+        (lambda: Flow(2, transforms=65), "transforms"),
+        (lambda: Flow(4096, width=2**14), r"`dim_space` \* `width` \* `transforms`"),
+        (lambda: Flow(2, seed=2**70), "seed"),
+        (lambda: Identity(4097), "dim_space"),
         (lambda: Identity(2)(torch.zeros(3)), r"shape \(..., 2\)"),
     ],
 )
@@ -126,9 +130,20 @@ def test_a_file_may_name_charts_only(change, message):
         chart_of_state({**Identity(2).state(), **change})
     with pytest.raises(ValueError, match="kind"):
         chart_of_state({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("scale", torch.tensor([1.0, torch.nan]), "finite"),
+        ("scale", torch.tensor([1.0, 0.0]), "positive `scale`"),
+        ("frame", torch.ones(2, 2), "invertible `frame`"),
+    ],
+)
+def test_what_a_file_holds_goes_there_and_back(name, value, message):
     broken = Identity(2).state()
-    broken["tensors"]["scale"] = torch.tensor([1.0, torch.nan])
-    with pytest.raises(ValueError, match="finite"):
+    broken["tensors"][name] = value
+    with pytest.raises(ValueError, match=message):
         chart_of_state(broken)
 
 

@@ -5,9 +5,15 @@ import sys
 import types
 
 import pytest
+import torch
 
+from hgm.charts import Identity
+from hgm.cli.assemble import assemble
 from hgm.cli.build import READABLE, BuildError, build, find, takes
+from hgm.cli.settings import settings_from
 from hgm.evaluation import MetaTest
+from hgm.files import write_tensors
+from hgm.geometry import Geometry
 
 
 class Wheel:
@@ -200,6 +206,40 @@ def test_stored_configurations_may_not_name_those(name, monkeypatch):
         build({"_target_": name}, "env", {}, READABLE)
     assert "`env._target_`" in str(caught.value)
     assert name in str(caught.value)
+
+
+CHARTS = """
+from pathlib import Path
+from hgm.charts import Identity
+Path("ran").touch()
+class Own(Identity):
+    pass
+"""
+
+
+def test_a_chart_of_ones_own_is_read_where_its_package_is_allowed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_charts", raising=False)
+    (tmp_path / "own_charts.py").write_text(CHARTS)
+    turn, path = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]), f"{tmp_path}/geometry.pt"
+    chart = {**Identity(2).state(), "kind": "own_charts.Own"}
+    geometry = Geometry(turn, turn, torch.zeros(4, 1), 2, "found", "so(2)").state()
+    write_tensors(path, {**geometry, "chart": chart})
+    words = ["model=policy", f"data.geometry={path}"]
+    own, plain = (settings_from([*words, *more]) for more in (["allow=[own_charts]"], []))
+    nested = {**own, "data": {**own["data"], "allow": ["own_charts"]}}
+    for settings, allow, fault in (
+        (plain, None, "a chart of hgm"),
+        (own, READABLE, "a chart of hgm"),  # what is stored allows nothing
+        (nested, READABLE, "no `data.allow`"),
+    ):
+        with pytest.raises(ValueError, match=fault):
+            assemble(settings, allow=allow, report=False)
+        assert not (tmp_path / "ran").exists()
+    for settings, allow in ((own, None), (plain, (*READABLE, "own_charts"))):
+        data = assemble(settings, allow=allow, report=False).data
+        assert type(data.geometry.chart).__name__ == "Own"
 
 
 def test_a_package_can_be_allowed():

@@ -196,6 +196,7 @@ def test_groups_act_on_the_plane(name):
 def test_every_stage_of_an_experiment_composes(name, settings, tmp_path):
     whole = settings(f"experiment={name}", f"run_dir={tmp_path}")
     assert whole["experiment"]["num_seeds"] == 1
+    assert not {*GROUPS} & {key for key, value in whole.items() if value is not None}
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         jobs = plan_jobs(whole)
     assert len(jobs) == len(whole["experiment"]["stages"])

@@ -131,6 +131,11 @@ def test_common_overrides_go_to_stages_that_have_their_key_unless_typed(planned)
     assert typed["discovery"]["group"]["_target_"] == "hgm.groups.Affine"
 
 
+def test_stages_may_read_what_the_command_line_allows(planned):
+    _, jobs = planned("experiment=navigation", "allow=[mypkg]")
+    assert {tuple(job["allow"]) for job in jobs} == {("mypkg",)}
+
+
 def test_stages_are_told_where_earlier_ones_are(planned, tmp_path):
     stages, _ = planned("experiment=unicycle", "experiment.references=kept")
     folder = str(tmp_path / "x" / "seed_0")
@@ -151,6 +156,23 @@ def test_references_are_shared_by_what_they_compute_alone(planned):
     assert len({*plain}) == 4
     assert keys("group=so", "data.num_transitions=99", "num_threads=2") == plain
     assert len({*plain, *keys("env.start=0.3", "seed=1")}) == 8
+
+
+def test_references_are_of_the_tasks_of_the_meta_test(planned):
+    words = ["experiment=unicycle", "report.protocol.num_test_tasks=16"]
+    with pytest.raises(ValueError, match=r"data.num_test_tasks.*the same, got 16 and 20"):
+        planned(*words)
+    stages, _ = planned(*words, "data.num_test_tasks=16")
+    assert stages["reference_15"]["data"]["num_test_tasks"] == 16
+
+
+def test_references_that_an_optimum_makes_idle_are_refused_before_anything_is_trained(
+    tmp_path, command
+):
+    done = command("experiment=referenced", "env=two_goals", f"run_dir={tmp_path / 'x'}")
+    assert done.code == 1
+    assert re.search("Expected no `reference`, as TwoGoals has an optimal policy", done.errors)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("name", ["common", "references"])

@@ -1,5 +1,6 @@
 """Signatures read from source are those that imports give."""
 
+import math
 import sys
 
 import pytest
@@ -25,6 +26,10 @@ TARGETS = [
     "hgm.callbacks.loggers.tensorboard",
     "lightning.Trainer",
 ]
+
+
+def test_pi_is_a_default_like_any_other():
+    assert read_signature("hgm.envs.Reacher").defaults["start_angle"] == math.pi
 
 
 @pytest.mark.parametrize("target", TARGETS)

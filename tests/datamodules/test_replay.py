@@ -339,6 +339,9 @@ def test_the_optimum_is_scored_on_the_same_episodes():
     assert (val["return"] != test["return"]).all()
     (again,) = data.val_dataloader()
     assert (again == val).all()
+    family.fails = True
+    (fallen,) = data.val_dataloader()
+    assert (fallen["success"] == 0).all()
 
 
 def test_evaluation_is_the_same_on_all_ranks_and_draws_nothing():

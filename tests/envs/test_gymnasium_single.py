@@ -10,7 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.testing import assert_allclose, assert_array_equal
 
-from hgm.envs import Circles, Navigation, SingleTask
+from hgm.envs import CartPole, Circles, Navigation, SingleTask
 from hgm.registration import FAMILIES, register
 
 TASK = [0.0, 1.0, 1.0, 0.0, 1.0]  # the goal, and the reward as it is
@@ -55,6 +55,18 @@ def test_an_episode_to_the_goal():
         if terminated:
             break
     assert count == 9
+
+
+@pytest.mark.parametrize("limit", [5, 60])
+def test_where_episodes_end_by_a_fall_success_is_to_stand_till_the_end(limit):
+    env = SingleTask(CartPole(max_steps=limit))
+    env.reset(seed=0)
+    for _ in range(limit):
+        *_, terminated, truncated, info = env.step(np.array([0.0, 1.0]))
+        assert info == {"success": truncated and not terminated}
+        if terminated or truncated:
+            break
+    assert info["success"] == (limit == 5)  # pushed one way, it falls after about ten steps
 
 
 def test_every_reset_draws_a_task_and_its_seed_says_which():

@@ -29,7 +29,7 @@ def solved():
 
 
 def test_shapes(solved):
-    assert solved.returns.shape == solved.success.shape == (4, 5)
+    assert solved.returns.shape == solved.terminated.shape == (4, 5)
     steps = solved.trajectories
     assert steps.shape[:2] == (4, 5)
     assert 8 <= steps.shape[2] < 40
@@ -73,14 +73,14 @@ def test_observers_hear_rewards_until_the_end(solved):
 
 
 def test_success_is_termination(solved):
-    assert solved.success.all()
+    assert solved.terminated.all()
     lazy = run(constant(0.0), max_steps=10)
-    assert not lazy.success.any()
+    assert not lazy.terminated.any()
     assert lazy.trajectories.shape[2] == 10
     truncated = run(FAMILY.goal_policy(TASKS), family=Navigation(max_steps=3))
-    assert not truncated.success.any()
+    assert not truncated.terminated.any()
     assert truncated.trajectories.shape[2] == 3
-    assert not run(constant(0.1), family=Scattered(max_steps=20)).success.any()
+    assert not run(constant(0.1), family=Scattered(max_steps=20)).terminated.any()
 
 
 def test_two_policies_meet_the_same_starts_and_the_same_noise():

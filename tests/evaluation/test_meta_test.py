@@ -63,6 +63,13 @@ def test_the_optimum_has_no_regret():
     assert scores["success"] == [1.0] * 10
 
 
+def test_a_fall_is_no_success():
+    family = Navigation()
+    family.fails = True
+    assert meta_test(Cheat(family, 0, SMALL), family, SMALL)["success"] == [0.0] * 10
+    assert meta_test(Still(), family, SMALL)["success"] == [1.0] * 10
+
+
 def test_regret_is_what_standing_still_costs():
     family = Navigation(noise=0.0)
     scores = meta_test(Still(), family, SMALL)
@@ -227,7 +234,7 @@ def test_what_comes_after_the_end_does_not_count():
     episodes = run_episodes(env, lambda state: policy(observation=state, task=index))
     # A quarter away: one step leads to 0.15, the second one within the tolerance.
     assert_close(episodes.returns, torch.full((4, 2), -0.2), atol=1e-5, rtol=0)
-    assert episodes.success.all()
+    assert episodes.terminated.all()
 
 
 class Knowing(Cheat):

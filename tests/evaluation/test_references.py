@@ -13,11 +13,11 @@ from hgm.policies.stored import save_policy
 TASKS = DoubleIntegrator().test_tasks(5, 0)
 
 
-def write(folder, task, shift=0.0):
+def write(folder, task, shift=0.0, env=None):
     folder.mkdir()
     save_policy(folder / "policy.pt", Actor(4, 2, torch.full((2,), shift - 1), torch.ones(2)))
     if task is not None:
-        (folder / "scores.json").write_text(json.dumps({"curve": [], "task": task.tolist()}))
+        (folder / "scores.json").write_text(json.dumps({"task": task.tolist(), "env": env}))
     return str(folder)
 
 
@@ -34,6 +34,16 @@ def test_those_of_other_tasks_are_refused(tmp_path, seed):
     path = write(tmp_path / "other", task)
     with pytest.raises(ValueError, match=r"`reference`.*5 test tasks.*other.*num_test_tasks=5"):
         load_references([path], TASKS)
+
+
+def test_those_of_another_radius_are_refused_though_angles_are_the_same(tmp_path):
+    env = {"_target_": "hgm.envs.DoubleIntegrator", "radius": 1.0, "num_train_tasks": 4}
+    path = write(tmp_path / "small", TASKS[1], env=env)
+    for same in (None, env, {**env, "num_train_tasks": 8}):
+        assert list(load_references([path], TASKS, same)) == [1]
+    with pytest.raises(ValueError, match=r"small.*env.radius = 1.0, not 2.0"):
+        load_references([path], TASKS, {**env, "radius": 2.0})
+    assert list(load_references([write(tmp_path / "old", TASKS[1])], TASKS, env)) == [1]
 
 
 def test_two_of_one_task_are_refused(tmp_path):

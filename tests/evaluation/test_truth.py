@@ -1,5 +1,7 @@
 """Numbers against the truth, by independent NumPy and SciPy formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -7,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.envs import Navigation, Scattered, Translation
+from hgm.envs import Navigation, Scattered, Translation, Warped
 from hgm.evaluation.truth import truth_metrics
 from hgm.geometry import Geometry
 
@@ -78,6 +80,20 @@ def test_metrics_of_the_sphere_measure_what_elements_do_to_the_goal():
     chords = np.linalg.norm(seen - goals, axis=1) / 2
     expected = np.degrees(2 * np.arcsin(np.minimum(1, chords)))[1:]
     assert metrics["element_error_deg"] == pytest.approx(list(expected), rel=1e-5)
+
+
+def test_errors_of_many_points_need_no_more_memory_than_those_of_some():
+    """Distances between all of 200,000 points would be 320 GB."""
+    family = Warped()
+    tasks = family.train_tasks(0)
+    truth = family.truth(tasks.double())
+    angle = 0.1 + lie.vee(lie.log(truth.elements), truth.generators)
+    turned = geometry_of(truth.generators, angle)
+    points = truth.chart.inverse(randn(4, 50_000, 2))
+    found = truth_metrics(replace(turned, chart=truth.chart), family, tasks, points=points)
+    few = truth_metrics(replace(turned, chart=truth.chart), family, tasks, points=points[:, :1000])
+    assert found["mapped_error"] == pytest.approx(0.1, rel=0.2)
+    assert few["mapped_error"] == pytest.approx(found["mapped_error"], rel=0.1)
 
 
 def test_spans_of_other_dimension_have_cosine_zero():
