@@ -43,8 +43,8 @@ class StoredTransitions(RecordedTransitions):
     of time; :attr:`counts` says how many there were. Real numbers of any type become float32; flags
     that are missing are False, and ``done`` is also where one of the others is set. D4RL's names
     will do, mixed with these or not: ``observations``, ``actions``, ``rewards``,
-    ``next_observations``, ``terminals``, ``timeouts``; also Minari's, and ``dones``. The truth is unknown: ``family`` and ``tasks`` are None. Nothing
-    that is read runs as code or is changed.
+    ``next_observations``, ``terminals``, ``timeouts``; also Minari's, and ``dones``. The truth is
+    unknown: ``family`` and ``tasks`` are None. Nothing that is read runs as code or is changed.
 
     Args:
         path: File, folder or list of them; or a recording in memory.

@@ -172,6 +172,9 @@ class GymnasiumEnv(EnvBase):
         """What the last rows say."""
         space = self._recipe.observation_space
         seen = states(space, self._observe, self._rows[:, :-FLAGS])
+        expected = (len(self._rows), self.observation_spec["observation"].shape[-1])
+        if seen.shape != expected:
+            raise ValueError(f"Expected `observe` to make states {expected}, got {seen.shape}.")
         terminated, truncated = (self._tensor(self._rows[:, [i]] > 0) for i in (-2, -1))
         entries = {
             "observation": self._tensor(seen, torch.float32),
