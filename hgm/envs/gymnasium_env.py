@@ -127,6 +127,8 @@ class GymnasiumEnv(EnvBase):
         if (self._starts < 0).all():
             return
         self._rows = self._copies.replay(self._starts, actions, self._steps)
+        over = rows[:, -2:].any(-1)  # if they stood still since, their last reward is zero
+        self._rows[over, -FLAGS] = rows[over, -FLAGS]
         different = (self._rows != rows).any(-1) & ~np.isnan(rows).any(-1)
         if different.any():
             warnings.warn(
