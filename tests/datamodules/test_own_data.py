@@ -119,6 +119,7 @@ def test_an_end_on_the_way_is_no_transition_to_the_next_start(flag, extra):
         (torch.tensor([4, 2, 4, 4]), ["4", "2"]),
         (np.array([[0.5, 1], [0, 1], [0.5, 1], [0.5, 1]]), ["(0.5, 1)", "(0, 1)"]),
         ([["a", 1], ["b", 1], ["a", 1], ["a", 1]], ["(a, 1)", "(b, 1)"]),
+        (np.eye(4)[[0, 1, 0, 0]].reshape(4, 2, 2), ["((1, 0), (0, 0))", "((0, 1), (0, 0))"]),
     ],
 )
 def test_labels_as_arrays_and_lists(labels, shown):
@@ -317,6 +318,15 @@ def test_labels_of_single_precision_are_what_one_types(tmp_path):
     assert [count.task for count in data.counts] == ["0.7", "0.1"]
 
 
+def test_episodes_in_groups_are_no_rows(tmp_path):
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        for number, one in enumerate(episodes()):
+            for name, value in one.items():
+                file[f"episode_{number}/{name}"] = value
+    with pytest.raises(ValueError, match=r"got \['episode_0', .*StoredTransitions.from_episodes"):
+        StoredTransitions(tmp_path / "d.h5")
+
+
 def test_a_file_a_task(tmp_path):
     paths = []
     for number, length in enumerate(LENGTHS):
@@ -418,6 +428,16 @@ def test_a_replay_buffer_on_the_disk(kind, tmp_path):
     assert counts(StoredTransitions(tmp_path / "buffer" / "storage")) == counts(data)
     (tmp_path / "buffer" / "storage" / "storage_metadata.json").write_text('{"len": 501}')
     with pytest.raises(ValueError, match="`len` in .* to count rows, got 501"):
+        StoredTransitions(tmp_path / "buffer")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_replay_buffer_tells_where_steps_lead(tmp_path):
+    """A ring of 100 rows, of which the newest are first, and before the oldest."""
+    buffer = ReplayBuffer(storage=LazyMemmapStorage(100))
+    buffer.extend(batch().exclude(("next", "observation")))
+    buffer.dumps(tmp_path / "buffer")
+    with pytest.raises(ValueError, match=r"\('next', 'observation'\).* not in the order of time"):
         StoredTransitions(tmp_path / "buffer")
 
 
