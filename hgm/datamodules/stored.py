@@ -136,7 +136,9 @@ class StoredTransitions(RecordedTransitions):
             ValueError: If an entry is missing, or does not fit.
         """
         entries = transitions.flatten_keys("_").items()
-        arrays = {name: value for name, value in entries if isinstance(value, torch.Tensor)}
+        arrays = {
+            name: value.detach().cpu() for name, value in entries if isinstance(value, Tensor)
+        }
         recording = recording_of(arrays, "`transitions`", seed, order)
         return cls(recording, holdout_fraction, batch_size, seed)
 

@@ -167,6 +167,8 @@ def _labelled(columns: Tensor, source: object) -> tuple[Tensor, list[Hashable]]:
     """Labels ``(M, k)`` as positions ``(M,)`` in a list, in the order of their appearance."""
     if not columns.isfinite().all():
         raise ValueError(f"Expected `task` in {source} to be finite.")
+    if columns.dtype == torch.bfloat16:  # which NumPy does not know
+        columns = columns.float()
     table: Any = columns.numpy()
     table = table[:, 0] if table.shape[1] == 1 else table
     axis = None if table.ndim == 1 else 0

@@ -415,6 +415,16 @@ def test_a_tensordict_in_memory():
     ]
 
 
+@pytest.mark.parametrize("change", [torch.Tensor.bfloat16, torch.Tensor.requires_grad_])
+def test_a_tensordict_of_a_network_is_data(change):
+    given = batch()
+    given["task"], given["action"] = change(given["task"]), change(given["action"])
+    data = StoredTransitions.from_tensordict(given)
+    assert counts(data) == [("7.5", 88, 88, 41), ("-2", 41, 41, 41)]
+    assert_true(data)
+    assert not data.recording.read(slice(None))["action"].requires_grad
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", [LazyMemmapStorage, LazyTensorStorage])
 def test_a_replay_buffer_on_the_disk(kind, tmp_path):
