@@ -335,7 +335,7 @@ ARRAYS = {
     "flags of 7": ({"done": np.full((3, 40), 7)}, ["`done`", "0 or 1", "got 7"]),
     "flags of NaN": ({"terminated": np.full((3, 40), NAN)}, ["`terminated`", "0 or 1", "nan"]),
     "obs": ({"observation": None, "obs": ZEROS((3, 40, 2))}, ["`observation`", "rename `obs`"]),
-    "rewards": ({"reward": None, "rewards": ZEROS((3, 40))}, ["`reward`", "rename `rewards`"]),
+    "rewards twice": ({"rewards": ZEROS((3, 40))}, ["one array `reward`", "`rewards` besides"]),
     "Actions": ({"action": None, "Actions": ZEROS((3, 40, 2))}, ["rename `Actions`"]),
     "a name of two lines": (
         {"reward": None, "reward\n": ZEROS((3, 40))},
@@ -344,10 +344,6 @@ ARRAYS = {
     "next_obs": (
         {"next_observation": None, "next_obs": ZEROS((3, 40, 2))},
         ["`next_observation`", "rename `next_obs`"],
-    ),
-    "next_observations": (
-        {"next_observation": None, "next_observations": ZEROS((3, 40, 2))},
-        ["rename `next_observations`"],
     ),
 }
 

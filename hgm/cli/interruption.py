@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,29 @@ from hgm.callbacks.base import validates_after
 from hgm.cli.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def received_by(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Signals come to a function in this context; only the main thread can listen."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Takes effect at once, as an exception: what is half done is cleared away.
+
+    Raises:
+        Interrupted: Always.
+    """
+    raise Interrupted(number)
 
 
 class StopOnSignal(Callback):
@@ -33,16 +56,9 @@ class StopOnSignal(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals come here in this context; only the main thread can listen."""
-        if threading.current_thread() is not threading.main_thread():
+        """Signals come here in this context."""
+        with received_by(self._receive):
             yield
-            return
-        former = {number: signal.signal(number, self._receive) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on steps are waited for, where one process trains."""
@@ -74,5 +90,5 @@ class StopOnSignal(Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._received or not self._training:
-            raise Interrupted(number)
+            stop(number, frame)
         self._received = number

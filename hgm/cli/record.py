@@ -28,6 +28,7 @@ def record(words: Sequence[str]) -> None:
     if others or "path" not in given:
         wrong = repr(others[0]) if others else "no path"
         raise ValueError(f"Expected `{_USAGE}`, with keys of env besides, got {wrong}.")
+    from hgm.cli.interruption import received_by, stop
     from hgm.datamodules.writing import check_target, write_recording
 
     check_target(given["path"])
@@ -42,7 +43,8 @@ def record(words: Sequence[str]) -> None:
     expected = "a choice of the group 'env' or a node with `_target_`"
     family = build(settings["env"], "env", {"seed": seed}, None, expected)
     data = build(settings["data"], "data", {"seed": seed, "family": family})
-    path = write_recording(data, given["path"])
+    with received_by(stop):
+        path = write_recording(data, given["path"])
     print(f"{data.num_tasks} tasks, {data.num_transitions} transitions each, in {path}")
 
 

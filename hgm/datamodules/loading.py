@@ -39,13 +39,30 @@ def load(path: str | Path) -> Arrays:
     if path.is_dir():
         return _folder(path)
     if path.suffix.lower() in _HDF5:
-        return _joined(read_hdf5(path, lambda key: key[0] in KNOWN).arrays)
+        return _hdf5(path)
     if path.suffix.lower() in _REMEDIES:
         raise ValueError(
             f"Expected `path` to be an .npz file of plain arrays, an HDF5 file or a folder, but "
             f"{path} is {_REMEDIES[path.suffix.lower()]} {_SAVEZ}."
         )
     return read_npz(path)
+
+
+def _hdf5(path: Path) -> Arrays:
+    there: list[str] = []
+
+    def wanted(key: tuple[str, ...]) -> bool:
+        there.append(key[0])
+        return key[0] in KNOWN
+
+    arrays = _joined(read_hdf5(path, wanted).arrays)
+    if not arrays:
+        raise ValueError(
+            f"Expected arrays like `observation` at the top of {path}, got {brief(there)}: episodes"
+            " in groups of their own are read with h5py, and given to "
+            "StoredTransitions.from_episodes."
+        )
+    return arrays
 
 
 def _joined(arrays: Mapping[tuple[str, ...], Tensor]) -> Arrays:
@@ -59,6 +76,11 @@ def _folder(path: Path) -> Arrays:
         return _folder(inner)
     arrays = _joined(read_memmap(path))
     if (path / _NOTES).is_file():
+        if "next_observation" not in arrays:  # the oldest row may follow the newest
+            raise ValueError(
+                f"Expected `('next', 'observation')` in {path}: the rows of a replay buffer are "
+                f"not in the order of time once it was full, got {sorted(arrays)[:12]}."
+            )
         return _written(arrays, path / _NOTES)
     rows = [value for name, value in arrays.items() if name in KNOWN and value.ndim < 3]
     if arrays.get("observation", Tensor()).ndim == 2 and _is_silent(rows):

@@ -9,8 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgm.datamodules.names import FLAGS, NEEDED, Arrays, check_names, check_shapes, renamed
-from hgm.datamodules.recording import Recording, grouped
+from hgm.datamodules.names import (
+    FLAGS,
+    NEEDED,
+    PLURAL,
+    Arrays,
+    check_names,
+    check_shapes,
+    either,
+    renamed,
+)
+from hgm.datamodules.recording import Recording, as_label, grouped
 from hgm.datamodules.tables import Order, joined, ordered, with_ends
 
 _NAMES = (*NEEDED, *FLAGS)
@@ -51,10 +60,11 @@ def recording_of_episodes(
                 f"columns, as in {source}[0], got {tuple(size.pop())}."
             )
     arrays, valid = joined(parts)
-    labels = list(dict.fromkeys(tasks))
+    every = [as_label(label, "tasks") for label in tasks]
+    labels = list(dict.fromkeys(every))
     places = {label: place for place, label in enumerate(labels)}
     lengths = torch.tensor([len(rows["observation"]) for rows, _ in parts])
-    task = torch.tensor([places[label] for label in tasks]).repeat_interleave(lengths)
+    task = torch.tensor([places[label] for label in every]).repeat_interleave(lengths)
     return grouped(arrays, valid, *ordered(task, labels, order), source, seed)
 
 
@@ -63,25 +73,26 @@ def _rows(episode: Mapping[str, Any], source: str) -> tuple[Arrays, Tensor]:
     if not isinstance(episode, Mapping):
         raise ValueError(f"Expected {source} to be a dict of arrays, got {episode!r}.")
     given = {name: value for name, value in episode.items() if value is not None}
-    arrays = renamed({name: _array(value, name, source) for name, value in given.items()})
-    arrays = {name: arrays[name] for name in _NAMES if name in arrays}
+    arrays = {name: _array(value, name, source) for name, value in given.items()}
+    arrays = renamed(arrays, source)
     check_names(arrays, ("observation", "action", "reward"), source)
+    arrays = {name: arrays[name] for name in _NAMES if name in arrays}
     state, num = arrays["observation"], len(arrays["action"]) if arrays["action"].ndim else 0
+    last = torch.arange(num) == num - 1
     if "next_observation" not in arrays and len(state) == num + 1:
         arrays |= {"observation": state[:-1], "next_observation": state[1:]}
+        rows, valid = with_ends(arrays, source)
+        # What follows an end on the way is another start.
+        return rows, valid & (last | ~rows["done"])
     if "next_observation" in arrays:
         return with_ends(arrays, source)
     # Nobody saw where the last step led.
     check_shapes(arrays, 1, source)
-    ends = torch.arange(num) == num - 1
-    rows, valid = with_ends({**arrays, "done": ends}, source)
-    return rows, valid
+    return with_ends({**arrays, "done": last | either(arrays, [num])}, source)
 
 
 def _array(value: Any, name: str, source: str) -> Tensor:
-    if name not in {*_NAMES, "observations", "actions", "rewards", "next_observations"} and (
-        name not in ("terminals", "timeouts", "terminations", "truncations")
-    ):
+    if name not in {*_NAMES, *PLURAL}:
         return torch.zeros(0)  # not read
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind not in "biuf":

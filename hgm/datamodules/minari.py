@@ -8,14 +8,13 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from hgm.checks import check_path
 from hgm.datamodules.logs import recording_of_episodes
 from hgm.datamodules.names import PLURAL
 from hgm.datamodules.recorded import RecordedTransitions
-from hgm.datamodules.recording import Recording
+from hgm.datamodules.recording import Recording, as_label
 from hgm.datamodules.tables import Order
 from hgm.files import read_hdf5, read_json
 from hgm.files.disk import brief, quoted
@@ -102,7 +101,7 @@ def _read(
     if isinstance(task_of, str):
         labels = [_task(task_of, episode, one) for one, episode in flat]
     elif task_of is not None:
-        labels = [_hashable(label) for label in task_of]
+        labels = [_label(label) for label in task_of]
         if len(labels) != len(flat):
             raise ValueError(
                 f"Expected `task_of` to have a label for each of {len(flat)} episodes, got "
@@ -158,18 +157,23 @@ def _is_part(key: tuple[str, ...], task_of: Any) -> bool:
 def _task(task_of: str, episode: _Episode, name: str) -> Hashable:
     """The label of an episode's task."""
     if task_of in episode.metadata:
-        return _hashable(episode.metadata[task_of])
+        return _label(episode.metadata[task_of])
     for place in (task_of, f"infos/{task_of}"):
         if place in episode.arrays:
             values = episode.arrays[place]
             if values.ndim == 0:
-                return _hashable(values.numpy())
-            if not len(values) or bool((values != values[:1]).any()):
+                return _label(values.numpy())
+            if not len(values):
+                raise ValueError(
+                    f"Expected `task_of` {task_of!r} to tell the task of {episode.name} of {name}, "
+                    "but there it is empty."
+                )
+            if bool((values != values[:1]).any()):
                 raise ValueError(
                     f"Expected `task_of` {task_of!r} to stay the same within an episode, but in "
                     f"{episode.name} of {name} it changes."
                 )
-            return _hashable(values[0].numpy())
+            return _label(values[0].numpy())
     there = sorted({*episode.metadata, *episode.arrays})[:12]
     raise ValueError(
         f"Expected `task_of` to be in the metadata, the infos or the arrays of {episode.name} of "
@@ -177,13 +181,13 @@ def _task(task_of: str, episode: _Episode, name: str) -> Hashable:
     )
 
 
-def _hashable(label: Any) -> Hashable:
-    value = label.tolist() if isinstance(label, np.ndarray | np.generic) else label
-    value = tuple(value) if isinstance(value, list) else value
-    size = len(value) if isinstance(value, tuple) else 1
-    if size > _LARGEST or not isinstance(value, Hashable) or value is None:
-        raise ValueError(f"Expected `task_of` to lead to numbers or texts, got {brief(label)}.")
-    return value
+def _label(found: Any) -> Hashable:
+    label = as_label(found, "task_of")
+    if isinstance(label, tuple) and len(label) > _LARGEST:
+        raise ValueError(
+            f"Expected `task_of` to lead to at most {_LARGEST} numbers, got {len(label)}."
+        )
+    return label
 
 
 def _of_state(episode: _Episode, observation: str | None, name: str) -> dict[str, Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from hgm.datamodules.base import MIN_TRANSITIONS
@@ -15,16 +16,16 @@ Arrays = dict[str, Tensor]
 FLAGS = ("done", "terminated", "truncated")
 NEEDED = ("observation", "action", "next_observation", "reward")
 
-PLURAL = {  # D4RL's, and Minari's where they differ
+PLURAL = {  # D4RL's, Minari's where they differ, and Stable-Baselines3's flag
     "observations": "observation",
     "actions": "action",
     "rewards": "reward",
     "next_observations": "next_observation",
     **dict.fromkeys(("terminals", "terminations"), "terminated"),
     **dict.fromkeys(("timeouts", "truncations"), "truncated"),
-    "task": "task",
+    "dones": "done",
 }
-KNOWN = {*NEEDED, *FLAGS, *PLURAL, "next"}
+KNOWN = {*NEEDED, *FLAGS, *PLURAL, "task", "next"}
 """All names that are looked for in a file."""
 
 _ELSEWHERE = {
@@ -35,15 +36,28 @@ _ELSEWHERE = {
 }
 
 
-def renamed(arrays: Mapping[str, Tensor]) -> Arrays:
-    """The arrays under hgm's names: TorchRL's ``next_reward`` is ``reward``, and D4RL's plurals."""
-    if "observations" in arrays and "observation" not in arrays:
-        return {PLURAL[name]: value for name, value in arrays.items() if name in PLURAL}
+def renamed(arrays: Mapping[str, Tensor], source: object) -> Arrays:
+    """The arrays under hgm's names: TorchRL's ``next_reward`` is ``reward``, and D4RL's plurals.
+
+    Raises:
+        ValueError: If two arrays stand for the same.
+    """
     found = dict(arrays)
     for name in ("reward", *FLAGS):
-        if f"next_{name}" in found:
+        if f"next_{name}" in found:  # the flags beside it are of the state before
             found[name] = found.pop(f"next_{name}")
+    for theirs, ours in PLURAL.items():
+        if theirs in found and ours in found:
+            raise ValueError(f"Expected one array `{ours}` in {source}, got `{theirs}` besides.")
+        if theirs in found:
+            found[ours] = found.pop(theirs)
     return found
+
+
+def either(flags: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:
+    """Where any of the flags ``done``, ``terminated`` and ``truncated`` is set, in a shape."""
+    given = [flags[name].reshape(*shape) != 0 for name in FLAGS if name in flags]
+    return torch.stack(given).any(0) if given else torch.zeros(*shape, dtype=torch.bool)
 
 
 def check_names(arrays: Arrays, needed: Collection[str], source: object) -> None:

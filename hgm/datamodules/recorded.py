@@ -74,12 +74,19 @@ class RecordedTransitions(TransitionData, ABC):
 
     @property
     def _num_pieces(self) -> int:
-        return math.ceil(self.num_tasks * len(self._train) / PIECE)
+        if self.num_tasks * len(self._train) <= PIECE:
+            return 1
+        whole = max(1, PIECE // (self.num_tasks * self._block))
+        return math.ceil(math.ceil(len(self._train) / self._block) / whole)
+
+    @property
+    def _block(self) -> int:
+        return max(1, min(BLOCK, PIECE // self.num_tasks // _BLOCKS))
 
     def _pieces(self) -> Iterator[TensorDictBase]:
         """Every so manieth block, so that any piece is of the whole stretch of time."""
         count, num = self._num_pieces, len(self._train)
-        size = max(1, min(BLOCK, PIECE // self.num_tasks // _BLOCKS)) if count > 1 else num
+        size = self._block if count > 1 else num
         blocks = torch.arange(math.ceil(num / size))
         for number in range(count):
             places = (blocks[number::count, None] * size + torch.arange(size)).flatten()

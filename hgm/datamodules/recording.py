@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
 from hgm.datamodules.base import MIN_TRANSITIONS
+from hgm.files.disk import brief
 from hgm.numerics.seeds import derive_seed
 
 Arrays = dict[str, Tensor]
@@ -107,7 +109,6 @@ def grouped(
     labels: Sequence[Hashable],
     source: object,
     seed: int,
-    num_rows: Tensor | None = None,
 ) -> Recording:
     """Rows grouped by task, all tasks cut to the fewest transitions that one of them has.
 
@@ -120,7 +121,6 @@ def grouped(
         labels: The tasks, the base task first.
         source: Where the rows are from, for messages.
         seed: Seed of the subsets.
-        num_rows: Rows of every task, ``(N,)``, where that is not what `task` says.
 
     Raises:
         ValueError: If there are fewer than 2 tasks, or a task has fewer than 20 transitions.
@@ -129,21 +129,36 @@ def grouped(
         raise ValueError(
             f"Expected transitions of at least 2 tasks in {source}, got only those of {labels!r}."
         )
-    total = torch.bincount(task, minlength=len(labels)) if num_rows is None else num_rows
-    rows = [(valid & (task == number)).nonzero()[:, 0] for number in range(len(labels))]
-    fewest = min(range(len(labels)), key=lambda number: len(rows[number]))
-    num = len(rows[fewest])
+    total, there = (torch.bincount(one, minlength=len(labels)) for one in (task, task[valid]))
+    fewest = int(there.argmin())
+    num = int(there[fewest])
     if num < MIN_TRANSITIONS:
         raise ValueError(
             f"Expected every task in {source} to have at least {MIN_TRANSITIONS} transitions, got "
             f"{num} of task {shown(labels[fewest])}."
         )
+    places = valid.nonzero()[:, 0]
+    rows = places[task[places].argsort(stable=True)].split(there.tolist())
     counts = [
         TaskCount(shown(label), int(all_of_them), len(own), num)
         for label, all_of_them, own in zip(labels, total, rows, strict=True)
     ]
     index = torch.stack([_subset(own, num, seed, number) for number, own in enumerate(rows)])
     return Recording(arrays, counts, index)
+
+
+def as_label(given: Any, name: str) -> Hashable:
+    """A task's label: numbers and texts, of arrays and lists a tuple of them.
+
+    Raises:
+        ValueError: If it is none, naming the argument that holds it.
+    """
+    plain = given.tolist() if isinstance(given, Tensor | np.ndarray | np.generic) else given
+    if isinstance(plain, list | tuple):
+        return tuple(as_label(entry, name) for entry in plain)
+    if plain is None or not isinstance(plain, Hashable) or plain != plain:
+        raise ValueError(f"Expected labels in `{name}` to be numbers or texts, got {brief(given)}.")
+    return plain
 
 
 def shown(label: Hashable) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tensordict import TensorDictBase
+from torch import Tensor
 
 from hgm.datamodules.loading import WHAT, load
 from hgm.datamodules.logs import recording_of_episodes
@@ -30,8 +31,7 @@ class StoredTransitions(RecordedTransitions):
     * the same with rows, ``observation (M, n)`` and so on, beside a column ``task`` of numbers,
       ``(M,)`` or ``(M, k)``. With ``done`` or ``truncated``, ``next_observation`` may be left out:
       it is then the next row's, and the last row of an episode is no transition;
-    * an ``.h5`` or ``.hdf5`` file of either kind, with these names or D4RL's: ``observations``,
-      ``actions``, ``rewards``, ``next_observations``, ``terminals``, ``timeouts``;
+    * an ``.h5`` or ``.hdf5`` file of either kind;
     * a folder written by ``TensorDict.memmap`` with TorchRL's keys: ``observation``, ``action``,
       ``("next", "observation")``, ``("next", "reward")``, the flags under ``"next"``, and ``task``
       where there is one batch dimension. It stays on the disk, and may be larger than memory;
@@ -41,8 +41,10 @@ class StoredTransitions(RecordedTransitions):
     Task 0 is the base task: the one that appears first, unless ``order`` says otherwise. All tasks
     are cut to as many transitions as the one with the fewest has, by a random subset in the order
     of time; :attr:`counts` says how many there were. Real numbers of any type become float32; flags
-    that are missing are False. The truth is unknown: ``family`` and ``tasks`` are None. Nothing
-    that is read runs as code or is changed.
+    that are missing are False, and ``done`` is also where one of the others is set. D4RL's names
+    will do, mixed with these or not: ``observations``, ``actions``, ``rewards``,
+    ``next_observations``, ``terminals``, ``timeouts``; also Minari's, and ``dones``. The truth is
+    unknown: ``family`` and ``tasks`` are None. Nothing that is read runs as code or is changed.
 
     Args:
         path: File, folder or list of them; or a recording in memory.
@@ -85,8 +87,9 @@ class StoredTransitions(RecordedTransitions):
         Args:
             episodes: Of each, arrays or tensors ``observation (T, n)`` or ``(T + 1, n)``, ``action
                 (T, m)``, ``reward (T,)``, and maybe ``next_observation (T, n)``, ``terminated`` and
-                ``truncated (T,)``; D4RL's and Minari's names will do. Where there are only `T`
-                observations, the last step is no transition.
+                ``truncated (T,)``; D4RL's and Minari's names will do. Without
+                ``next_observation``, a step is no transition that a flag ends on the way, nor the
+                last one where there are only `T` observations.
             tasks: The label of every episode's task.
             order: All labels, the base task first; None: as they first appear.
             holdout_fraction: Fraction held out, in (0, 0.5].
@@ -133,7 +136,9 @@ class StoredTransitions(RecordedTransitions):
             ValueError: If an entry is missing, or does not fit.
         """
         entries = transitions.flatten_keys("_").items()
-        arrays = {name: value for name, value in entries if isinstance(value, torch.Tensor)}
+        arrays = {
+            name: value.detach().cpu() for name, value in entries if isinstance(value, Tensor)
+        }
         recording = recording_of(arrays, "`transitions`", seed, order)
         return cls(recording, holdout_fraction, batch_size, seed)
 
@@ -149,9 +154,9 @@ def _read(path: Any, seed: int, order: Order) -> Recording:
         raise ValueError(f"Expected `path` to name different files, got {labels}.")
     parts = []
     for label in labels:
-        arrays = renamed(load(label))
+        arrays = renamed(load(label), label)
         check_names(arrays, _EITHER, label)
-        arrays.pop("task", None)
+        _check_one_task(arrays.pop("task", None), label)
         parts.append(with_ends(arrays, label))
     for rows, label in zip(parts, labels, strict=True):
         sizes = [part[0]["observation"].shape[1] for part in (rows, parts[0])]
@@ -164,3 +169,11 @@ def _read(path: Any, seed: int, order: Order) -> Recording:
     lengths = torch.tensor([len(valid) for _, valid in parts])
     task = torch.arange(len(parts)).repeat_interleave(lengths)
     return grouped(*joined(parts), *ordered(task, labels, order), "`path`", seed)
+
+
+def _check_one_task(column: Tensor | None, source: str) -> None:
+    if column is not None and len(column) and bool((column != column[:1]).any()):
+        raise ValueError(
+            f"Expected {source} to be of one task, as each of several files is, but its column "
+            "`task` changes: give it alone, or drop that column."
+        )

@@ -9,8 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgm.datamodules.names import FLAGS, NEEDED, Arrays, check_names, check_shapes, renamed
-from hgm.datamodules.recording import Recording, TaskCount, grouped
+from hgm.datamodules.names import (
+    FLAGS,
+    NEEDED,
+    Arrays,
+    check_names,
+    check_shapes,
+    either,
+    renamed,
+)
+from hgm.datamodules.recording import Recording, TaskCount, as_label, grouped, shown
 
 Order = Sequence[Hashable] | None
 
@@ -32,31 +40,39 @@ def recording_of(
     Raises:
         ValueError: If an array is missing or does not fit, naming it.
     """
-    arrays = renamed(given)
+    arrays = renamed(given, source)
     needed = [name for name in NEEDED if name != "next_observation" or "task" not in arrays]
     check_names(arrays, needed, source)
     labels = arrays.pop("task", None)
-    if arrays["observation"].ndim == 3 and (labels is None or _one_a_row(labels)):
-        if order is not None:
-            raise ValueError(f"Expected no `order` for {source}, which has no column `task`.")
-        check_names(arrays, NEEDED, source)
-        return _grid(arrays, source)
     if labels is None:
-        check_shapes(arrays, 2, source)
-    assert labels is not None, "without labels, shapes do not fit"
+        if order is not None and arrays["observation"].ndim == 3:
+            raise ValueError(f"Expected no `order` for {source}, which has no column `task`.")
+        return _grid(arrays, source)
+    length = None
     if arrays["observation"].ndim == 3:
         check_shapes(arrays, 2, source)
+        length = arrays["observation"].shape[1]
+        if order is None and "next_observation" in arrays and _one_a_row(labels):
+            first = _columns(labels[:, 0], len(labels), source)
+            return _grid(arrays, source, _labelled(first, source)[1])
         arrays = {name: arrays[name].flatten(0, 1) for name in (*NEEDED, *FLAGS) if name in arrays}
         labels = labels.flatten(0, 1)
-    rows, valid = with_ends(arrays, source, _columns(labels, arrays, source))
-    task, names = _labelled(_columns(labels, arrays, source), source)
+    columns = _columns(labels, len(arrays["observation"]), source)
+    task, names = _labelled(columns, source)
+    last = task != torch.cat((task[1:], task[:1]))
+    if length is not None:  # what follows the last one of a row is another row's
+        last[length - 1 :: length] = True
+    rows, valid = with_ends(arrays, source, last)
     return grouped(rows, valid, *ordered(task, names, order), source, seed)
 
 
-def with_ends(
-    arrays: Arrays, source: object, labels: Tensor | None = None
-) -> tuple[Arrays, Tensor]:
+def with_ends(arrays: Arrays, source: object, last: Tensor | None = None) -> tuple[Arrays, Tensor]:
     """Checked rows, and which of them are transitions, ``(M,)``.
+
+    Args:
+        arrays: By hgm's names.
+        source: Where they are from, for messages.
+        last: Rows that the next one does not follow, ``(M,)``, beside those that end an episode.
 
     Raises:
         ValueError: If there is no next observation, and nothing says where episodes end.
@@ -69,14 +85,12 @@ def with_ends(
         if name in arrays
     }
     rows["reward"] = arrays["reward"].reshape(num, 1)
-    flags = {name: arrays[name].reshape(num) != 0 for name in FLAGS if name in arrays}
-    ends = torch.zeros(num, dtype=torch.bool)
-    for flag in flags.values():
-        ends = ends | flag
-    rows |= {"done": ends, "terminated": flags.get("terminated", torch.zeros_like(ends))}
+    ends = either(arrays, [num])
+    given = {name: arrays[name] for name in ("terminated",) if name in arrays}
+    rows |= {"done": ends, "terminated": either(given, [num])}
     if "next_observation" in arrays:
         return rows, torch.ones_like(ends)
-    if not {"done", "truncated"} & set(flags):
+    if not {"done", "truncated"} & set(arrays):
         raise ValueError(
             f"Expected `next_observations` in {source}, or `timeouts` (`done`), which say where "
             "episodes end: without either, transitions from one episode to the next would be made "
@@ -84,9 +98,7 @@ def with_ends(
         )
     valid = ~ends
     valid[-1:] = False
-    if labels is not None:
-        valid[:-1] &= (labels[1:] == labels[:-1]).all(-1)
-    return rows, valid
+    return rows, valid if last is None else valid & ~last
 
 
 def ordered(
@@ -101,7 +113,7 @@ def ordered(
         return task, labels
     if isinstance(order, str) or not isinstance(order, Sequence):
         raise ValueError(f"Expected `order` to be a list of tasks, got {order!r}.")
-    order = [tuple(label) if isinstance(label, list) else label for label in order]
+    order = [as_label(label, "order") for label in order]
     if len(order) != len(labels) or set(order) != set(labels):
         raise ValueError(
             f"Expected `order` to name every task once, {list(labels)[:12]}, got {list(order)}."
@@ -124,14 +136,14 @@ def _with_next(rows: Arrays) -> Arrays:
     return {**rows, "next_observation": rows["observation"].roll(-1, 0)}
 
 
-def _grid(arrays: Arrays, source: object) -> Recording:
+def _grid(arrays: Arrays, source: object, labels: Sequence[Hashable] | None = None) -> Recording:
+    check_names(arrays, NEEDED, source)
     check_shapes(arrays, 2, source)
     num_tasks, num, _ = arrays["observation"].shape
-    done = [arrays[name] for name in ("done", "truncated") if name in arrays]
     wanted = {name: arrays[name] for name in (*NEEDED, "terminated") if name in arrays}
-    if done:
-        wanted["done"] = done[0] if len(done) == 1 else (done[0] != 0) | (done[1] != 0)
-    return Recording(wanted, [TaskCount(str(i), num, num, num) for i in range(num_tasks)])
+    wanted["done"] = either(arrays, [num_tasks, num])
+    names = range(num_tasks) if labels is None else labels
+    return Recording(wanted, [TaskCount(shown(label), num, num, num) for label in names])
 
 
 def _one_a_row(labels: Tensor) -> bool:
@@ -142,25 +154,28 @@ def _one_a_row(labels: Tensor) -> bool:
     return bool((labels == first).all()) and len(first.unique(dim=0)) == len(labels)
 
 
-def _columns(labels: Tensor, arrays: Arrays, source: object) -> Tensor:
-    num = len(arrays["observation"])
-    if labels.ndim not in (1, 2) or len(labels) != num or labels.shape[-1] == 0:
+def _columns(labels: Tensor, num: int, source: object) -> Tensor:
+    if labels.ndim not in (1, 2) or len(labels) != num or 0 in labels.shape[1:]:
         raise ValueError(
             f"Expected `task` in {source} to have shape ({num},) or ({num}, k), got "
             f"{tuple(labels.shape)}."
         )
-    return labels.reshape(num, -1)
+    return labels if labels.ndim == 2 else labels[:, None]
 
 
 def _labelled(columns: Tensor, source: object) -> tuple[Tensor, list[Hashable]]:
     """Labels ``(M, k)`` as positions ``(M,)`` in a list, in the order of their appearance."""
     if not columns.isfinite().all():
         raise ValueError(f"Expected `task` in {source} to be finite.")
+    if columns.dtype == torch.bfloat16:  # which NumPy does not know
+        columns = columns.float()
     table: Any = columns.numpy()
     table = table[:, 0] if table.shape[1] == 1 else table
     axis = None if table.ndim == 1 else 0
     values, first, inverse = np.unique(table, return_index=True, return_inverse=True, axis=axis)
     order = first.argsort()
     places = torch.from_numpy(np.argsort(order))[torch.from_numpy(inverse.reshape(-1))]
+    if values.dtype.kind == "f":  # 0.1 of single precision is 0.1, as one would type it
+        values = values.astype(str).astype(float)
     labels = values[order].tolist()
     return places, [tuple(label) if isinstance(label, list) else label for label in labels]

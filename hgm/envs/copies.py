@@ -37,8 +37,8 @@ def unflatten(space: spaces.Space, rows: Array) -> Any:
 
 
 def states(space: spaces.Space, observe: Callable[[Any], Any] | None, rows: Array) -> Array:
-    """States ``(B, n)`` of flat observations ``(B, k)``."""
-    return rows if observe is None else np.asarray(observe(unflatten(space, rows)))
+    """States ``(B, n)`` of flat observations ``(B, k)``, which stay as they are."""
+    return rows if observe is None else np.asarray(observe(unflatten(space, rows.copy())))
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ class Recipe:
     def start(self, env: gymnasium.Env, task: Array, seed: int) -> Array:
         """Starts an episode; the flat observation ``(k,)`` that it starts with.
 
-        The environment's own reset may draw the task anew, so that it is set after every one.
+        The environment's own reset may draw the task anew, so that it is set after every one. What
+        it is given it may change: the next episode's is another copy.
         """
         observation, _ = env.reset(seed=seed)
-        fresh = self.set_task(env, task)
+        fresh = self.set_task(env, task.copy())
         return self.flat(observation if fresh is None else fresh)
 
     def told(self, task: Array) -> gymnasium.Env:
@@ -81,10 +82,23 @@ class Recipe:
         return env
 
     def flat(self, observation: Any) -> Array:
-        """An observation as a vector ``(k,)``."""
-        if self.is_flat:  # the usual case, in a tenth of the time
-            return observation
-        return np.asarray(spaces.flatten(self.observation_space, observation))
+        """An observation as a vector ``(k,)``.
+
+        Raises:
+            ValueError: If it is of another size than its space says.
+        """
+        flat = observation
+        if not self.is_flat:  # seldom, and ten times as slow
+            flat = np.asarray(spaces.flatten(self.observation_space, observation))
+        if np.shape(flat) != self._shape:  # NumPy would repeat a single number
+            raise ValueError(
+                f"Expected observations of {self.observation_space}, got shape {np.shape(flat)}."
+            )
+        return flat
+
+    @cached_property
+    def _shape(self) -> tuple[int]:
+        return (spaces.flatdim(self.observation_space),)
 
 
 class Copies(gymnasium.Env):
@@ -154,10 +168,12 @@ class Copies(gymnasium.Env):
         observation, reward, terminated, truncated, _ = self._envs[i].step(action)
         self._steps[i] += 1
         self._seen[i] = self._recipe.flat(observation)
+        if reward is None or np.ndim(reward):
+            raise ValueError(f"Expected rewards to be numbers, got {reward!r}.")
         self._rows[i, -FLAGS] = reward
         truncated = truncated or self._steps[i] >= self._recipe.max_steps
         if terminated or truncated:
-            self._rows[i, -2:], self._over[i] = (terminated, truncated), True
+            self._rows[i, -2:], self._over[i] = (bool(terminated), bool(truncated)), True
 
 
 class _Vector(AsyncVectorEnv):

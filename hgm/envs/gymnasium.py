@@ -24,9 +24,10 @@ _MAX_WORKERS = 1024
 class GymnasiumFamily(TaskFamily):
     """Any Gymnasium environment, and how it is told a hidden task.
 
-    ``set_task(env, task)`` is called once before and once after every reset, with the environment
-    as ``make_env`` made it, wrappers and all: what it reads is mostly ``env.unwrapped``. So tasks
-    hold where a reset draws a goal of its own, and where a reset needs the task. If the observation
+    ``set_task(env, task)`` is called after every reset, with the environment as ``make_env`` made
+    it, wrappers and all: what it reads is mostly ``env.unwrapped``. So tasks hold where a reset
+    draws a goal of its own. The first reset of a copy only comes before the task can be told, and
+    is not seen: where a reset reads the task, the one before told it. If the observation
     shows what ``set_task`` changes, the one of the reset is stale, and ``set_task`` returns the
     right one; otherwise it returns None.
 

@@ -127,6 +127,8 @@ class GymnasiumEnv(EnvBase):
         if (self._starts < 0).all():
             return
         self._rows = self._copies.replay(self._starts, actions, self._steps)
+        over = rows[:, -2:].any(-1)  # if they stood still since, their last reward is zero
+        self._rows[over, -FLAGS] = rows[over, -FLAGS]
         different = (self._rows != rows).any(-1) & ~np.isnan(rows).any(-1)
         if different.any():
             warnings.warn(
@@ -172,6 +174,9 @@ class GymnasiumEnv(EnvBase):
         """What the last rows say."""
         space = self._recipe.observation_space
         seen = states(space, self._observe, self._rows[:, :-FLAGS])
+        expected = (len(self._rows), self.observation_spec["observation"].shape[-1])
+        if seen.shape != expected:
+            raise ValueError(f"Expected `observe` to make states {expected}, got {seen.shape}.")
         terminated, truncated = (self._tensor(self._rows[:, [i]] > 0) for i in (-2, -1))
         entries = {
             "observation": self._tensor(seen, torch.float32),

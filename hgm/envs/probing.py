@@ -61,6 +61,14 @@ def probe(
         raise ValueError(
             f"Expected `sample_tasks` to draw 2 tasks as a float tensor (2, k), got {got}."
         )
+    if not tasks.isfinite().all():
+        raise ValueError(f"Expected `sample_tasks` to draw finite tasks, got {tasks.tolist()}.")
+    again = _called("sample_tasks", sample_tasks, 2, torch.Generator().manual_seed(0))
+    if not torch.equal(tasks, again):
+        raise ValueError(
+            "Expected `sample_tasks` to draw equal tasks from generators of equal seeds, got "
+            f"{tasks.tolist()} and {again.tolist()}: draw from `generator` only."
+        )
     rows = tasks.double().numpy()
     start = _start(env, recipe, rows[0])
     seen = _states(recipe, observe, np.repeat(start[None], _BATCH, 0))
@@ -192,6 +200,10 @@ def _compare(recipe: Recipe, observe: Callable[[Any], Any] | None, tasks: Array)
         rows.append(_called("step", copies.step, np.repeat(action[None], 3, 0))[0])
     copies.close()
     first, again, other = np.stack(rows, 1)
+    if not np.isfinite(first[:, -FLAGS]).all():
+        raise ValueError("Expected finite rewards, got NaN or infinite ones of random actions.")
+    if not np.isfinite(_states(recipe, observe, first[:, :-FLAGS])).all():
+        raise ValueError("Expected finite states, got NaN or infinite ones of random actions.")
     if not np.array_equal(first, again, equal_nan=True):
         warnings.warn(
             "Expected equal seeds and actions to give equal episodes, but two of the same task "

@@ -1,6 +1,7 @@
 """``hgm record`` writes what ``data=stored`` reads, as a whole or not at all."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -114,3 +115,19 @@ def test_what_a_process_left_is_cleared_away(tmp_path):
     np.save(gone / "a.npy", np.zeros(3))
     write_recording(Transitions(Navigation(), num_transitions=60), tmp_path / "data")
     assert os.listdir(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("path", ["data.npz", "data"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(path, number, record, monkeypatch, tmp_path, capsys):
+    def interrupt(piece):
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("hgm.datamodules.writing.check_finite", interrupt)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        record("env=navigation", f"path={path}", FEW)
+    assert ended.value.code == 128 + number
+    assert f"stopped by {number.name}" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+    assert signal.getsignal(number) is before

@@ -84,6 +84,8 @@ def test_without_a_next_observation_the_last_step_is_none():
 
 def test_flags_of_episodes():
     given = episodes()
+    given[1]["next_observation"] = given[1]["observation"][1:]
+    given[1]["observation"] = given[1]["observation"][:-1]
     given[1]["terminated"] = np.arange(41) == 40
     given[1]["truncated"] = np.arange(41) == 20
     following = StoredTransitions.from_episodes(given, LABELS).recording.read(slice(None))["next"]
@@ -95,6 +97,41 @@ def test_tasks_are_in_the_order_that_is_wanted():
     data = StoredTransitions.from_episodes(episodes(), LABELS, order=[("run", 2), "walk"])
     assert [count.task for count in data.counts] == ["(run, 2)", "walk"]
     assert (data.recording.read(slice(None))["action"][0] == 1 / 8).all()
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("flag", ["done", "dones", "terminated", "timeouts"])
+def test_an_end_on_the_way_is_no_transition_to_the_next_start(flag, extra):
+    """Several episodes given as one: what follows an end is another start."""
+    given = episodes(extra)
+    for one in given:
+        one[flag] = np.arange(len(one["reward"])) == 9
+        one["observation"][10:, 0] += 0.5
+        one["action"][10:] += 0.5 / 8
+    data = StoredTransitions.from_episodes(given, LABELS)
+    assert [count.transitions for count in data.counts] == [85 - 3 * (1 - extra), 39 + extra]
+    assert_true(data)
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        (torch.tensor([4, 2, 4, 4]), ["4", "2"]),
+        (np.array([[0.5, 1], [0, 1], [0.5, 1], [0.5, 1]]), ["(0.5, 1)", "(0, 1)"]),
+        ([["a", 1], ["b", 1], ["a", 1], ["a", 1]], ["(a, 1)", "(b, 1)"]),
+        (np.eye(4)[[0, 1, 0, 0]].reshape(4, 2, 2), ["((1, 0), (0, 0))", "((0, 1), (0, 0))"]),
+    ],
+)
+def test_labels_as_arrays_and_lists(labels, shown):
+    data = StoredTransitions.from_episodes(episodes(), labels)
+    assert [count.task for count in data.counts] == shown
+    assert_true(data)
+
+
+@pytest.mark.parametrize("label", [None, np.nan, {}, ["a", None]])
+def test_labels_that_are_none(label):
+    with pytest.raises(ValueError, match="Expected labels in `tasks` to be numbers or texts, got"):
+        StoredTransitions.from_episodes(episodes(), ["walk", label, "walk", label])
 
 
 @pytest.mark.parametrize(
@@ -228,6 +265,68 @@ def test_nothing_is_made_up_across_episodes(tmp_path):
         StoredTransitions(write(tmp_path / "d.hdf5", content))
 
 
+def flags(data):
+    following = data.recording.read(slice(None))["next"]
+    return [int(following[name].sum()) for name in ("done", "terminated")]
+
+
+@pytest.mark.parametrize("kind", ["hgm", "d4rl"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(("done", [2, 0]), ("dones", [2, 0]), ("truncated", [2, 0]), ("timeouts", [2, 0])),
+        *(("terminated", [2, 2]), ("terminals", [2, 2]), ("terminations", [2, 2])),
+    ],
+)
+def test_no_flag_is_lost_for_its_name(kind, name, expected, tmp_path):
+    content = rows(kind, following=True)
+    ends = content["done" if kind == "hgm" else "timeouts"]
+    for other in ("done", "timeouts", "terminals"):
+        content.pop(other, None)
+    data = StoredTransitions(write(tmp_path / "d.npz", {**content, name: ends}))
+    assert flags(data) == expected  # the other ends are of rows that the first task has too many of
+
+
+@pytest.mark.parametrize("name", ["done", "terminated", "truncated"])
+def test_flags_mean_the_same_in_a_grid(name, tmp_path):
+    content = {key: np.stack([value[:30]] * 2) for key, value in rows(following=True).items()}
+    ends = content.pop("done")
+    del content["task"]
+    data = StoredTransitions(write(tmp_path / "d.npz", {**content, name: ends[..., None]}))
+    assert flags(data) == [2, 2 * (name == "terminated")]
+    both = {**content, "done": ends, "truncated": ends[..., None]}
+    assert flags(StoredTransitions(write(tmp_path / "e.npz", both))) == [2, 0]
+
+
+def test_nothing_is_made_up_across_rows_of_a_grid(tmp_path):
+    """Two sequences of each task that no flag ends."""
+    content = {key: value[:25] for key, value in rows().items()}
+    grid = {key: np.stack([value] * 4) for key, value in content.items()}
+    grid["observation"][..., 0] = np.arange(4)[:, None]
+    grid["action"][..., 0] = np.arange(4)[:, None] / 8
+    grid["done"][:] = False
+    grid["task"] = np.repeat([[5], [5], [3], [3]], 25, 1)
+    data = StoredTransitions(write(tmp_path / "d.npz", grid))
+    assert counts(data) == [("5", 50, 48, 48), ("3", 50, 48, 48)]
+    assert_true(data)
+
+
+def test_labels_of_single_precision_are_what_one_types(tmp_path):
+    content = rows()
+    content["task"] = np.where(content["task"] > 0, 0.1, 0.7).astype(np.float32)
+    data = StoredTransitions(write(tmp_path / "d.npz", content), order=[0.7, 0.1])
+    assert [count.task for count in data.counts] == ["0.7", "0.1"]
+
+
+def test_episodes_in_groups_are_no_rows(tmp_path):
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        for number, one in enumerate(episodes()):
+            for name, value in one.items():
+                file[f"episode_{number}/{name}"] = value
+    with pytest.raises(ValueError, match=r"got \['episode_0', .*StoredTransitions.from_episodes"):
+        StoredTransitions(tmp_path / "d.h5")
+
+
 def test_a_file_a_task(tmp_path):
     paths = []
     for number, length in enumerate(LENGTHS):
@@ -267,13 +366,17 @@ def test_rows_that_do_not_fit(change, message, tmp_path):
 
 
 def test_lists_of_files_that_do_not_fit(tmp_path):
-    write(tmp_path / "a.npz", rows())
-    write(tmp_path / "b.npz", {**rows(), "action": np.zeros((129, 2))})
+    one = {**rows(), "task": np.ones(129)}
+    write(tmp_path / "a.npz", one)
+    write(tmp_path / "b.npz", {**one, "action": np.zeros((129, 2))})
+    write(tmp_path / "c.npz", rows())
     a, b = (str(tmp_path / f"{name}.npz") for name in "ab")
     with pytest.raises(
         ValueError, match=r"b.npz to have 2 and 1 columns, as in .*a.npz, got 2 and"
     ):
         StoredTransitions([a, b])
+    with pytest.raises(ValueError, match=r"c.npz to be of one task, .* its column `task` changes"):
+        StoredTransitions([a, str(tmp_path / "c.npz")])
     with pytest.raises(ValueError, match="different files"):
         StoredTransitions([a, a])
     with pytest.raises(ValueError, match="no `order` for .* which has no column `task`"):
@@ -300,12 +403,26 @@ def test_a_tensordict_in_memory():
     assert counts(data) == [("7.5", 88, 88, 41), ("-2", 41, 41, 41)]
     assert_true(data)
     two = torch.stack((batch()[:30], batch()[30:60]))
-    assert counts(StoredTransitions.from_tensordict(two)) == [("0", 30, 30, 30), ("1", 30, 30, 30)]
+    data = StoredTransitions.from_tensordict(two)
+    assert counts(data) == [("7.5", 30, 30, 30), ("-2", 30, 30, 30)]
+    data = StoredTransitions.from_tensordict(two, order=[-2, 7.5])
+    assert [count.task for count in data.counts] == ["-2", "7.5"]
+    assert (data.recording.read(slice(None))["observation"][0, :, 0] == 1).all()
     mixed = torch.stack((batch()[:64], batch()[64:128]))  # trajectories, not tasks, are in rows
     assert [count.transitions for count in StoredTransitions.from_tensordict(mixed).counts] == [
         87,
         41,
     ]
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.bfloat16, torch.Tensor.requires_grad_])
+def test_a_tensordict_of_a_network_is_data(change):
+    given = batch()
+    given["task"], given["action"] = change(given["task"]), change(given["action"])
+    data = StoredTransitions.from_tensordict(given)
+    assert counts(data) == [("7.5", 88, 88, 41), ("-2", 41, 41, 41)]
+    assert_true(data)
+    assert not data.recording.read(slice(None))["action"].requires_grad
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -321,6 +438,16 @@ def test_a_replay_buffer_on_the_disk(kind, tmp_path):
     assert counts(StoredTransitions(tmp_path / "buffer" / "storage")) == counts(data)
     (tmp_path / "buffer" / "storage" / "storage_metadata.json").write_text('{"len": 501}')
     with pytest.raises(ValueError, match="`len` in .* to count rows, got 501"):
+        StoredTransitions(tmp_path / "buffer")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_replay_buffer_tells_where_steps_lead(tmp_path):
+    """A ring of 100 rows, of which the newest are first, and before the oldest."""
+    buffer = ReplayBuffer(storage=LazyMemmapStorage(100))
+    buffer.extend(batch().exclude(("next", "observation")))
+    buffer.dumps(tmp_path / "buffer")
+    with pytest.raises(ValueError, match=r"\('next', 'observation'\).* not in the order of time"):
         StoredTransitions(tmp_path / "buffer")
 
 

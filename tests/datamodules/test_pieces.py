@@ -97,8 +97,21 @@ def test_many_tasks_have_pieces_too(monkeypatch, tmp_path):
     data = StoredTransitions(tmp_path / "a.npz")
     rewards = [batch["next", "reward"][0, :, 0] for batch in data.train_dataloader()]
     assert len(rewards) == 18
-    assert all(4 <= len(some) <= 6 for some in rewards)
+    assert all(len(some) == 5 for some in rewards)
     assert len(torch.cat(rewards).unique()) == 90
+
+
+@pytest.mark.parametrize(("num_tasks", "num"), [(3, 971), (10, 200), (50, 33), (2, 1000)])
+def test_no_piece_is_larger_than_is_said(num_tasks, num, monkeypatch, tmp_path):
+    monkeypatch.setattr(recorded, "PIECE", 1310)
+    ones = np.ones((num_tasks, num, 1))
+    content = dict.fromkeys(("observation", "next_observation", "action", "reward"), ones)
+    np.savez(tmp_path / "a.npz", **content)
+    data = StoredTransitions(tmp_path / "a.npz")
+    sizes = [batch.numel() for batch in data.train_dataloader()]
+    assert len(sizes) == len(data.train_dataloader()) > 1
+    assert max(sizes) <= 1310
+    assert min(sizes) > 400
 
 
 def test_a_folder_stays_on_the_disk(tmp_path):

@@ -86,6 +86,40 @@ def test_the_task_is_told_before_and_after_every_reset():
         assert (made.goal == task).all()
 
 
+def test_an_environment_that_changes_what_it_was_told_does_not_change_the_task():
+    class Moving(Drift):
+        def step(self, action):
+            self.goal += 1.0
+            return super().step(action)
+
+    def hand_over(env, task):
+        env.goal = task
+
+    family = GymnasiumFamily(Moving, sample_tasks, hand_over, 3, observe, max_steps=4)
+    data = run(family, 12, size=0.1)
+    goals = family.train_tasks(0)[:, None, None] + 1 + torch.arange(12)[:, None] % 4
+    expected = -(data["next", "observation"] - goals).norm(dim=-1)
+    assert_close(data["next", "reward"][..., 0], expected)
+
+
+def test_observations_stay_as_they_are_whatever_observe_does_to_them():
+    def halved(seen):
+        seen *= 0.5
+        return seen[..., :2]
+
+    family = drift(observe=halved)
+    env = family.make_env(family.train_tasks(0), 1, 0)
+    start = env.reset()["observation"]
+    rows = env.get_extra_state()["rows"]
+    assert_close(rows[:, :2].float(), 2 * start[:, 0])
+
+
+def test_states_of_another_size_than_at_first_are_refused():
+    family = drift(observe=lambda seen: seen[:, : 2 if len(seen) < 6 else 1])
+    with pytest.raises(ValueError, match=r"`observe` to make states \(6, 2\), got \(6, 1\)"):
+        run(family)
+
+
 def test_what_set_task_returns_is_what_is_observed():
     def set_and_see(env, task):
         env.goal = task.copy()

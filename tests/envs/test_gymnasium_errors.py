@@ -36,6 +36,16 @@ class Fragile(Drift):
         raise RuntimeError("it broke")
 
 
+class Short(Drift):
+    def step(self, action):
+        observation, *others = super().step(action)
+        return observation[:1], *others
+
+
+def rewarding(reward):
+    return {"make_env": lambda: gymnasium.wrappers.TransformReward(Drift(), lambda _: reward)}
+
+
 CASES = {
     "tasks": ({"num_train_tasks": 1}, ["`num_train_tasks`", "at least 2", "got 1"]),
     "workers": ({"num_workers": -1}, ["`num_workers`", "at least 0", "got -1"]),
@@ -76,6 +86,14 @@ CASES = {
         {"sample_tasks": lambda num, generator: torch.rand(num, generator=generator)},
         ["`sample_tasks`", "(2, k)", "got (2,)"],
     ),
+    "tasks of NaN": (
+        {"sample_tasks": lambda num, generator: torch.full((num, 2), torch.nan)},
+        ["`sample_tasks`", "finite tasks", "nan"],
+    ),
+    "tasks from elsewhere": (
+        {"sample_tasks": lambda num, generator: torch.rand(num, 2)},
+        ["`sample_tasks`", "equal seeds", "draw from `generator` only"],
+    ),
     "task raises": ({"set_task": nowhere}, ["`set_task`", "AttributeError: no `goal`"]),
     "task on a wrapper": (
         {"make_env": limited, "max_steps": None, "set_task": on_wrapper},
@@ -88,8 +106,16 @@ CASES = {
         ["`observe`", "(5, n)", "got shape (2, 4)"],
     ),
     "observe nothing": ({"observe": lambda seen: seen[:, :0]}, ["`observe`", "got shape (5, 0)"]),
+    "observe NaN": ({"observe": lambda seen: seen * np.nan}, ["finite states", "NaN"]),
     "observe words": ({"observe": lambda seen: seen.astype(str)}, ["`observe`", "numbers", "<U"]),
     "step raises": ({"make_env": Fragile}, ["`step`", "RuntimeError: it broke"]),
+    "rewards of NaN": (rewarding(np.nan), ["finite rewards", "NaN"]),
+    "no rewards": (rewarding(None), ["`step`", "rewards to be numbers, got None"]),
+    "vectors of rewards": (rewarding(np.ones(1)), ["`step`", "rewards to be numbers, got array"]),
+    "one number for all": (
+        {"make_env": lambda: gymnasium.wrappers.TransformReward(Short(), float)},
+        ["`step`", "observations of Box", "got shape (1,)"],
+    ),
 }
 
 

@@ -1,11 +1,14 @@
 """A run on a Gymnasium environment goes on exactly where it was, or says that it does not."""
 
+import warnings
+
 import pytest
 import torch
 from drifting import Drift, observe, observe_arm, sample_tasks, set_target, set_task
 
 from hgm.datamodules.collection import Collection
 from hgm.envs import GymnasiumFamily
+from hgm.envs.rollouts import walk
 from hgm.files import read_tensors, write_tensors
 from hgm.policies.feedforward import Actor
 
@@ -67,6 +70,19 @@ def test_it_can_be_kept_after_it_is_closed():
     state = source.state_dict()["env"]["_extra_state"]
     source.close()
     assert torch.equal(source.state_dict()["env"]["_extra_state"]["rows"], state["rows"])
+
+
+def test_copies_that_stood_still_stand_still():
+    family = drift()
+    tasks, out = family.train_tasks(0), lambda now: torch.ones(3, 2, 2)
+    env, resumed = (family.make_env(tasks, 2, 0) for _ in range(2))
+    *_, (last, _) = walk(env, out, 12, reset=False)
+    assert last["next", "terminated"].all()
+    with warnings.catch_warnings(action="error"):
+        resumed.load_state_dict(env.state_dict())
+    after = resumed.step(last.select("action"))["next"]
+    assert torch.equal(after["observation"], last["next", "observation"])
+    assert (after["reward"] == 0).all()
 
 
 def test_an_environment_that_draws_elsewhere_is_told_of():
