@@ -25,6 +25,7 @@ from hgm.sizes import Sizes, TableSizes
 _R_HAT, _SIZE = 1.01, 400
 """Chains are drawn from until all agree that well, and are worth that many draws."""
 _DRAWS_PER_ROUND = 10
+_NUMBERS = "numbers: classes are texts or integers from 0 on"
 
 
 @dataclass
@@ -338,10 +339,17 @@ def _num_columns(targets: str, sizes: TableSizes | None, num_classes: int | None
     """Columns of the predictor."""
     known = sizes.num_classes if sizes is not None and num_classes is None else num_classes
     if targets == "bernoulli" and sizes is not None and sizes.num_classes != 2:
-        found = "numbers" if known is None else f"{known} classes"
+        found = _NUMBERS if sizes.num_classes is None else f"{sizes.num_classes} classes"
         raise ValueError(f"Expected a target of two classes for 'bernoulli', got {found}.")
+    if targets == "gaussian" and sizes is not None and sizes.texts:
+        raise ValueError(
+            f"Expected a target of numbers for 'gaussian', got texts of {sizes.num_classes} "
+            "classes: choose model.targets=bernoulli or categorical."
+        )
     if targets != "categorical":
         return 1
+    if known is None and sizes is not None:
+        raise ValueError(f"Expected a target of classes for 'categorical', got {_NUMBERS}.")
     if known is None:
         raise ValueError("Expected `num_classes` for categorical targets, got None.")
     return check_int("num_classes", known, 2, 1000)

@@ -295,6 +295,18 @@ def test_mistakes_are_named(options, message):
         MixedEffects(**{"network": linear(), "clusters": {"z": 5}} | options)
 
 
+@pytest.mark.parametrize(
+    ("targets", "known", "message"),
+    [
+        ("gaussian", {"num_classes": 2, "texts": True}, "numbers for 'gaussian', got texts of 2"),
+        ("categorical", {}, "classes for 'categorical', got numbers: classes are texts or int"),
+    ],
+)
+def test_targets_fit_the_table(targets, known, message):
+    with pytest.raises(ValueError, match=message):
+        MixedEffects(targets=targets, sizes=sizes(**known))
+
+
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_bernoulli_targets_have_two_classes(num_classes):
     with pytest.raises(ValueError, match="two classes for 'bernoulli', got"):
