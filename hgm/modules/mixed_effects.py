@@ -305,8 +305,9 @@ class MixedEffects(LightningModule):
     def predict(self, features: Tensor, clusters: Tensor) -> Prediction:
         """What targets are expected to be, with 95% intervals, and how certain that is.
 
-        Intervals are of the expected target: they know how uncertain effects are, and that a
-        cluster which was never seen may have any effect; not how uncertain the network is.
+        Intervals are of the expected target: they know how uncertain effects, scale and shift are,
+        and that a cluster which was never seen may have any effect; not how uncertain the network
+        is otherwise.
 
         Args:
             features: As in training, ``(N, p)``.

@@ -1,6 +1,7 @@
 """Mixed effects learn what simulated tables were made of, and go on exactly where they stopped."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -243,6 +244,33 @@ def test_chains_start_apart_and_effects_of_all_count(tmp_path):
     drawn = model.chains.trace[..., place]
     assert_close(drawn.mean(), mean[0, 0, 0])
     assert_close(drawn.var(correction=0), variance[0, 0, 0])
+
+
+def test_predictions_have_the_moments_of_all_draws_together(tmp_path):
+    table = simulate(targets="gaussian", num=60, q=5)
+    model = MixedEffects(linear(), "gaussian", {"z": 5}, **{**QUICK, "learning_rate": 0.03})
+    trained(model, table, tmp_path)
+    x, z = table["features"], table["clusters"]
+    with torch.no_grad():
+        fixed = model.best(x).double()[:, 0]
+    scale, shift = (model.chains.drawn(name)[:, 0] for name in ("scale", "shift"))
+    effects = torch.stack([model.chains.drawn(f"effect z {i}")[:, 0] for i in range(5)], 1)
+    eta = scale[:, None] * fixed + shift[:, None] + effects[:, z[:, 0]]
+    found = model.predict(x, z)
+    assert_close(found.predictor[:, 0], eta.mean(0))
+    assert_close(found.variance[:, 0], eta.var(0, correction=0))
+    # The mean of few clusters is itself not known: effects alone are too certain of the level.
+    assert (found.variance.mean() / model.chains.effects(0)[1].mean()) > 1.1
+
+
+def test_predictions_before_any_draw_are_where_the_chain_stands():
+    model = MixedEffects(linear(), "bernoulli", {"z": 5})
+    state = model.chains.state(0)
+    effects = torch.arange(5.0).double()[:, None, None]
+    model.chains.put(0, replace(state, effects=(effects,), shift=state.shift + 2))
+    x = torch.zeros(5, 3)
+    found = model.predict(x, torch.arange(5)[:, None]).predictor
+    assert_close(found, model.best(x).double() + effects[:, 0] + 2)
 
 
 @pytest.mark.slow
