@@ -9,7 +9,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from rich.table import Table
 
-from hgm.callbacks.base import Report
+from hgm.callbacks.base import Report, validates_after
 from hgm.callbacks.effect_figures import effect_figures
 from hgm.checks import check_int
 from hgm.files.disk import replacing
@@ -41,13 +41,22 @@ class EffectsReport(Report):
     ) -> None:
         super().__init__(run_dir, started, settings, seed)
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
+        self._late = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Renews the checkpoint."""
-        if (int(pl_module.rounds) - 1) % self.checkpoint_every == 0:
+        due = (int(pl_module.rounds) - 1) % self.checkpoint_every == 0
+        self._late = due and validates_after(trainer, batch_idx)
+        if due and not self._late:
             self._save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Renews the checkpoint that was due before, now that it has this validation."""
+        if self._late:
+            self._save(trainer)
+            self._late = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last checkpoint."""

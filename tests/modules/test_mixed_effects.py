@@ -11,6 +11,7 @@ from tensordict import TensorDict
 from torch import nn
 from torch.testing import assert_close
 
+from hgm.callbacks.effects import EffectsReport
 from hgm.datamodules.base import Batches
 from hgm.datamodules.clustered import Rounds
 from hgm.modules import MixedEffects
@@ -191,14 +192,13 @@ class Stop(Exception):
 
 
 class Cut(Callback):
-    """Leaves a checkpoint after a number of rounds, and cuts the run off."""
+    """Cuts a run off after a number of rounds, as soon as its report has left a checkpoint."""
 
-    def __init__(self, place, after):
-        self.place, self.after = place, after
+    def __init__(self, after):
+        self.after = after
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if int(pl_module.rounds) == self.after:
-            trainer.save_checkpoint(self.place)
             raise Stop
 
 
@@ -212,12 +212,12 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(after, tmp_path):
         trained(
             MixedEffects(linear(), **options),
             *(table[:300], tmp_path, table[300:]),
-            callbacks=[Cut(tmp_path / "x.ckpt", after)],
+            callbacks=[EffectsReport(tmp_path, checkpoint_every=1), Cut(after)],
         )
     again = MixedEffects(linear(), **options)
-    trained(again, table[:300], tmp_path, table[300:], ckpt_path=tmp_path / "x.ckpt")
+    left = tmp_path / "checkpoints" / "last.ckpt"
+    trained(again, table[:300], tmp_path, table[300:], ckpt_path=left)
     assert_close(again.state_dict(), whole.state_dict(), atol=0, rtol=0)
-    trained(again, table[:300], tmp_path, table[300:], ckpt_path=tmp_path / "x.ckpt")
 
 
 def test_training_that_is_over_is_over(tmp_path):
@@ -327,6 +327,7 @@ def test_mistakes_are_named(options, message):
     ("targets", "known", "message"),
     [
         ("gaussian", {"num_classes": 2, "texts": True}, "numbers for 'gaussian', got texts of 2"),
+        ("categorical", {"num_classes": 3, "absent": ["b"]}, "rows of every class, got none of b"),
         ("categorical", {}, "classes for 'categorical', got numbers: classes are texts or int"),
     ],
 )
