@@ -36,9 +36,10 @@ class Clustered(LightningDataModule):
     """Rows of features, a target and clusters, from Parquet, CSV or NumPy files.
 
     Every batch is the whole training table, a TensorDict ``[N]`` of ``features (N, p)``,
-    standardised by training rows (0 where these are all equal); ``target (N,)``; and ``clusters (N, L)``, numbered by what
-    training rows have: a cluster that only other rows have is -1. Validation and test are one batch
-    each. All processes have the same table. Rows are split by ``seed`` alone.
+    standardised by training rows (0 where these are all equal); ``target (N,)``; and ``clusters
+    (N, L)``, numbered by what training rows have: a cluster that only other rows have is -1.
+    Validation and test are one batch each. All processes have the same table. Rows are split by
+    ``seed`` alone.
 
     Args:
         path: A ``.parquet``, ``.csv`` or ``.npz`` file, which
@@ -121,6 +122,9 @@ class Clustered(LightningDataModule):
             num_features=table.shape[1],
             clusters={name: len(found) for name, found in self.labels.items()},
             num_classes=None if self.classes is None else len(self.classes),
+            absent=[
+                name for i, name in enumerate(self.classes or ()) if not (target_of == i).any()
+            ],
             texts=columns[target].dtype.kind not in "biuf",
             target_mean=float(target_of.mean()),
             target_scale=float(target_of.std()) or 1.0,
@@ -192,8 +196,8 @@ def _split(num: int, shares: list[float], seed: int) -> np.ndarray:
     counts = [round(share * num) for share in shares]
     if not counts[0] or sum(counts) >= num:
         raise ValueError(
-            f"Expected `val_fraction` and `test_fraction` to leave rows to validate and to train on, "
-            f"got {shares} of {num} rows."
+            f"Expected `val_fraction` and `test_fraction` to leave rows to validate and to "
+            f"train on, got {shares} of {num} rows."
         )
     split = np.zeros(num, dtype=int)
     split[order[: counts[0]]], split[order[counts[0] : sum(counts)]] = 1, 2

@@ -19,13 +19,13 @@ from hgm.effects.networks import check_layers, evaluate, feedforward
 from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Table, added, sweep
+from hgm.effects.targets import num_columns
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
 
 _R_HAT, _SIZE = 1.01, 400
 """Chains are drawn from until all agree that well, and are worth that many draws."""
 _DRAWS_PER_ROUND = 10
-_NUMBERS = "numbers: classes are texts or integers from 0 on"
 
 
 @dataclass
@@ -143,17 +143,17 @@ class MixedEffects(LightningModule):
             sizes.require("clustered", self)
         sizes = cast(TableSizes | None, sizes)
         counts = _check_clusters(sizes.clusters if sizes and clusters is None else clusters)
-        num_columns = _num_columns(self.targets, sizes, num_classes)
+        outputs = num_columns(self.targets, sizes, num_classes)
         if network is None:
             if sizes is None:
                 raise ValueError("Expected `network` or `sizes`, got neither.")
             with seeded(self.seed):
                 last = dim_slopes if slopes else width
-                network = feedforward(sizes.num_features, num_columns, width, depth, last)
+                network = feedforward(sizes.num_features, outputs, width, depth, last)
         self.network = network
         self.best = copy.deepcopy(network).requires_grad_(False)
         dim = 1 + (check_layers(network).in_features if slopes else 0)
-        self.chains = Chains(counts, dim, num_columns, num_chains, num_draws)
+        self.chains = Chains(counts, dim, outputs, num_chains, num_draws)
         scaled = sizes is not None and self.targets == "gaussian"
         values = (sizes.target_mean, sizes.target_scale) if sizes and scaled else (0.0, 1.0)
         for name, value in zip(("target_mean", "target_scale"), values, strict=True):
@@ -334,23 +334,3 @@ def _check_clusters(clusters: Mapping[str, int] | None) -> dict[str, int]:
     if not isinstance(clusters, Mapping) or not clusters:
         raise ValueError(f"Expected `clusters` to be {{name: number}}, got {clusters!r}.")
     return {name: check_int(f"clusters[{name}]", num, 3) for name, num in clusters.items()}
-
-
-def _num_columns(targets: str, sizes: TableSizes | None, num_classes: int | None) -> int:
-    """Columns of the predictor."""
-    known = sizes.num_classes if sizes is not None and num_classes is None else num_classes
-    if targets == "bernoulli" and sizes is not None and sizes.num_classes != 2:
-        found = _NUMBERS if sizes.num_classes is None else f"{sizes.num_classes} classes"
-        raise ValueError(f"Expected a target of two classes for 'bernoulli', got {found}.")
-    if targets == "gaussian" and sizes is not None and sizes.texts:
-        raise ValueError(
-            f"Expected a target of numbers for 'gaussian', got texts of {sizes.num_classes} "
-            "classes: choose model.targets=bernoulli or categorical."
-        )
-    if targets != "categorical":
-        return 1
-    if known is None and sizes is not None:
-        raise ValueError(f"Expected a target of classes for 'categorical', got {_NUMBERS}.")
-    if known is None:
-        raise ValueError("Expected `num_classes` for categorical targets, got None.")
-    return check_int("num_classes", known, 2, 1000)

@@ -144,6 +144,14 @@ def test_features_that_never_vary_in_training_say_nothing_elsewhere(tmp_path):
         assert part["features"][:, 0].std() > 0.5
 
 
+def test_classes_without_training_rows_are_known(tmp_path):
+    from hgm.datamodules.clustered import _split
+
+    y = np.where(_split(NUM, [0.1, 0.2], 0) > 0, "rare", np.resize(["no", "yes"], NUM))
+    assert data(frame(y=y), tmp_path).sizes.absent == ["rare"]
+    assert data(frame(), tmp_path).sizes.absent == []
+
+
 def test_only_texts_are_called_so(tmp_path):
     assert data(frame(y=np.resize(["no", "yes"], NUM)), tmp_path).sizes.texts
     assert not data(frame(), tmp_path).sizes.texts
