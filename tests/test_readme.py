@@ -129,6 +129,8 @@ def test_jobs_build(words, experiment, monkeypatch, settings, command):
         "_target_: hgm.envs.Navigation\nradius: 2.0\n"
     )
     (place / "mypkg.py").write_text(MYPKG)
+    rows = [f"{i / 7},{i % 2},{i % 5},{i % 6}" for i in range(60)]
+    (place / "table.csv").write_text("\n".join(["x,y,z1,z2", *rows]))
     given = [word for word in overrides_of(words) if word != "-m"]
     given = [word.partition(",")[0] for word in given] if "-m" in words else given
     if any(word.startswith(("-", "experiment=")) for word in given):
