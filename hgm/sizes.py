@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -110,6 +110,8 @@ class TableSizes:
         num_features: Columns of the features.
         clusters: Number of clusters of every clustering feature, by name.
         num_classes: Distinct targets, where they are texts or integers; None for numbers.
+        absent: Classes of which no training row is.
+        texts: Whether targets are texts, whose numbers are those of an alphabetical order.
         target_mean: Mean of targets that are numbers.
         target_scale: Their standard deviation.
         kind: What batches hold: ``"clustered"``.
@@ -126,6 +128,8 @@ class TableSizes:
     num_features: int
     clusters: Mapping[str, int]
     num_classes: int | None = None
+    absent: Sequence[str] = ()
+    texts: bool = False
     target_mean: float = 0.0
     target_scale: float = 1.0
     kind: str = "clustered"

@@ -152,6 +152,8 @@ def test_jobs_build(words, experiment, monkeypatch, settings, command):
     )
     (place / "mypkg.py").write_text(MYPKG)
     write_recording(place / "recording.hdf5")
+    rows = [f"{i / 7},{i % 2},{i % 5},{i % 6}" for i in range(60)]
+    (place / "table.csv").write_text("\n".join(["x,y,z1,z2", *rows]))
     given = [word for word in overrides_of(words) if word != "-m"]
     given = [word.partition(",")[0] for word in given] if "-m" in words else given
     if any(word.startswith(("-", "experiment=")) for word in given):

@@ -22,10 +22,11 @@ def effect_figures(
         labels: Names of every feature's clusters.
         counts: Training rows of every feature's clusters; shrinkage is shown where known.
     """
+    unit = float(module.target_scale)
     figures = {
         "sigma": sigma_figure(module.metrics),
-        "trace": trace_figure(module.chains, module.metrics["r_hat"]),
-        "effects": effects_figure(module.chains, labels, counts),
+        "trace": trace_figure(module.chains, module.metrics["r_hat"], unit),
+        "effects": effects_figure(module.chains, labels, counts, unit),
     }
     if module.scored is not None:
         figures["calibration"] = calibration_figure(module.targets, *module.scored)
@@ -55,22 +56,24 @@ def sigma_figure(metrics: dict[str, Any]) -> Figure:
     return figure
 
 
-def trace_figure(chains: Any, r_hat: float) -> Figure:
-    """Draws of every feature's first deviation, a line a chain."""
+def trace_figure(chains: Any, r_hat: float, unit: float) -> Figure:
+    """Draws of every feature's first deviation in units of the target, a line a chain."""
     names = list(chains.clusters)
     figure = Figure(figsize=(6.4, 1.0 + 1.8 * len(names)), layout="constrained")
     draws = chains.trace[:, : int(chains.kept)].cpu().numpy()
     rows = figure.subplots(len(names), squeeze=False, sharex=True)[:, 0]
     for axes, name in zip(rows, names, strict=True):
         column = chains.labels.index(f"sigma {name}")
-        axes.plot(draws[:, :, column].T, lw=0.6)
+        axes.plot(unit * draws[:, :, column].T, lw=0.6)
         axes.set_ylabel(f"sigma of {name}")
     rows[0].set_title(f"{len(draws)} chains, R-hat {r_hat:.4f} (the worst of all)", fontsize=10)
     rows[-1].set_xlabel("draw")
     return figure
 
 
-def effects_figure(chains: Any, labels: dict[str, Any], counts: dict[str, Any]) -> Figure:
+def effects_figure(
+    chains: Any, labels: dict[str, Any], counts: dict[str, Any], unit: float
+) -> Figure:
     """Intercepts in order, with 95% intervals; and how certain they are by size of the cluster."""
     names = list(chains.clusters)
     figure = Figure(figsize=(9.6, 2.8 * len(names)), layout="constrained")
@@ -79,9 +82,8 @@ def effects_figure(chains: Any, labels: dict[str, Any], counts: dict[str, Any]) 
         mean, variance = (part[:, 0, 0].cpu().numpy() for part in chains.effects(level))
         order = np.argsort(mean)
         some = order[np.linspace(0, len(order) - 1, min(len(order), _SHOWN)).astype(int)]
-        left.errorbar(
-            np.arange(len(some)), mean[some], yerr=_Z * variance[some] ** 0.5, fmt=".", lw=0.6
-        )
+        middle, ends = unit * mean[some], unit * _Z * variance[some] ** 0.5
+        left.errorbar(np.arange(len(some)), middle, yerr=ends, fmt=".", lw=0.6)
         known = labels.get(name)
         if known is not None and len(some) <= 30:
             left.set_xticks(np.arange(len(some)), [str(known[i]) for i in some], rotation=90)

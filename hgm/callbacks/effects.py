@@ -9,7 +9,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from rich.table import Table
 
-from hgm.callbacks.base import Report
+from hgm.callbacks.base import Report, validates_after
 from hgm.callbacks.effect_figures import effect_figures
 from hgm.checks import check_int
 from hgm.files.disk import replacing
@@ -41,13 +41,22 @@ class EffectsReport(Report):
     ) -> None:
         super().__init__(run_dir, started, settings, seed)
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
+        self._late = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Renews the checkpoint."""
-        if (int(pl_module.rounds) - 1) % self.checkpoint_every == 0:
+        due = (int(pl_module.rounds) - 1) % self.checkpoint_every == 0
+        self._late = due and validates_after(trainer, batch_idx)
+        if due and not self._late:
             self._save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Renews the checkpoint that was due before, now that it has this validation."""
+        if self._late:
+            self._save(trainer)
+            self._late = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last checkpoint."""
@@ -59,7 +68,8 @@ class EffectsReport(Report):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         labels, counts = getattr(data, "labels", {}), getattr(data, "counts", {})
-        write_effects(self.run_dir / "effects.csv", pl_module.chains, labels)
+        unit = float(pl_module.target_scale)
+        write_effects(self.run_dir / "effects.csv", pl_module.chains, labels, unit)
         metrics = {
             **pl_module.metrics,
             "num_clusters": dict(pl_module.chains.clusters),
@@ -70,19 +80,27 @@ class EffectsReport(Report):
         self._publish(trainer, metrics, summary, trainer.global_step)
 
 
-def write_effects(path: Path, chains: Any, labels: dict[str, Any]) -> None:
-    """Posterior mean and deviation of every effect, a line each, in units of the predictor."""
+def write_effects(path: Path, chains: Any, labels: dict[str, Any], unit: float = 1.0) -> None:
+    """Posterior mean and deviation of every effect, a line each.
+
+    Args:
+        path: Where to.
+        chains: What was drawn.
+        labels: Names of every feature's clusters.
+        unit: What 1 of the chains is in units of Gaussian targets; 1 of others: logits.
+    """
     with replacing(path) as file:
         lines = csv.writer(_Encoded(file))
         lines.writerow(("feature", "cluster", "slope", "class", "mean", "deviation"))
         for level, name in enumerate(chains.clusters):
             mean, variance = chains.effects(level)
             known = labels.get(name, range(len(mean)))
-            values = zip(mean.tolist(), variance.sqrt().tolist(), known, strict=True)
+            pair = (unit * mean).tolist(), (unit * variance.sqrt()).tolist()
+            values = zip(*pair, known, strict=True)
             for means, deviations, label in values:
                 for k, (row, wide) in enumerate(zip(means, deviations, strict=True)):
-                    for c, pair in enumerate(zip(row, wide, strict=True)):
-                        lines.writerow((name, label, k, c, *(f"{v:.6g}" for v in pair)))
+                    for c, both in enumerate(zip(row, wide, strict=True)):
+                        lines.writerow((name, label, k, c, *(f"{v:.6g}" for v in both)))
 
 
 class _Encoded:

@@ -36,9 +36,10 @@ class Clustered(LightningDataModule):
     """Rows of features, a target and clusters, from Parquet, CSV or NumPy files.
 
     Every batch is the whole training table, a TensorDict ``[N]`` of ``features (N, p)``,
-    standardised by training rows; ``target (N,)``; and ``clusters (N, L)``, numbered by what
-    training rows have: a cluster that only other rows have is -1. Validation and test are one batch
-    each. All processes have the same table. Rows are split by ``seed`` alone.
+    standardised by training rows (0 where these are all equal); ``target (N,)``; and ``clusters
+    (N, L)``, numbered by what training rows have: a cluster that only other rows have is -1.
+    Validation and test are one batch each. All processes have the same table. Rows are split by
+    ``seed`` alone.
 
     Args:
         path: A ``.parquet``, ``.csv`` or ``.npz`` file, which
@@ -103,8 +104,10 @@ class Clustered(LightningDataModule):
             name: np.bincount(index[(split == 0)], minlength=len(self.labels[name]))
             for name, index in zip(names, numbers, strict=True)
         }
-        mean, scale = table[split == 0].mean(0), table[split == 0].std(0)
-        table = (table - mean) / np.where(scale > 0, scale, 1)
+        train = table[split == 0]
+        mean, scale = train.mean(0), train.std(0)
+        # The mean of equal numbers differs from them by rounding, which is no scale.
+        table = np.where(np.ptp(train, axis=0) > 0, table - mean, 0) / np.where(scale > 0, scale, 1)
         whole = TensorDict(
             {
                 "features": torch.from_numpy(table).float(),
@@ -119,6 +122,10 @@ class Clustered(LightningDataModule):
             num_features=table.shape[1],
             clusters={name: len(found) for name, found in self.labels.items()},
             num_classes=None if self.classes is None else len(self.classes),
+            absent=[
+                name for i, name in enumerate(self.classes or ()) if not (target_of == i).any()
+            ],
+            texts=columns[target].dtype.kind not in "biuf",
             target_mean=float(target_of.mean()),
             target_scale=float(target_of.std()) or 1.0,
         )
@@ -166,7 +173,7 @@ def _check_columns(
     named = [("target", target), *(("clusters", name) for name in clusters)]
     named += [("features", name) for name in features or ()]
     for argument, name in named:
-        if name not in columns:
+        if not isinstance(name, str) or name not in columns:
             raise ValueError(
                 f"Expected `{argument}` to name columns of {path}, got {name!r}: it has "
                 f"{', '.join(list(columns)[:20])}."
@@ -187,6 +194,11 @@ def _split(num: int, shares: list[float], seed: int) -> np.ndarray:
     """Of every row 0, 1 or 2: training, validation or test."""
     order = np.random.default_rng(derive_seed(seed, _SPLIT)).permutation(num)
     counts = [round(share * num) for share in shares]
+    if not counts[0] or sum(counts) >= num:
+        raise ValueError(
+            f"Expected `val_fraction` and `test_fraction` to leave rows to validate and to "
+            f"train on, got {shares} of {num} rows."
+        )
     split = np.zeros(num, dtype=int)
     split[order[: counts[0]]], split[order[counts[0] : sum(counts)]] = 1, 2
     return split

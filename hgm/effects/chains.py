@@ -52,7 +52,7 @@ class Chains(nn.Module):
         for name, value in first.items():
             self.register_buffer(f"state_{name}", torch.stack([value] * num_chains))
         for level, num in enumerate(nums):
-            for moment in ("average", "mean", "square"):
+            for moment in ("average", "mean", "square", "by_scale", "by_shift"):
                 zero = torch.zeros(num, dim, num_classes, dtype=torch.float64)
                 self.register_buffer(f"{moment}_{level}", zero)
         self.labels = self._labels()
@@ -90,7 +90,7 @@ class Chains(nn.Module):
         place = int(self.kept)
         for chain in range(self.num_chains):
             state, total = self.state(chain), place * self.num_chains + chain + 1
-            parts, shift = [], state.shift.clone()
+            parts, shift, found = [], state.shift.clone(), []
             for level, effects in enumerate(state.effects):
                 centred = effects
                 if self.num_classes > 1:
@@ -99,11 +99,15 @@ class Chains(nn.Module):
                 centred = centred.clone()
                 centred[:, 0] -= common
                 shift += common
-                self._moment("mean", level).lerp_(centred, 1 / total)
-                self._moment("square", level).lerp_(centred.square(), 1 / total)
+                found.append(centred)
                 parts += [state.sigma[level].flatten(), centred[self._followed(level), 0, 0]]
             if self.num_classes > 1:
                 shift = shift - shift.mean()
+            for level, centred in enumerate(found):
+                self._moment("mean", level).lerp_(centred, 1 / total)
+                self._moment("square", level).lerp_(centred.square(), 1 / total)
+                self._moment("by_scale", level).lerp_(centred * state.scale, 1 / total)
+                self._moment("by_shift", level).lerp_(centred * shift, 1 / total)
             parts += [state.scale, shift, state.noise[None]]
             self.trace[chain, place] = torch.cat(parts)
         self.kept += 1
@@ -112,6 +116,14 @@ class Chains(nn.Module):
         """Posterior means and variances of a feature's effects, ``(q, k, C)`` each."""
         mean = self._moment("mean", level)
         return mean, (self._moment("square", level) - mean.square()).clamp_min(0)
+
+    def shared(self, level: int) -> tuple[Tensor, Tensor]:
+        """Posterior covariances of a feature's effects with scale and shift, ``(q, k, C)`` each."""
+        mean = self._moment("mean", level)
+        return (
+            self._moment("by_scale", level) - mean * self.drawn("scale").mean(0),
+            self._moment("by_shift", level) - mean * self.drawn("shift").mean(0),
+        )
 
     def running(self, level: int) -> Tensor:
         """The running mean of :meth:`follow`, ``(q, k, C)``."""

@@ -41,7 +41,7 @@ def predict(
     place: Tensor,
     unit: Tensor,
 ) -> Prediction:
-    """Means over the posterior of effects, with 95% intervals.
+    """Means over the posterior of effects, scale and shift, with 95% intervals.
 
     A cluster that was never seen has effect 0, give or take a deviation of the feature.
 
@@ -56,15 +56,19 @@ def predict(
     """
     design = None if design is None else design.double()
     known, state = int(chains.kept) > 0, chains.state(0)
-    scale, shift, noise = state.scale, state.shift, state.noise
+    fixed, scale, shift, noise = fixed.double(), state.scale[None], state.shift[None], state.noise
+    levels = range(len(chains.clusters))
+    effects, squares = state.effects, None if design is None else design.square()
+    variance = torch.zeros_like(fixed)
     if known:
-        scale, shift = chains.drawn("scale").mean(0), chains.drawn("shift").mean(0)
+        scale, shift = chains.drawn("scale"), chains.drawn("shift")
         noise = chains.drawn("noise").mean()
-    moments = [chains.effects(level) for level in range(len(chains.clusters))]
-    mean = fixed.double() * scale + shift
-    mean = mean + added(clusters, design, [one for one, _ in moments])
-    squares = None if design is None else design.square()
-    variance = added(clusters, squares, [spread for _, spread in moments])
+        effects, spread = zip(*map(chains.effects, levels), strict=True)
+        by_scale, by_shift = zip(*map(chains.shared, levels), strict=True)
+        both = fixed * added(clusters, design, by_scale) + added(clusters, design, by_shift)
+        variance = _fixed_variance(fixed, scale, shift) + added(clusters, squares, spread)
+        variance = (variance + 2 * both).clamp_min(0)
+    mean = fixed * scale.mean(0) + shift.mean(0) + added(clusters, design, effects)
     for level, num in enumerate(chains.clusters.values()):
         sigma = chains.sigma(level) if known else state.sigma[level][None]
         # The mean of all effects is not known either: it is part of the shift.
@@ -76,3 +80,10 @@ def predict(
         expected, low, high = (place + unit * one for one in (expected, low, high))
         mean, variance, noise = place + unit * mean, unit**2 * variance, unit * noise
     return Prediction(expected, low, high, mean, variance, noise)
+
+
+def _fixed_variance(fixed: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Variance ``(N, C)`` of ``scale * fixed + shift`` over draws ``(D, C)`` of both."""
+    away, off = scale - scale.mean(0), shift - shift.mean(0)
+    both, own = (away * off).mean(0), (away.square().mean(0), off.square().mean(0))
+    return fixed.square() * own[0] + 2 * fixed * both + own[1]

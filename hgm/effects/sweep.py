@@ -1,7 +1,10 @@
 r"""The Markov chain of all random effects, their deviations, and the network's scale.
 
 .. math:: \eta = \alpha f(x) + \beta + \sum_l \phi(x)^T B_l[z_l], \quad
-    B_l[c] \sim N(0, \mathrm{diag}\, \sigma_l^2), \quad p(\sigma_l) \propto 1.
+    B_l[c] \sim N(0, \mathrm{diag}\, \sigma_l^2), \quad \sigma_l \sim N(0, 100^2),\ \sigma_l > 0.
+
+The prior of deviations is flat for all that data can tell. Without its end, data that effects
+separate (a few clusters of all 0 or all 1) have no posterior.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ TARGETS = ("gaussian", "bernoulli", "categorical")
 _SCALE_PRECISION = 1.0
 """Prior precision of the network's scale around 1: it matters before the network has learned."""
 _SHIFT_PRECISION = 1e-6
+_SIGMA_PRECISION = 1e-4
 _FIXED = 1e12
 _LEAST = 1e-6
 """Of deviations, and of the noise."""
@@ -131,7 +135,7 @@ def sweep(
        (:func:`~hgm.effects.blocks.draw_logistic`). A class given the others is a Bernoulli target
        with the offset :math:`-\log \sum_{c' \ne c} e^{\eta_{c'}}` (Holmes and Held, 2006).
     2. Shifts that no datum sees: of a feature against :math:`\beta`, of a cluster in all classes.
-    3. :math:`\sigma^2` given effects: inverse gamma.
+    3. :math:`\sigma^2` given effects: inverse gamma, accepted or not by the end of its prior.
     4. :math:`\alpha, \beta` and all :math:`\sigma` given :math:`B / \sigma`, jointly: they are
        coefficients of a regression. Steps 3 and 4 together mix where data of a cluster are few and
        where they are many (ancillarity-sufficiency interweaving: Yu and Meng, 2011).
@@ -151,10 +155,11 @@ def sweep(
     eta = predictor(table, state)
     effects, sigma = [*map(torch.clone, state.effects)], []
     scale, shift, noise = state.scale.clone(), state.shift.clone(), state.noise
-    for values in effects:
+    for values, old in zip(effects, state.sigma, strict=True):
         total = values.square().sum(0)
-        drawn = (total / _chi_square(total, len(values) - 1, generator)).sqrt()
-        sigma.append(drawn.clamp_min(_LEAST))
+        drawn = (total / _chi_square(total, len(values) - 1, generator)).sqrt().clamp_min(_LEAST)
+        gain = _SIGMA_PRECISION / 2 * (old.square() - drawn.square())
+        sigma.append(torch.where(_uniform(drawn, generator).log() < gain, drawn, old))
     for c in range(eta.shape[1]):
         args = (table, targets, c, effects, sigma, scale, shift, noise, generator)
         eta[:, c] = _rescale(eta, *args, rescales)
@@ -257,7 +262,7 @@ def _rescale(
     current = torch.cat((torch.stack((scale[c] - 1, shift[c])), deviations))
     precision = torch.zeros_like(current)
     precision[0] = _SCALE_PRECISION if rescales else _FIXED
-    precision[1] = _SHIFT_PRECISION
+    precision[1], precision[2:] = _SHIFT_PRECISION, _SIGMA_PRECISION
     rest, target = _offset(eta, c, targets, table.target)
     offset = rest - design @ current
     index = torch.zeros_like(table.clusters[:, 0])
@@ -281,6 +286,12 @@ def _rescale(
 def _chi_square(like: Tensor, freedom: int, generator: torch.Generator) -> Tensor:
     """Draws of a chi-square distribution, of a tensor's shape."""
     return _normal(like.new_empty(freedom, *like.shape), generator).square().sum(0)
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(
+        like.shape, dtype=like.dtype, generator=generator, device=generator.device
+    ).to(like.device)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ from hgm.effects.networks import check_layers, evaluate, feedforward
 from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Table, added, sweep
+from hgm.effects.targets import num_columns
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
 
@@ -142,17 +143,17 @@ class MixedEffects(LightningModule):
             sizes.require("clustered", self)
         sizes = cast(TableSizes | None, sizes)
         counts = _check_clusters(sizes.clusters if sizes and clusters is None else clusters)
-        num_columns = _num_columns(self.targets, sizes, num_classes)
+        outputs = num_columns(self.targets, sizes, num_classes)
         if network is None:
             if sizes is None:
                 raise ValueError("Expected `network` or `sizes`, got neither.")
             with seeded(self.seed):
                 last = dim_slopes if slopes else width
-                network = feedforward(sizes.num_features, num_columns, width, depth, last)
+                network = feedforward(sizes.num_features, outputs, width, depth, last)
         self.network = network
         self.best = copy.deepcopy(network).requires_grad_(False)
         dim = 1 + (check_layers(network).in_features if slopes else 0)
-        self.chains = Chains(counts, dim, num_columns, num_chains, num_draws)
+        self.chains = Chains(counts, dim, outputs, num_chains, num_draws)
         scaled = sizes is not None and self.targets == "gaussian"
         values = (sizes.target_mean, sizes.target_scale) if sizes and scaled else (0.0, 1.0)
         for name, value in zip(("target_mean", "target_scale"), values, strict=True):
@@ -304,8 +305,9 @@ class MixedEffects(LightningModule):
     def predict(self, features: Tensor, clusters: Tensor) -> Prediction:
         """What targets are expected to be, with 95% intervals, and how certain that is.
 
-        Intervals are of the expected target: they know how uncertain effects are, and that a
-        cluster which was never seen may have any effect; not how uncertain the network is.
+        Intervals are of the expected target: they know how uncertain effects, scale and shift are,
+        and that a cluster which was never seen may have any effect; not how uncertain the network
+        is otherwise.
 
         Args:
             features: As in training, ``(N, p)``.
@@ -332,16 +334,3 @@ def _check_clusters(clusters: Mapping[str, int] | None) -> dict[str, int]:
     if not isinstance(clusters, Mapping) or not clusters:
         raise ValueError(f"Expected `clusters` to be {{name: number}}, got {clusters!r}.")
     return {name: check_int(f"clusters[{name}]", num, 3) for name, num in clusters.items()}
-
-
-def _num_columns(targets: str, sizes: TableSizes | None, num_classes: int | None) -> int:
-    """Columns of the predictor."""
-    known = sizes.num_classes if sizes is not None and num_classes is None else num_classes
-    if targets == "bernoulli" and sizes is not None and sizes.num_classes != 2:
-        found = "numbers" if known is None else f"{known} classes"
-        raise ValueError(f"Expected a target of two classes for 'bernoulli', got {found}.")
-    if targets != "categorical":
-        return 1
-    if known is None:
-        raise ValueError("Expected `num_classes` for categorical targets, got None.")
-    return check_int("num_classes", known, 2, 1000)

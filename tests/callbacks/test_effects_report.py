@@ -76,6 +76,9 @@ def test_a_run_leaves_its_files(tmp_path):
     assert len(rows) == 30
     assert {row["cluster"] for row in rows} == {f"school {i}" for i in range(30)}
     assert all(float(row["deviation"]) > 0 for row in rows)
+    # Effects are in the unit of sigma: a table whose targets are in cents has effects in cents.
+    effects = np.array([float(row["mean"]) for row in rows])
+    assert effects.std() == pytest.approx(metrics["sigma"]["school"], rel=0.15)
     data, model = hgm.restore(run)
     batch = next(iter(data.test_dataloader()))
     found = score("gaussian", model.predict(batch["features"], batch["clusters"]), batch["target"])

@@ -133,6 +133,30 @@ def test_texts_become_indicators_and_targets_classes(tmp_path):
     assert number.sizes.target_scale == pytest.approx(float(train.std()))
 
 
+def test_features_that_never_vary_in_training_say_nothing_elsewhere(tmp_path):
+    from hgm.datamodules.clustered import _split
+
+    rest = _split(NUM, [0.1, 0.2], 0) > 0
+    b = np.where(rest, 1e6, 0.1)  # the mean of 140 times 0.1 is not 0.1
+    made = data(frame(b=b, c=np.where(rest, "new", "old")), tmp_path)
+    for part in whole(made):
+        assert (part["features"][:, 1:] == 0).all()
+        assert part["features"][:, 0].std() > 0.5
+
+
+def test_classes_without_training_rows_are_known(tmp_path):
+    from hgm.datamodules.clustered import _split
+
+    y = np.where(_split(NUM, [0.1, 0.2], 0) > 0, "rare", np.resize(["no", "yes"], NUM))
+    assert data(frame(y=y), tmp_path).sizes.absent == ["rare"]
+    assert data(frame(), tmp_path).sizes.absent == []
+
+
+def test_only_texts_are_called_so(tmp_path):
+    assert data(frame(y=np.resize(["no", "yes"], NUM)), tmp_path).sizes.texts
+    assert not data(frame(), tmp_path).sizes.texts
+
+
 def test_features_may_be_chosen_and_others_may_then_miss_values(tmp_path):
     table = frame()
     table.loc[3, "b"] = np.nan
@@ -183,6 +207,9 @@ def test_a_hundred_thousand_clusters_are_numbered(tmp_path):
         ({"y": [np.inf] + [0.5] * (NUM - 1)}, {}, "finite numbers in the target 'y'"),
         ({}, {"test_fraction": 0.7}, r"in \[0, 0.5\], got \[0.1, 0.7\]"),
         ({}, {"val_fraction": 0}, "val_fraction.*above 0"),
+        ({}, {"val_fraction": 0.001}, r"rows to validate.*got \[0.001, 0.2\] of 200"),
+        ({}, {"val_fraction": 0.5, "test_fraction": 0.5}, "rows to validate and to train on"),
+        ({}, {"target": ["y"]}, r"`target` to name columns.*\['y'\]"),
         ({}, {"rounds_per_epoch": 0}, "rounds_per_epoch.*0"),
     ],
 )

@@ -157,3 +157,18 @@ def test_the_last_step_of_a_sweep_leaves_the_predictor_consistent():
     left = (table.target - predictor(table, state)[:, 0]).std()
     assert abs(left / state.noise - 1) < 0.1
     assert abs(state.noise - 0.1) < 0.01
+
+
+def test_data_that_effects_separate_have_a_wide_posterior():
+    """Clusters of all 0 or all 1: no likelihood ends, the prior of deviations does."""
+    clusters = torch.arange(60)[:, None] % 5
+    target = (clusters[:, 0] < 3).double()
+    table = Table(torch.zeros(60, 1).double(), target, clusters)
+    state, generator = start((5,), 1, 1), torch.Generator().manual_seed(0)
+    sigma = []
+    for _ in range(300):
+        state = sweep(table, "bernoulli", state, generator)
+        sigma.append(float(state.sigma[0]))
+    drawn = torch.tensor(sigma[100:])
+    assert drawn.isfinite().all()
+    assert 10 < drawn.median() < 200

@@ -1,6 +1,7 @@
 """Mixed effects learn what simulated tables were made of, and go on exactly where they stopped."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tensordict import TensorDict
 from torch import nn
 from torch.testing import assert_close
 
+from hgm.callbacks.effects import EffectsReport
 from hgm.datamodules.base import Batches
 from hgm.datamodules.clustered import Rounds
 from hgm.modules import MixedEffects
@@ -190,14 +192,13 @@ class Stop(Exception):
 
 
 class Cut(Callback):
-    """Leaves a checkpoint after a number of rounds, and cuts the run off."""
+    """Cuts a run off after a number of rounds, as soon as its report has left a checkpoint."""
 
-    def __init__(self, place, after):
-        self.place, self.after = place, after
+    def __init__(self, after):
+        self.after = after
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if int(pl_module.rounds) == self.after:
-            trainer.save_checkpoint(self.place)
             raise Stop
 
 
@@ -211,12 +212,12 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(after, tmp_path):
         trained(
             MixedEffects(linear(), **options),
             *(table[:300], tmp_path, table[300:]),
-            callbacks=[Cut(tmp_path / "x.ckpt", after)],
+            callbacks=[EffectsReport(tmp_path, checkpoint_every=1), Cut(after)],
         )
     again = MixedEffects(linear(), **options)
-    trained(again, table[:300], tmp_path, table[300:], ckpt_path=tmp_path / "x.ckpt")
+    left = tmp_path / "checkpoints" / "last.ckpt"
+    trained(again, table[:300], tmp_path, table[300:], ckpt_path=left)
     assert_close(again.state_dict(), whole.state_dict(), atol=0, rtol=0)
-    trained(again, table[:300], tmp_path, table[300:], ckpt_path=tmp_path / "x.ckpt")
 
 
 def test_training_that_is_over_is_over(tmp_path):
@@ -243,6 +244,33 @@ def test_chains_start_apart_and_effects_of_all_count(tmp_path):
     drawn = model.chains.trace[..., place]
     assert_close(drawn.mean(), mean[0, 0, 0])
     assert_close(drawn.var(correction=0), variance[0, 0, 0])
+
+
+def test_predictions_have_the_moments_of_all_draws_together(tmp_path):
+    table = simulate(targets="gaussian", num=60, q=5)
+    model = MixedEffects(linear(), "gaussian", {"z": 5}, **{**QUICK, "learning_rate": 0.03})
+    trained(model, table, tmp_path)
+    x, z = table["features"], table["clusters"]
+    with torch.no_grad():
+        fixed = model.best(x).double()[:, 0]
+    scale, shift = (model.chains.drawn(name)[:, 0] for name in ("scale", "shift"))
+    effects = torch.stack([model.chains.drawn(f"effect z {i}")[:, 0] for i in range(5)], 1)
+    eta = scale[:, None] * fixed + shift[:, None] + effects[:, z[:, 0]]
+    found = model.predict(x, z)
+    assert_close(found.predictor[:, 0], eta.mean(0))
+    assert_close(found.variance[:, 0], eta.var(0, correction=0))
+    # The mean of few clusters is itself not known: effects alone are too certain of the level.
+    assert (found.variance.mean() / model.chains.effects(0)[1].mean()) > 1.1
+
+
+def test_predictions_before_any_draw_are_where_the_chain_stands():
+    model = MixedEffects(linear(), "bernoulli", {"z": 5})
+    state = model.chains.state(0)
+    effects = torch.arange(5.0).double()[:, None, None]
+    model.chains.put(0, replace(state, effects=(effects,), shift=state.shift + 2))
+    x = torch.zeros(5, 3)
+    found = model.predict(x, torch.arange(5)[:, None]).predictor
+    assert_close(found, model.best(x).double() + effects[:, 0] + 2)
 
 
 @pytest.mark.slow
@@ -293,6 +321,19 @@ def test_variances_are_those_of_statsmodels(slope, tmp_path):
 def test_mistakes_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         MixedEffects(**{"network": linear(), "clusters": {"z": 5}} | options)
+
+
+@pytest.mark.parametrize(
+    ("targets", "known", "message"),
+    [
+        ("gaussian", {"num_classes": 2, "texts": True}, "numbers for 'gaussian', got texts of 2"),
+        ("categorical", {"num_classes": 3, "absent": ["b"]}, "rows of every class, got none of b"),
+        ("categorical", {}, "classes for 'categorical', got numbers: classes are texts or int"),
+    ],
+)
+def test_targets_fit_the_table(targets, known, message):
+    with pytest.raises(ValueError, match=message):
+        MixedEffects(targets=targets, sizes=sizes(**known))
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])
