@@ -4,6 +4,7 @@ from hgm.callbacks.checkpoint_io import AtomicCheckpointIO
 from hgm.callbacks.experiment import report_experiment
 from hgm.callbacks.meta_test import MetaTestReport
 from hgm.callbacks.policy import PolicyReport
+from hgm.callbacks.population import PopulationReport
 from hgm.callbacks.progress import PhaseProgress
 from hgm.callbacks.report import DiscoveryReport
 
@@ -13,5 +14,6 @@ __all__ = [
     "MetaTestReport",
     "PhaseProgress",
     "PolicyReport",
+    "PopulationReport",
     "report_experiment",
 ]

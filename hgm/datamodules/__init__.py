@@ -3,6 +3,7 @@
 from hgm.datamodules.lifetimes import Lifetimes
 from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.minari import MinariTransitions
+from hgm.datamodules.populations import Populations
 from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
 from hgm.datamodules.tasks import Tasks
@@ -14,6 +15,7 @@ __all__ = [
     "MinariTransitions",
     "Lifetimes",
     "MetaReplay",
+    "Populations",
     "Replay",
     "StoredTransitions",
     "Tasks",

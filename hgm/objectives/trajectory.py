@@ -10,7 +10,7 @@ BOUND = 1e3
 
 
 class TrajectoryLoss(nn.Module):
-    r"""The loss of pieces of trajectories, :math:`L_\alpha = \langle \ell_t \rangle`, over their steps.
+    r"""The loss of pieces of trajectories, :math:`L_\alpha = \langle \ell_t \rangle_t`.
 
     .. math::
         \ell_t &= 10^3 \tanh(10^{-3} f(h_t)), \quad
