@@ -138,15 +138,15 @@ class Populations(Streamed):
             env = family.make_env(self.own_tasks(index), self.num_copies, seed, device)
             collection = Collection(env, learner.actors[index], self._num_steps)
             parts.append((collection, Trails(self._buffer_steps, device)))
-        return _Lives(parts, self._num_random, self.updates_per_round, self.shape(learner))
-
-    def shape(self, learner: Any) -> tuple[int, int, int, int]:
-        """Agents, copies, pieces of a batch, and the steps of a piece."""
-        return self.num_agents, self.num_copies, 2 * self._num_pieces, learner.num_steps
+        shape = (self.num_agents, self.num_copies, 2 * self._num_pieces, learner.num_steps)
+        return _Lives(parts, self._num_random, self.updates_per_round, shape)
 
 
 class _Lives(Source):
-    """Collections and memories, one of each a family."""
+    """Collections and memories, one of each a family.
+
+    Its shape: agents, copies, pieces of a batch, and the steps of a piece.
+    """
 
     def __init__(
         self,
