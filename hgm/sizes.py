@@ -19,7 +19,7 @@ class Sizes:
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
         kind: What batches hold: ``"transitions"``, ``"replay"``, ``"meta_replay"``, ``"trials"``,
-            ``"lifetimes"`` or ``"tasks"``, see the DataModules of these names.
+            ``"lifetimes"``, ``"populations"`` or ``"tasks"``, see the DataModules of these names.
         action_box: Least and largest actions, ``(2, m)``; None where they are not known.
         num_updates: Updates of the whole training; None where the model decides when to stop.
         task_parameters: Hidden parameters of the training tasks, ``(N, k)``: for oracles only, and
@@ -27,6 +27,7 @@ class Sizes:
         task_goals: States that the training tasks want, ``(N, n)``: likewise.
         discrete: Whether actions are scores, of which the largest is carried out, see
             :class:`hgm.envs.DiscreteFamily`.
+        members: Of a population: the sizes of every family's agents, so many as it has tasks.
 
     Raises:
         ValueError: If a size is below 1, or a shape does not fit.
@@ -45,6 +46,7 @@ class Sizes:
     task_parameters: Tensor | None = field(default=None, repr=False)
     task_goals: Tensor | None = field(default=None, repr=False)
     discrete: bool = False
+    members: tuple[Sizes, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the values."""

@@ -5,6 +5,7 @@ from hgm.callbacks.effects import EffectsReport
 from hgm.callbacks.experiment import report_experiment
 from hgm.callbacks.meta_test import MetaTestReport
 from hgm.callbacks.policy import PolicyReport
+from hgm.callbacks.population import PopulationReport
 from hgm.callbacks.progress import PhaseProgress
 from hgm.callbacks.report import DiscoveryReport
 
@@ -15,5 +16,6 @@ __all__ = [
     "MetaTestReport",
     "PhaseProgress",
     "PolicyReport",
+    "PopulationReport",
     "report_experiment",
 ]

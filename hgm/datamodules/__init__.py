@@ -4,6 +4,7 @@ from hgm.datamodules.clustered import Clustered
 from hgm.datamodules.lifetimes import Lifetimes
 from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.minari import MinariTransitions
+from hgm.datamodules.populations import Populations
 from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
 from hgm.datamodules.tasks import Tasks
@@ -16,6 +17,7 @@ __all__ = [
     "Lifetimes",
     "Clustered",
     "MetaReplay",
+    "Populations",
     "Replay",
     "StoredTransitions",
     "Tasks",

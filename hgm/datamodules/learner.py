@@ -12,6 +12,8 @@ from hgm.policies.in_context import Population
 
 _WHAT = {
     "actor": "a TensorDictModule from `observation` to `action`",
+    "actors": "TensorDictModules from `observation` to `action`, one a family",
+    "num_steps": "the steps of a piece of a trajectory",
     "agent": "a hgm.agents.Agent",
     "members": "a function that makes the members of a generation",
     "policy": "a recurrent TensorDictModule with a value",
@@ -24,6 +26,8 @@ class Learner(Protocol):
 
     Attributes:
         actor: What :class:`~hgm.datamodules.Replay` runs: from ``observation`` to ``action``.
+        actors: What :class:`~hgm.datamodules.Populations` runs: the same of every family's agents.
+        num_steps: Steps of the pieces of trajectories that it learns from.
         agent: What :class:`~hgm.datamodules.MetaReplay` runs.
         members: What :class:`~hgm.datamodules.Lifetimes` runs.
         policy: What :class:`~hgm.datamodules.Trials` runs: writes ``action``, ``action_log_prob``,
@@ -33,6 +37,12 @@ class Learner(Protocol):
 
     @property
     def actor(self) -> TensorDictModuleBase: ...  # noqa: D102
+
+    @property
+    def actors(self) -> list[TensorDictModuleBase]: ...  # noqa: D102
+
+    @property
+    def num_steps(self) -> int: ...  # noqa: D102
 
     @property
     def agent(self) -> Agent: ...  # noqa: D102

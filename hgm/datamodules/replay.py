@@ -18,6 +18,7 @@ from hgm.datamodules.learner import learner_of
 from hgm.datamodules.memory import Memory
 from hgm.datamodules.rounds import Source
 from hgm.datamodules.streamed import MAX_BUFFER, MAX_FRAMES, MAX_ROUND, NUM_ENVS, Streamed
+from hgm.datamodules.trails import Trails
 from hgm.envs.base import TaskFamily
 from hgm.geometry import Geometry, load_geometry
 from hgm.numerics.seeds import derive_seed
@@ -38,6 +39,8 @@ class Replay(Streamed):
     same starts under the same noise.
 
     The LightningModule has an attribute ``actor``, see :class:`hgm.datamodules.learner.Learner`.
+    Where its ``num_steps`` is ``T`` above 1 it learns from pieces of trajectories: batches are then
+    ``[K, B / T, T]``, the same number of transitions.
 
     Args:
         family: Where tasks and environments come from.
@@ -140,10 +143,15 @@ class Replay(Streamed):
         actor = learner_of(self, "actor").actor
         env = self.family.make_env(self.tasks, self._num_copies, self.seed, device)
         collection = Collection(env, actor, self._num_steps, self.geometry)
-        memory = Memory(self._buffer_size, device)
         num_random = math.ceil(self._random_frames / self.frames_per_round)
         shape = (self.updates_per_round, self.batch_size)
-        return _Replayed(collection, memory, shape, self.updates_per_step, num_random)
+        together, length = self.updates_per_step, getattr(learner_of(self), "num_steps", 1)
+        if length > 1:
+            envs = len(self.tasks) * self._num_copies
+            trails = Trails(self._buffer_size // envs, device)
+            return _Pieces(collection, trails, shape, together, num_random, envs, length)
+        memory = Memory(self._buffer_size, device)
+        return _Replayed(collection, memory, shape, together, num_random)
 
     def _score(self, episodes: Episodes) -> Iterator[TensorDictBase]:
         yield episodes.score(learner_of(self, "actor").actor, self.device)
@@ -155,7 +163,7 @@ class _Replayed(Source):
     def __init__(
         self,
         collection: Collection,
-        memory: Memory,
+        memory: Memory | Trails,
         shape: tuple[int, int],
         num_together: int,
         num_random: int,
@@ -165,12 +173,18 @@ class _Replayed(Source):
 
     def collect(self, number: int, seed: int) -> None:
         new = self._collection.collect(seed, number < self._num_random)
-        self._memory.extend(new.exclude("task"))
+        self._keep(new.exclude("task"))
 
     def draw(self, generator: torch.Generator) -> Sequence[TensorDictBase]:
         # All batches of a round at once: ten times as fast as one by one.
-        rows = self._memory.sample(math.prod(self._shape), generator)
-        return rows.reshape(self._shape).split(self._num_together)
+        return self._draw(generator).split(self._num_together)
+
+    def _keep(self, new: TensorDictBase) -> None:
+        self._memory.extend(new)
+
+    def _draw(self, generator: torch.Generator) -> TensorDictBase:
+        assert isinstance(self._memory, Memory)
+        return self._memory.sample(math.prod(self._shape), generator).reshape(self._shape)
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self._memory.state_dict(), "collection": self._collection.state_dict()}
@@ -181,6 +195,33 @@ class _Replayed(Source):
 
     def close(self) -> None:
         self._collection.close()
+
+
+class _Pieces(_Replayed):
+    """The same of pieces of trajectories, of so many steps each."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        memory: Trails,
+        shape: tuple[int, int],
+        num_together: int,
+        num_random: int,
+        num_envs: int,
+        length: int,
+    ) -> None:
+        super().__init__(collection, memory, shape, num_together, num_random)
+        self._num_envs, self._length = num_envs, length
+
+    def _keep(self, new: TensorDictBase) -> None:
+        self._memory.extend(new.reshape(1, self._num_envs, -1))
+
+    def _draw(self, generator: torch.Generator) -> TensorDictBase:
+        assert isinstance(self._memory, Trails)
+        updates, size = self._shape
+        num = max(1, size // self._length)
+        rows = self._memory.sample(updates * num, self._length, generator)[0]
+        return rows.unflatten(0, (updates, num))
 
 
 def _check_geometry(value: Any, family: TaskFamily, allow: Sequence[str]) -> Geometry | None:

@@ -3,6 +3,7 @@
 from hgm.modules.contextual import Contextual
 from hgm.modules.discovery import Discovery
 from hgm.modules.hereditary import Hereditary
+from hgm.modules.metagenrl import MetaGenRL
 from hgm.modules.metarnn import MetaRNN
 from hgm.modules.mixed_effects import MixedEffects
 from hgm.modules.planning import Planning
@@ -16,6 +17,7 @@ __all__ = [
     "Contextual",
     "Discovery",
     "Hereditary",
+    "MetaGenRL",
     "MetaRNN",
     "Planning",
     "Policy",

@@ -65,6 +65,11 @@ class Policy(OffPolicy):
         return [self.networks]
 
     @property
+    def num_steps(self) -> int:
+        """Steps of the pieces of trajectories that the objective learns from; 1: transitions."""
+        return self.objective.num_steps
+
+    @property
     def actor(self) -> Actor:
         """From ``observation (..., n)`` to ``action``."""
         return self.networks.actor

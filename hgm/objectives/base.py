@@ -74,9 +74,15 @@ class Objective(nn.Module, ABC):
         actor_lr: Adam's learning rate of the actor, at the start.
         critic_lr: Adam's learning rate of the critics, at the start.
 
+    Attributes:
+        num_steps: Steps ``T`` of the pieces of trajectories ``[B, T]`` that it learns from; 1: it
+            learns from transitions ``[B]``.
+
     Raises:
         ValueError: If a value is out of range.
     """
+
+    num_steps: int = 1
 
     def __init__(
         self,

@@ -58,18 +58,23 @@ class TD3(Objective):
 
     def forward(self, networks: ActorCritic, batch: TensorDictBase) -> dict[str, Tensor]:
         """Both losses, and the policy's mean value."""
+        loss_critic = self.critic(networks, batch)
+        inputs = [entry.detach() for entry in inputs_of(networks, batch)]
+        action = networks.actor.dist(*inputs).deterministic_sample
+        qvalue = networks.critics(action, *inputs, frozen=True)[0].mean()
+        return {"loss_critic": loss_critic, "loss_actor": -qvalue, "qvalue": qvalue.detach()}
+
+    def critic(self, networks: ActorCritic, batch: TensorDictBase) -> Tensor:
+        """The critics' loss."""
         actor, after = networks.actor, inputs_of(networks, batch["next"])
-        half, most = (actor.high - actor.low) / 2, self.target_noise_clip
         with torch.no_grad():
             action = actor.dist(*after).deterministic_sample
-            noise = (self.target_noise * torch.randn_like(action)).clamp(-most, most)
-            action = torch.clamp(action + half * noise, actor.low, actor.high)
+            action = self.disturbed(action, actor.low, actor.high)
             value = networks.targets(action, *after).amin(0)
-        inputs = [entry.detach() for entry in inputs_of(networks, batch)]
-        action = actor.dist(*inputs).deterministic_sample
-        qvalue = networks.critics(action, *inputs, frozen=True)[0].mean()
-        return {
-            "loss_critic": critic_loss(networks, batch, self.gamma, value),
-            "loss_actor": -qvalue,
-            "qvalue": qvalue.detach(),
-        }
+        return critic_loss(networks, batch, self.gamma, value)
+
+    def disturbed(self, action: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Target actions with clipped noise, in the box."""
+        half, most = (high - low) / 2, self.target_noise_clip
+        noise = (self.target_noise * torch.randn_like(action)).clamp(-most, most)
+        return torch.clamp(action + half * noise, low, high)

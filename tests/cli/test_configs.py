@@ -169,7 +169,7 @@ def test_builds_what_it_names(group, name, tmp_path):
     if group == "trainer":
         plain |= {"accelerator": "cpu", "devices": 1, "logger": False}
     kinds = {**dict.fromkeys(("policy",), "replay"), "rl2": "trials"}
-    kinds |= dict.fromkeys(("symla", "metarnn"), "lifetimes")
+    kinds |= dict.fromkeys(("symla", "metarnn"), "lifetimes") | {"metagenrl": "populations"}
     kinds |= dict.fromkeys(("discovery", "planning"), "transitions")
     kind = kinds.get(name, "meta_replay" if "inference" in node else "tasks")
     box = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])

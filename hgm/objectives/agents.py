@@ -1,0 +1,165 @@
+"""Agents of equal sizes, stacked: a policy and two critics each, and what changes an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torchrl.envs.utils import ExplorationType, exploration_type
+
+from hgm.checks import check_int
+from hgm.objectives.base import ActorCritic
+from hgm.objectives.learned import LearnedObjective
+
+Weights = Sequence[Tensor]
+
+
+class Agents(TensorDictModuleBase):
+    r"""``A`` of :class:`hgm.objectives.ActorCritic` in one tensor per weight, as if one by one.
+
+    As a TensorDict module it acts: from ``observation (A, K, n)`` to ``action (A, K, m)``, the
+    median, unless TorchRL's exploration type is random: then a sample.
+
+    Args:
+        objective: Whose exploration and critics they have.
+        num: Number ``A`` of agents.
+        dim_state: State dimension ``n``.
+        dim_action: Action dimension ``m``.
+        box: Least and largest actions, ``(2, m)``.
+        width: Width of the hidden layers of actors and critics.
+        depth: Number of hidden layers.
+
+    Attributes:
+        actors: Weights of the policies, each ``(A, ...)``.
+        critics: Weights of the critics, likewise.
+        targets: Weights that follow those of the critics.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        objective: LearnedObjective,
+        num: int,
+        dim_state: int,
+        dim_action: int,
+        box: Tensor,
+        width: int = 64,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        self.in_keys, self.out_keys = ["observation"], ["action"]
+        self.num, self.spread = check_int("num", num, 1), objective.actor_spread
+        networks = [
+            ActorCritic(objective, dim_state, dim_action, box, width, depth)
+            for _ in range(self.num)
+        ]
+        # Hidden in a tuple: how they compute is used, their own weights are not.
+        self._one = (networks[0].actor.net, networks[0].critics)
+        actors = stack_module_state([one.actor.net for one in networks])[0]
+        critics = stack_module_state([one.critics for one in networks])[0]
+        self._names = ([*actors], [*critics])
+        self.actors = nn.ParameterList(value.detach() for value in actors.values())
+        self.critics = nn.ParameterList(value.detach() for value in critics.values())
+        self.targets = nn.ParameterList(value.detach().clone() for value in critics.values())
+        self.targets.requires_grad_(False)
+        self.register_buffer("low", box[0].clone())
+        self.register_buffer("high", box[1].clone())
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Writes ``action``."""
+        latent = self._latent([*self.actors], tensordict["observation"])
+        if exploration_type() == ExplorationType.RANDOM:
+            latent = latent + self.spread * torch.randn_like(latent)
+        tensordict["action"] = self._squash(latent)
+        return tensordict
+
+    def act(self, actors: Weights, observation: Tensor) -> Tensor:
+        """Medians ``(A, B, m)`` of policies with these weights, in states ``(A, B, n)``."""
+        return self._squash(self._latent(actors, observation))
+
+    def values(self, critics: Weights, action: Tensor, observation: Tensor) -> Tensor:
+        """Both values ``(A, 2, B)`` by critics with these weights."""
+        weights = dict(zip(self._names[1], critics, strict=True))
+        # The box is not of the weights that differ; actions count in half ranges.
+        box = {"_factor": 2 / (self.high - self.low)}
+        box["_shift"] = (self.high + self.low) / (self.low - self.high)
+
+        def one(weights: dict[str, Tensor], action: Tensor, observation: Tensor) -> Tensor:
+            return functional_call(self._one[1], {**weights, **box}, (action, observation))
+
+        return vmap(one)(weights, action, observation)
+
+    def judged(self, actors: Weights, observation: Tensor) -> Tensor:
+        r"""What the critics, fixed, say of policies: means ``(A,)`` of :math:`Q_1(s, \mu(s))`."""
+        critics = [value.detach() for value in self.critics]
+        return self.values(critics, self.act(actors, observation), observation)[:, 0].mean(-1)
+
+    def critics_loss(self, objective: LearnedObjective, batch: TensorDictBase) -> Tensor:
+        """TD3's ``(A,)`` of transitions ``[A, B]``."""
+        batch = objective.ended(batch)
+        after, observation = batch["next"], batch["next", "observation"]
+        with torch.no_grad():
+            action = self.act([*self.actors], observation)
+            action = objective.disturbed(action, self.low, self.high)
+            value = self.values([*self.targets], action, observation).amin(1)
+            goes_on = objective.gamma * ~after["terminated"].squeeze(-1)
+            target = torch.addcmul(after["reward"].squeeze(-1), goes_on, value)
+        found = self.values([*self.critics], batch["action"], batch["observation"])
+        return (found - target[:, None]).square().mean(-1).sum(-1)
+
+    def learned_loss(
+        self, objective: LearnedObjective, actors: Weights, batch: TensorDictBase
+    ) -> Tensor:
+        """The learned objective's losses ``(A,)`` of pieces ``[A, B, T]``, for these policies."""
+        shape, flat = batch.shape[1:], batch.reshape(self.num, -1)
+        state, after = flat["observation"], flat["next", "observation"]
+        policy = self.act(actors, state)
+        with torch.no_grad():
+            critics = [*self.critics]
+            value = self.values(critics, policy, state)[:, 0]
+            value_after = self.values(critics, self.act(actors, after), after)[:, 0]
+        return objective.learned(
+            batch,
+            policy.unflatten(1, shape),
+            value.unflatten(1, shape),
+            value_after.unflatten(1, shape),
+            (self.low, self.high),
+        )
+
+    def gain(self, gradients: Weights, observation: Tensor, rate: float) -> Tensor:
+        r"""What an objective is worth, means ``(A,)`` of :math:`Q_1(s, \mu_{\phi'}(s))`, Q fixed.
+
+        With :math:`\phi' = \phi - \eta \nabla_\phi L_\alpha(\phi)`. Its derivative in
+        :math:`\alpha` is of second order: the gradients come with their graph.
+
+        Args:
+            gradients: :math:`\nabla_\phi L_\alpha`, of each of the policies' weights.
+            observation: States ``(A, B, n)`` that the gradients are not from.
+            rate: The step's size :math:`\eta`.
+        """
+        pairs = zip(self.actors, gradients, strict=True)
+        moved = [weight.detach() - rate * gradient for weight, gradient in pairs]
+        return self.judged(moved, observation)
+
+    @torch.no_grad()
+    def follow(self, rate: float) -> None:
+        """Moves the targets by a share of the way towards the critics."""
+        torch._foreach_lerp_([*self.targets], [*self.critics], rate)
+
+    def _latent(self, actors: Weights, observation: Tensor) -> Tensor:
+        weights = dict(zip(self._names[0], actors, strict=True))
+        return vmap(lambda own, state: functional_call(self._one[0], own, (state,)))(
+            weights, observation
+        )
+
+    def _squash(self, latent: Tensor) -> Tensor:
+        return torch.lerp(self.low, self.high, torch.sigmoid(2 * latent))
