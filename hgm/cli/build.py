@@ -75,7 +75,10 @@ def build(
             f"There is no key `{path}.{unknown[0]}`: {node['_target_']} takes "
             f"{', '.join(signature.defaults)}."
         )
-    given |= {key: offers[key] for key in signature.defaults if key in offers and key not in given}
+    hints = _hints(target)
+    for key in signature.defaults:
+        if key in offers and key not in given and _admits(hints.get(key), offers[key]):
+            given[key] = offers[key]
     required = [key for key, value in signature.defaults.items() if value is UNKNOWN]
     missing = [key for key in required if key not in given]
     if missing:
@@ -262,6 +265,18 @@ def _kinds(hint: Any) -> list[type]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return [kind for option in typing.get_args(hint) for kind in _kinds(option)]
     return [hint if inspect.isclass(hint) and typing.get_origin(hint) is None else object]
+
+
+def _admits(hint: Any, value: Any) -> bool:
+    """Whether an offer may be meant: other classes, too, have a `chart`, which is a list."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    for option in typing.get_args(hint) if union else (hint,):
+        origin = typing.get_origin(option)
+        if origin is None and option is not type(None):
+            return True
+        if inspect.isclass(origin) and isinstance(value, origin):
+            return True
+    return False
 
 
 def _is_clear(error: Exception) -> bool:
