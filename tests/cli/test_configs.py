@@ -19,7 +19,7 @@ from hgm.cli.keys import OFFERED as EVERYWHERE
 from hgm.cli.keys import TOP_LEVEL
 from hgm.envs import Bandit, Navigation
 from hgm.groups import GL
-from hgm.sizes import Sizes
+from hgm.sizes import Sizes, TableSizes
 
 CONFIGS = configs_folder()
 GROUPS = (*("env", "data", "group", "estimator", "chart", "model", "report", "trainer", "logger"),)
@@ -180,6 +180,8 @@ def test_builds_what_it_names(group, name, tmp_path):
         **dict.fromkeys(("dim_space", "dim_state", "dim_action"), 2),
         **{"num_tasks": 4, "seed": 0, "group": GL(2), "run_dir": tmp_path, "settings": {}},
     }
+    if name == "mixed_effects":
+        offers["sizes"] = TableSizes(num_features=3, clusters={"school": 40})
     built = build(plain, group, offers)
     target = get_object(node._target_)
     assert built is not None
