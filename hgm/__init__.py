@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hgm.registration import register
-
 if TYPE_CHECKING:
     from hgm.adaptation import adapt
     from hgm.agents import HereditaryAgent
@@ -39,8 +37,6 @@ __all__ = [
     "restore",
 ]
 __version__ = "0.2.0"
-
-register()
 
 
 def __getattr__(name: str) -> Any:

@@ -24,8 +24,8 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "policies": {"geometry"},
     "objectives": {"policies"},
     "inference": {"numerics", "policies"},
-    "envs": {"numerics", "charts"},
     "registration": set(),  # names what it registers as text
+    "envs": {"numerics", "charts", "registration"},
     "agents": {"numerics", "dynamics", "geometry", "adaptation", "policies", "inference"},
     "evaluation": {"numerics", "geometry", "policies", "envs", "agents"},
     "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},

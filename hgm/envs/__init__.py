@@ -25,6 +25,7 @@ from hgm.envs.translation import Translation
 from hgm.envs.two_goals import TwoGoals
 from hgm.envs.unicycle import Unicycle
 from hgm.envs.warped import Warped
+from hgm.registration import register
 
 __all__ = [
     "Acrobot",
@@ -57,3 +58,5 @@ __all__ = [
     "Unicycle",
     "Warped",
 ]
+
+register()

@@ -51,7 +51,7 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
         if times * least > most:
             continue  # elements go no shorter a way where less holds them
         penalty = penalty_of(within, span, times)
-        best = yield from within.refine_fit(span.fit, penalty, most)
+        best = yield from within.refine_fit(span.fit, penalty)
         if penalty is None:
             return best
         if best.pool is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 _CONVERGED_MOVE = 1e-4  # radians, for rotations; the next step would be smaller by far
 _FINE_BUDGET = 32768  # of those that do: elements are known far better than anyone needs
 _SETTLED = 0.9  # spread relative to that of the step before
-_SETTLED_PULL = 0.1  # change in a step, relative to the square of what a penalty is pulled by
 _PACE = 3  # steps that tell how fast the spread falls, after the last choice of a length scale
 _POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
 _CALIBRATION = 500  # points of every task that start the rewards' calibration
@@ -52,8 +50,6 @@ class Pool(Phase):
             rewards (``"affine"``), or ``"increasing"`` maps of them.
         penalty: What is known of the unknowns besides.
         sees: Which coordinates of the points rewards see; None: all.
-        most_pulled: Square of what the penalty may be pulled by; beyond, where that has settled,
-            nothing more is asked of the fit.
     """
 
     name, tag = "pooled refinement", "pooling"
@@ -67,13 +63,11 @@ class Pool(Phase):
         calibration: str = "same",
         penalty: Penalty | None = None,
         sees: Sequence[int] | None = None,
-        most_pulled: float = math.inf,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
         self.num_steps, self.calibration, self.penalty = num_steps, calibration, penalty
         self.sees, self._converged, self._fine = sees, False, False
         self._spreads: list[float] = []
-        self.most_pulled, self._pulls = most_pulled, [0.0]
 
     def step(self, samples: Seen, ranks: Ranks) -> Tensor:
         """One step of the pooled model, on some of the transitions while that will do."""
@@ -93,22 +87,12 @@ class Pool(Phase):
         settled = bool(spread > _SETTLED * before)
         self._converged = settled and bool(self.model.moved < _CONVERGED_MOVE)
         self._spreads.append(float(spread))
-        if self.penalty is not None and self.most_pulled < math.inf:
-            self._pulls.append(float(self.penalty(self.model.actions)[0].square().sum()))
         return spread
 
     @property
     def done(self) -> bool:
         """Whether the last step moved next to nothing, the steps are used up, or will not do."""
-        if super().done or self._hopeless or self._pulled:
-            return True
-        return self._fine and self._converged
-
-    @property
-    def _pulled(self) -> bool:
-        """Whether the penalty is pulled by more than it may be, and by hardly more in a step."""
-        before, now = self._pulls[-2:] if len(self._pulls) > 1 else (0.0, 0.0)
-        return now > self.most_pulled and abs(now - before) < _SETTLED_PULL * now
+        return super().done or self._hopeless or (self._fine and self._converged)
 
     @property
     def _hopeless(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -337,13 +336,8 @@ class Within:
                 break
         return span, best or (yield from believing(self, span))
 
-    def refine_fit(
-        self, fit: Fit, penalty: Penalty | None = None, most_pulled: float = math.inf
-    ) -> Stage[Refined]:
-        """The same of elements that are few enough directions, or in a group that is known.
-
-        Fits end early where rewards pull at the penalty by more than a square that is given.
-        """
+    def refine_fit(self, fit: Fit, penalty: Penalty | None = None) -> Stage[Refined]:
+        """The same of elements that are few enough directions, or in a group that is known."""
         subgroup = fit.subgroup
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
@@ -363,7 +357,6 @@ class Within:
                 calibration,
                 penalty,
                 self._sees,
-                most_pulled,
             )
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread

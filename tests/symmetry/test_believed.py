@@ -48,7 +48,7 @@ def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(
         found.times = times
         return found
 
-    def refine_fit(fit, penalty=None, most_pulled=None):
+    def refine_fit(fit, penalty=None):
         calls.append("free" if penalty is None else penalty.times)
         return refined(left.pop(0))
         yield
@@ -64,7 +64,7 @@ def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(
 
 
 def test_where_the_dynamics_say_nothing_it_is_fitted_once(monkeypatch):
-    def refine_fit(fit, penalty=None, most_pulled=None):
+    def refine_fit(fit, penalty=None):
         return refined(1.2)
         yield
 

@@ -137,20 +137,3 @@ def test_it_gives_up_where_no_one_model_will_explain_all_tasks():
     pool.taken, pool._spreads = 9, [16.0, 8.0, 4.0]
     pool._spreads.append(2.0)  # half as much in every step: it will be there in time
     assert not pool.done
-
-
-@torch.no_grad()
-def test_it_ends_where_rewards_pull_at_the_penalty_by_more_than_it_may_be():
-    samples, estimator, subgroup = setting(400)
-    sure = 100.0 * torch.eye(2).double()  # of elements that are 0.05 off
-
-    def penalty(unknowns):
-        return sure @ (unknowns - subgroup.start), sure
-
-    taken = []
-    for most in (10.0, 1000.0, math.inf):
-        pool = Pool(subgroup, subgroup.start, estimator, 12, penalty=penalty, most_pulled=most)
-        run(pool, samples)
-        taken.append(pool.taken)
-    assert float(penalty(pool.result.actions)[0].square().sum()) > 10
-    assert taken[0] < taken[1] == taken[2]
