@@ -11,7 +11,10 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.differentials import DifferentialEstimator
+from hgm.evidence import examination
+from hgm.evidence.dynamics import DYNAMICS, Equivariance
 from hgm.evidence.examination import _copies, _order, covered, held_out
+from hgm.evidence.statement import Statement
 from hgm.numerics.fourier import Jet
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import FLOOR
@@ -249,3 +252,23 @@ def test_what_breaks_a_symmetry_is_named(name, reason):
     metrics = searched(name).metrics
     assert metrics["verdict"] != "found"
     assert any(reason in one for one in metrics["reasons"]), metrics["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("looked", "asked"),
+    [((0.004, 0.003, 0.005), True), ((0.1, 0.09, 0.11), False), ((0.0, -1e-4, 1e-4), False)],
+)
+def test_fresh_transitions_are_asked_about_small_deviations_alone(monkeypatch, looked, asked):
+    first, settled = Statement(*looked, DYNAMICS), Statement(0.0, -1e-5, 1e-5, DYNAMICS)
+    for name, found in (
+        ("equivariant", Equivariance(first, 1.0)),
+        ("one_in_all_frames", None),
+        ("local", settled),
+        ("preferred", settled),
+    ):
+        monkeypatch.setattr(examination, name, lambda *_, found=found: found)
+    findings = SimpleNamespace(
+        generators=TURN, action_generators=TURN, coords=ANGLES, dynamics=SimpleNamespace(model=None)
+    )
+    statement = examination._symmetric(findings, None, None).statement
+    assert statement == (settled if asked else first)
