@@ -28,7 +28,8 @@ ALLOWED = {  # what the files of a room may import, besides the room itself and 
     "envs": {"numerics", "charts", "registration"},
     "agents": {"numerics", "dynamics", "geometry", "adaptation", "policies", "inference"},
     "evaluation": {"numerics", "geometry", "policies", "envs", "agents"},
-    "datamodules": {"numerics", "geometry", "policies", "envs", "agents"},
+    "recordings": {"numerics"},
+    "datamodules": {"numerics", "recordings", "geometry", "policies", "envs", "agents"},
     "modules": {
         *("numerics", "groups", "differentials", "dynamics", "charts", "geometry"),
         *("symmetry", "evidence", "effects", "policies"),

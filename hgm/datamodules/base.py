@@ -14,6 +14,7 @@ from torch import Tensor
 from hgm.checks import check_int, check_real
 from hgm.envs.base import TaskFamily
 from hgm.numerics.seeds import derive_seed
+from hgm.recordings.recording import MIN_TRANSITIONS
 from hgm.sizes import Sizes
 
 KEYS = (
@@ -30,7 +31,6 @@ KEYS = (
 SPLIT, SHUFFLE, ENVIRONMENT, BEHAVIOUR = range(4)
 """Purposes of seeds."""
 
-MIN_TRANSITIONS = 20
 MAX_TRANSITIONS = 10_000_000
 
 

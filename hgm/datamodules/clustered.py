@@ -13,8 +13,8 @@ from tensordict import TensorDict, TensorDictBase
 
 from hgm.checks import check_int, check_names, check_path, check_real
 from hgm.datamodules.base import Batches
-from hgm.datamodules.columns import encode_features, encode_target, read_table
 from hgm.numerics.seeds import derive_seed
+from hgm.recordings.columns import encode_features, encode_target, read_table
 from hgm.sizes import TableSizes
 
 _SPLIT = 11
@@ -43,7 +43,7 @@ class Clustered(LightningDataModule):
 
     Args:
         path: A ``.parquet``, ``.csv`` or ``.npz`` file, which
-            :func:`hgm.datamodules.columns.read_table` reads.
+            :func:`hgm.recordings.columns.read_table` reads.
         target: Column of the target: numbers, or texts, which become classes in alphabetical order.
         clusters: Columns of the clusters: integers or texts.
         features: Columns of the features; None: all others. Texts of at most 20 levels become

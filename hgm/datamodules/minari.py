@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from hgm.checks import check_path
-from hgm.datamodules.logs import recording_of_episodes
-from hgm.datamodules.names import PLURAL
 from hgm.datamodules.recorded import RecordedTransitions
-from hgm.datamodules.recording import Recording, as_label
-from hgm.datamodules.tables import Order
 from hgm.files import read_hdf5, read_json
 from hgm.files.disk import brief, quoted
+from hgm.recordings.episodes import recording_of_episodes
+from hgm.recordings.names import PLURAL
+from hgm.recordings.recording import Recording, as_label
+from hgm.recordings.tables import Order
 
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _EPISODE = re.compile(r"episode_(\d+)")

@@ -12,8 +12,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from hgm.datamodules.base import SHUFFLE, SPLIT, Batches, TransitionData, check_finite
-from hgm.datamodules.recording import Recording, TaskCount
 from hgm.numerics.seeds import derive_seed
+from hgm.recordings.recording import Recording, TaskCount
 
 PIECE, HELD = 1 << 17, 1 << 16
 """Most transitions, over all tasks and processes, in a batch, and held out."""
@@ -22,7 +22,7 @@ BLOCK, _BLOCKS = 256, 8
 
 
 class RecordedTransitions(TransitionData, ABC):
-    """Transitions of a :class:`~hgm.datamodules.recording.Recording`.
+    """Transitions of a :class:`~hgm.recordings.recording.Recording`.
 
     Nothing is kept: every pass reads anew. Without ``batch_size``, batches are pieces of at most
     131,072 transitions over all tasks, evenly spread over the time, and one if that is enough.

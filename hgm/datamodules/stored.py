@@ -10,12 +10,12 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from hgm.datamodules.loading import WHAT, load
-from hgm.datamodules.logs import recording_of_episodes
-from hgm.datamodules.names import NEEDED, check_names, renamed
 from hgm.datamodules.recorded import RecordedTransitions
-from hgm.datamodules.recording import Recording, grouped
-from hgm.datamodules.tables import Order, joined, ordered, recording_of, with_ends
+from hgm.recordings.episodes import recording_of_episodes
+from hgm.recordings.loading import WHAT, load
+from hgm.recordings.names import NEEDED, check_names, renamed
+from hgm.recordings.recording import Recording, grouped
+from hgm.recordings.tables import Order, joined, ordered, recording_of, with_ends
 
 _EITHER = [name for name in NEEDED if name != "next_observation"]
 

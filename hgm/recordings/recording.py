@@ -10,11 +10,13 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from hgm.datamodules.base import MIN_TRANSITIONS
 from hgm.files.disk import brief
 from hgm.numerics.seeds import derive_seed
 
 Arrays = dict[str, Tensor]
+
+MIN_TRANSITIONS = 20
+"""Fewest transitions of a task."""
 
 _SUBSET = 20  # purpose of a seed
 # What torch cannot index.

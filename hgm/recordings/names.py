@@ -8,10 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hgm.datamodules.base import MIN_TRANSITIONS
 from hgm.files.disk import quoted
-
-Arrays = dict[str, Tensor]
+from hgm.recordings.recording import MIN_TRANSITIONS, Arrays
 
 FLAGS = ("done", "terminated", "truncated")
 NEEDED = ("observation", "action", "next_observation", "reward")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgm.datamodules.names import (
+from hgm.recordings.names import (
     FLAGS,
     NEEDED,
     PLURAL,
@@ -19,8 +19,8 @@ from hgm.datamodules.names import (
     either,
     renamed,
 )
-from hgm.datamodules.recording import Recording, as_label, grouped
-from hgm.datamodules.tables import Order, joined, ordered, with_ends
+from hgm.recordings.recording import Recording, as_label, grouped
+from hgm.recordings.tables import Order, joined, ordered, with_ends
 
 _NAMES = (*NEEDED, *FLAGS)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hgm.datamodules.names import KNOWN, Arrays
 from hgm.files import read_hdf5, read_json, read_memmap, read_npz
 from hgm.files.disk import brief
+from hgm.recordings.names import KNOWN, Arrays
 
 _SAVEZ = "numpy.savez('data.npz', observation=..., action=..., reward=..., next_observation=...)"
 _REMEDIES = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgm.datamodules.names import (
+from hgm.recordings.names import (
     FLAGS,
     NEEDED,
     Arrays,
@@ -18,7 +18,7 @@ from hgm.datamodules.names import (
     either,
     renamed,
 )
-from hgm.datamodules.recording import Recording, TaskCount, as_label, grouped, shown
+from hgm.recordings.recording import Recording, TaskCount, as_label, grouped, shown
 
 Order = Sequence[Hashable] | None
 
