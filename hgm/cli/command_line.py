@@ -56,13 +56,13 @@ def prepare(words: Sequence[str]) -> list[str]:
     """
     if any(word.partition("=")[0] == "--experimental-rerun" for word in words):
         raise ValueError("`--experimental-rerun` unpickles a file, which can run code: not here.")
-    folder = _config_dir(words)
+    folder = config_dir(words)
     prepared = list(_rewritten(words, {*groups(folder)}))
-    overrides = [prepared[index] for index in _overrides(prepared)]
+    overrides = overrides_of(prepared)
     _check_flags(prepared)
     if any(word.partition("=")[0] in _INFORMS for word in prepared):
         return prepared
-    search = [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
+    search = [] if folder is None else search_in(folder)
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
         if "-m" in prepared or "--multirun" in prepared:
             for job in _samples(overrides):
@@ -254,7 +254,22 @@ def _overrides(words: Sequence[str]) -> Iterator[int]:
             yield index
 
 
-def _config_dir(words: Sequence[str]) -> Path | None:
+def overrides_of(words: Sequence[str]) -> list[str]:
+    """The words that are no flags and no flags' values."""
+    return [words[index] for index in _overrides(words)]
+
+
+def search_in(folder: Path) -> list[str]:
+    """Hydra's override by which choices of a user's folder are found, too."""
+    return [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
+
+
+def config_dir(words: Sequence[str]) -> Path | None:
+    """What ``--config-dir`` names, if it is there.
+
+    Raises:
+        ValueError: If it is no folder.
+    """
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in ("--config-dir", "-cd"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hgm.checks import check_int
 from hgm.cli.build import build
-from hgm.cli.command_line import key_of
+from hgm.cli.command_line import config_dir, key_of, overrides_of
 from hgm.cli.job import quieten
 from hgm.cli.settings import settings_from
 
@@ -17,12 +17,16 @@ _USAGE = "hgm record env=NAME path=FILE [behaviour=random|goal] [num_transitions
 def record(words: Sequence[str]) -> None:
     """Writes a dataset: ``hgm record env=navigation path=data.npz num_transitions=2000``.
 
+    Families of one's own are found with ``--config-dir``, as elsewhere.
+
     Args:
         words: What was typed after ``record``.
 
     Raises:
         ValueError: Naming the word that is wrong, and what would be right.
     """
+    folder = config_dir(words)
+    words = words if folder is None else overrides_of(words)
     given = {key_of(word): word.partition("=")[2] for word in words if "=" in word}
     others = [word for word in words if "=" not in word or not _is_known(key_of(word))]
     if others or "path" not in given:
@@ -33,8 +37,9 @@ def record(words: Sequence[str]) -> None:
 
     check_target(given["path"])
     data_words = [f"data.{key}={given[key]}" for key in _OWN[1:] if key in given]
+    flags = [] if folder is None else [f"--config-dir={folder}"]
     rest = [word for word in words if key_of(word) not in _OWN]
-    settings = settings_from(["data=transitions", "run_dir=.", *data_words, *rest])
+    settings = settings_from(["data=transitions", "run_dir=.", *data_words, *rest, *flags])
     from lightning import seed_everything
 
     quieten()

@@ -14,10 +14,13 @@ from hgm.cli.assemble import run_dir_of
 from hgm.cli.build import READABLE
 from hgm.cli.command_line import (
     compose,
+    config_dir,
     configs_folder,
     default_run_dir,
     names_folder_only,
+    overrides_of,
     prepare,
+    search_in,
     settings_of_overrides,
     stage_overrides,
 )
@@ -79,6 +82,7 @@ def settings_from(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: If something is wrong with them.
     """
-    prepared = prepare(words)
+    folder = config_dir(words)
+    prepared = overrides_of(prepare(words)) + ([] if folder is None else search_in(folder))
     with hydra.initialize_config_dir(str(configs_folder()), version_base="1.3"):
         return settings_of(compose(prepared), prepared)

@@ -131,3 +131,14 @@ def test_a_signal_leaves_nothing(path, number, record, monkeypatch, tmp_path, ca
     assert f"stopped by {number.name}" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_family_of_ones_own_folder(joined, record, refused, tmp_path):
+    (tmp_path / "mine" / "env").mkdir(parents=True)
+    choice = "_target_: hgm.envs.Navigation\nnum_train_tasks: 7\n"
+    (tmp_path / "mine" / "env" / "seven.yaml").write_text(choice)
+    words = ["env=seven", "path=data.npz", FEW]
+    assert "seven" in refused(*words)
+    folder = ["--config-dir=mine"] if joined else ["--config-dir", "mine"]
+    assert record(*words, *folder).startswith("7 tasks, 60 transitions")
