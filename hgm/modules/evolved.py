@@ -67,6 +67,11 @@ class Evolved(LightningModule):
             )
         tested_only = sizes.kind == "tasks"
         sizes.require("tasks" if tested_only else "lifetimes", self, discrete=True)
+        if tested_only and path is None:
+            raise ValueError(
+                "Expected `path` (`model.path`) to be the folder of a run whose learner is tested, "
+                "got None: `data` tasks trains nothing."
+            )
         self.sizes, self.learner = sizes, learner
         self.sigma = check_real("sigma", sigma, 0.0, strict=True)
         self.learning_rate = check_real("learning_rate", learning_rate, 0.0, strict=True)

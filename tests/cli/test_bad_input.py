@@ -69,6 +69,7 @@ model.loss=other | `loss` differential 'other'
 env.reward_transform=5 | reward_transform RewardTransform 5
 model=policy data=transitions | `data` transitions
 model=policy data=tasks | `data` tasks
+model=symla env=bandit data=tasks | `path` model.path None trains nothing
 model=pearl data=replay | `data` replay
 model=discovery data=meta_replay | `data` meta_replay
 report=meta_test model=discovery | report agent Discovery
