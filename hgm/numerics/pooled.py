@@ -28,7 +28,7 @@ _NUM_STEPS = 20
 
 
 class LinearPrior(Protocol):
-    r"""Rewards :math:`y / s = \phi(x)^T w + \varepsilon`, :math:`w \sim N(\mu, \Sigma)`, of any task.
+    r"""Rewards :math:`y = s (\phi(x)^T w + \varepsilon)` of tasks, :math:`w \sim N(\mu, \Sigma)`.
 
     Attributes:
         mean: :math:`\mu`, ``(M,)``.
