@@ -56,8 +56,9 @@ class EffectsReport(Report):
         super().__init__(run_dir, started, settings, seed)
         self._meta: MetaTestReport | None = None
         if family is not None:
-            known = {"settings": settings, "seed": seed, "family": family}
-            self._meta = MetaTestReport(run_dir, protocol, reference, **known)
+            self._meta = MetaTestReport(
+                run_dir, protocol, reference, settings=settings, seed=seed, family=family
+            )
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
         self._late = False
 

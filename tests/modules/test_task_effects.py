@@ -1,4 +1,4 @@
-"""Transitions of tasks have effects, a new task has an exact posterior, and an agent plans on it."""
+"""Transitions of tasks have effects, and an agent plans on a new task's exact posterior."""
 
 import pytest
 import torch
