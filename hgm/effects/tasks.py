@@ -13,7 +13,6 @@ import copy
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from hgm.effects.chains import Chains
@@ -47,19 +46,6 @@ def sizes_of_tasks(sizes: Sizes, model: object, targets: str) -> TableSizes:
         )
     width = 2 * sizes.dim_state + sizes.dim_action
     return TableSizes(num_features=width, clusters={FEATURE: sizes.num_tasks})
-
-
-def rows_of_tasks(batch: TensorDictBase) -> TensorDict:
-    """Transitions ``[N, B]`` as rows ``[N * B]`` of ``features``, ``target`` and ``clusters``."""
-    num, size = batch.shape
-    parts = [batch[key] for key in ("observation", "action", ("next", "observation"))]
-    tasks = torch.arange(num, device=batch.device).repeat_interleave(size)
-    values = {
-        "features": torch.cat(parts, -1).flatten(0, 1).float(),
-        "target": batch["next", "reward"].flatten().double(),
-        "clusters": tasks[:, None],
-    }
-    return TensorDict(values, [num * size])
 
 
 class Standardised(nn.Module):

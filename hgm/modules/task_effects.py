@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hgm.agents import Planner, PlanningAgent
 from hgm.effects.chains import Chains
-from hgm.effects.tasks import EffectsPrior, Standardised, rows_of_tasks
+from hgm.effects.tasks import EffectsPrior, Standardised
 from hgm.sizes import Sizes
 
 _KEYS = ("observation", "action", ("next", "observation"), ("next", "reward"))
@@ -79,3 +79,16 @@ def _gathered(batch: TensorDictBase) -> TensorDictBase:
     dist.all_gather_object(shares, batch.cpu().to_dict())
     parts = [TensorDict(share, [len(batch), share["action"].shape[1]]) for share in shares]
     return torch.cat(parts, 1).to(batch.device)
+
+
+def rows_of_tasks(batch: TensorDictBase) -> TensorDict:
+    """Transitions ``[N, B]`` as rows ``[N * B]`` of ``features``, ``target`` and ``clusters``."""
+    num, size = batch.shape
+    parts = [batch[key] for key in ("observation", "action", ("next", "observation"))]
+    tasks = torch.arange(num, device=batch.device).repeat_interleave(size)
+    values = {
+        "features": torch.cat(parts, -1).flatten(0, 1).float(),
+        "target": batch["next", "reward"].flatten().double(),
+        "clusters": tasks[:, None],
+    }
+    return TensorDict(values, [num * size])
