@@ -4,6 +4,7 @@ from hgm.agents.base import Agent
 from hgm.agents.context import ContextAgent
 from hgm.agents.hereditary import HereditaryAgent
 from hgm.agents.in_context import InContextAgent
+from hgm.agents.planner import Planner
 from hgm.agents.planning import PlanningAgent
 from hgm.agents.random import RandomAgent
 from hgm.agents.recurrent import RecurrentAgent
@@ -13,6 +14,7 @@ __all__ = [
     "ContextAgent",
     "HereditaryAgent",
     "InContextAgent",
+    "Planner",
     "PlanningAgent",
     "RandomAgent",
     "RecurrentAgent",

@@ -11,7 +11,7 @@ from hgm.agents.base import Agent
 from hgm.checks import check_entries
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.cross_entropy import maximise
-from hgm.numerics.pooled import PooledPosterior, PooledPrior
+from hgm.numerics.pooled import LinearPrior, PooledPosterior
 
 LARGEST = 2**30
 """Most entries of what is known, or planned, in all tasks at once: 8 GiB each."""
@@ -24,12 +24,13 @@ class PlanningAgent(Agent):
         \quad s_{t + 1} = s_t + \hat f(s_t, a_t),
 
     and takes the first of them. The dynamics are known from training tasks. The reward, a function
-    of the next state, is the posterior mean of a regression on the transitions of the task alone,
-    whose prior comes from training tasks. It goes on learning within the episodes that are scored.
+    of the transition, is the posterior mean of a regression on the transitions of the task alone,
+    whose prior comes from training tasks; or a sample of the posterior, drawn when an episode
+    starts. It goes on learning within the episodes that are scored.
 
     Args:
         dynamics: Fitted to transitions of training tasks.
-        prior: Of rewards as functions of the next state.
+        prior: Of rewards.
         low: Least actions, ``(m,)``.
         high: Largest actions, ``(m,)``.
         horizon: Number ``H`` of actions that are planned.
@@ -37,14 +38,18 @@ class PlanningAgent(Agent):
         num_rounds: Rounds of the planner.
         learns_on: Whether it learns within the episodes that are scored after exploration.
         seed: Seed of the planner's draws, the same whenever new tasks are met.
+        samples: Whether it plans on samples of the posterior, and not on its mean. Within an
+            episode the sample is :math:`m + V^{1/2} \xi` with the same :math:`\xi`: it follows what
+            is learned, and stays one of the posterior.
     """
 
     _over: Tensor
+    _xi: Tensor
 
     def __init__(
         self,
         dynamics: DynamicsModel,
-        prior: PooledPrior,
+        prior: LinearPrior,
         low: Tensor,
         high: Tensor,
         horizon: int,
@@ -52,8 +57,9 @@ class PlanningAgent(Agent):
         num_rounds: int,
         learns_on: bool = True,
         seed: int = 0,
+        samples: bool = False,
     ) -> None:
-        self.dynamics, self.prior = dynamics, prior
+        self.dynamics, self.prior, self.samples = dynamics, prior, samples
         self.low, self.high = low.double(), high.double()
         self.horizon, self.learns_on, self.seed = horizon, learns_on, seed
         self.num_candidates, self.num_rounds = num_candidates, num_rounds
@@ -64,15 +70,18 @@ class PlanningAgent(Agent):
         self._meet(PooledPosterior(self.prior, num_tasks))
 
     def started(self, where: Tensor) -> None:
-        """Nothing that was over is over any more."""
+        """Nothing that was over is over any more; samples are drawn anew."""
         self._over = self._over & ~where
+        if self.samples:
+            drawn = torch.randn(self._xi.shape, generator=self._generator, dtype=torch.float64)
+            self._xi = torch.where(where[:, None], drawn, self._xi)
 
     def observe(
         self, state: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor
     ) -> None:
         """Updates the posterior of the reward in every task."""
         given = ~reward.isnan()
-        self._rewards.observe(next_observation, reward, given)
+        self._rewards.observe(self.prior.inputs(state, action, next_observation), reward, given)
         self._over = ~given
 
     @torch.no_grad()
@@ -105,16 +114,20 @@ class PlanningAgent(Agent):
     def _meet(self, rewards: PooledPosterior) -> None:
         self._rewards = rewards
         self._over = torch.zeros(len(rewards.mean), dtype=torch.bool)
+        self._xi = torch.zeros_like(rewards.mean)
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def _plan(self, start: Tensor, tasks: Tensor) -> Tensor:
+        weights = self._rewards.sample(self._xi) if self.samples else None
+
         def score(actions: Tensor) -> Tensor:
             here = start[:, None].expand(-1, actions.shape[1], -1)
             total = torch.zeros(actions.shape[:2]).double()
             for action in actions.unbind(2):
-                inputs = torch.cat((here, action), -1)
+                inputs, before = torch.cat((here, action), -1), here
                 here = here + self.dynamics.values(inputs.flatten(0, 1)).mean(0).view_as(here)
-                total = total + self._rewards.values(here, tasks)
+                moved = self.prior.inputs(before, action, here)
+                total = total + self._rewards.values(moved, tasks, weights)
             return total
 
         plan = maximise(

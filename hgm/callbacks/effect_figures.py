@@ -44,6 +44,11 @@ def sigma_figure(metrics: dict[str, Any]) -> Figure:
             ends.append(
                 metrics["sigma_interval"][name][c] if several else metrics["sigma_interval"][name]
             )
+    if "between_tasks" in metrics:  # rewards of tasks: all effects, and each, in the same unit
+        values, ends = [metrics["between_tasks"]], [metrics["between_tasks_interval"]]
+        values += metrics["effects_between_tasks"]
+        ends += metrics["effects_between_tasks_interval"]
+        names = ["all effects", *(f"effect {k}" for k in range(len(values) - 1))]
     figure = Figure(figsize=(5.6, 1.2 + 0.35 * min(len(names), 40)), layout="constrained")
     axes = figure.subplots()
     place, low, high = np.arange(len(names)), *np.array(ends).T

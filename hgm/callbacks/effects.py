@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
+from rich.console import Group
 from rich.table import Table
 
 from hgm.callbacks.base import Report, validates_after
 from hgm.callbacks.effect_figures import effect_figures
+from hgm.callbacks.meta_test import MetaTestReport, regret_table
 from hgm.checks import check_int
+from hgm.envs import TaskFamily
+from hgm.evaluation import MetaTest
 from hgm.files.disk import replacing
 
 
 class EffectsReport(Report):
     """Writes what :class:`~hgm.modules.MixedEffects` found, on the first process.
 
+    Of a task family's transitions it also meta-tests the module's agent, as
+    :class:`~hgm.callbacks.MetaTestReport` does.
+
     Args:
         run_dir: The run folder.
+        protocol: Budgets of the meta-test.
+        reference: Run folders of policies of test tasks, as there.
+        family: Whose tasks these are; None: of a table, or of recorded transitions.
         checkpoint_every: Rounds of training between two checkpoints.
         started: Start of the run on :func:`time.perf_counter`'s clock; now if None.
         settings: The configuration as plain data, which loggers show beside the metrics.
@@ -38,10 +49,23 @@ class EffectsReport(Report):
         started: float | None = None,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
+        protocol: MetaTest | None = None,
+        reference: Sequence[str] | None = None,
+        family: TaskFamily | None = None,
     ) -> None:
         super().__init__(run_dir, started, settings, seed)
+        self._meta: MetaTestReport | None = None
+        if family is not None:
+            self._meta = MetaTestReport(
+                run_dir, protocol, reference, settings=settings, seed=seed, family=family
+            )
         self.checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
         self._late = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Reads references, if there are any."""
+        if self._meta is not None:
+            self._meta.setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -77,7 +101,14 @@ class EffectsReport(Report):
         }
         figures = effect_figures(pl_module, labels, counts)
         self._draw(trainer, figures, trainer.global_step)
-        self._publish(trainer, metrics, summary, trainer.global_step)
+        if self._meta is None:
+            self._publish(trainer, metrics, summary, trainer.global_step)
+            return
+        metrics |= self._meta.measure(trainer, pl_module)
+        both = (summary, regret_table)
+        shown = lambda found: Group(*(table(found) for table in both))  # noqa: E731
+        self._publish(trainer, metrics, shown, trainer.global_step)
+        self._meta.warn(pl_module)
 
 
 def write_effects(path: Path, chains: Any, labels: dict[str, Any], unit: float = 1.0) -> None:
@@ -126,6 +157,10 @@ def summary(metrics: dict[str, Any]) -> Table:
             title = f"sigma of {name} ({num:,})" if c == 0 else ""
             where = f", class {c}" if several else ""
             table.add_row(title, f"{one:.4g} ({low:.4g} to {high:.4g}){where}")
+    for key, title in _OF_TASKS.items():
+        if key in metrics:
+            low, high = metrics[f"{key}_interval"]
+            table.add_row(title, f"{metrics[key]:.4g} ({low:.4g} to {high:.4g})")
     if "noise" in metrics:
         table.add_row("noise", f"{metrics['noise']:.4g}")
     rows = f"{metrics['num_test_rows']:,} {metrics['scored_rows']} rows"
@@ -140,3 +175,7 @@ def summary(metrics: dict[str, Any]) -> Table:
 
 
 _LISTED = 8
+_OF_TASKS = {
+    "between_tasks": "rewards between tasks, deviation",
+    "share_between_tasks": "  share of the rewards' variance",
+}

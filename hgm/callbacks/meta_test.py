@@ -71,13 +71,14 @@ class MetaTestReport(TrainingReport):
         self.protocol = MetaTest() if protocol is None else protocol
         self.reference = [] if reference is None else check_names("reference", reference)
         self._references: dict[int, TensorDictModuleBase] = {}
+        self._scores: dict[str, Any] = {}
         if family is not None:
             tasks = family.test_tasks(self.protocol.num_test_tasks, seed)
             refuse_optimum(family, tasks, len(self.reference))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses data without tasks to act in, or without those of the references."""
-        family = trainer.datamodule.family  # type: ignore[attr-defined]
+        family = getattr(trainer.datamodule, "family", None)  # type: ignore[attr-defined]
         if family is None:
             raise ValueError(
                 "Expected `data` of a task family for a meta-test, got recorded transitions: there "
@@ -91,6 +92,11 @@ class MetaTestReport(TrainingReport):
         rounds = hasattr(trainer.datamodule, "updates_per_round")  # type: ignore[attr-defined]
         if rounds and not self.curve and pl_module.agent is not None:
             self.on_validation_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Goes on with the curve, where data come in rounds."""
+        if hasattr(trainer.datamodule, "updates_per_round"):  # type: ignore[attr-defined]
+            super().on_validation_end(trainer, pl_module)
 
     def _validate(self, trainer: Trainer, module: Any) -> dict[str, float]:
         if not trainer.is_global_zero:
@@ -106,8 +112,13 @@ class MetaTestReport(TrainingReport):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tests, writes files and figure, and prints the table."""
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            metrics = self.measure(trainer, pl_module)
+            self._publish(trainer, metrics, regret_table, trainer.global_step)
+            self.warn(pl_module)
+
+    def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Tests, writes scores and figures; what they come to."""
         with Status("meta-test", console=Console()) as status:
             scores = self._test(
                 trainer,
@@ -127,7 +138,12 @@ class MetaTestReport(TrainingReport):
         metrics |= {key: scores[key] for key in ("orbit", "untransformed") if key in scores}
         if self.curve:
             metrics |= self._spent(trainer)
-        self._publish(trainer, metrics, regret_table, trainer.global_step)
+        self._scores = scores
+        return metrics
+
+    def warn(self, pl_module: LightningModule) -> None:
+        """Says what a reader of the numbers must know, after :meth:`measure`."""
+        scores, agent = self._scores, getattr(pl_module, "agent", None)
         if not scores["adapts"]:
             why = getattr(agent, "obstacle", "the agent does not adapt")
             said = f"[bold red]The base policy acts everywhere[/]: {why}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hgm.checks import check_int
 from hgm.sizes import TableSizes
 
@@ -40,3 +42,14 @@ def num_columns(targets: str, sizes: TableSizes | None, num_classes: int | None)
     if known is None:
         raise ValueError("Expected `num_classes` for categorical targets, got None.")
     return check_int("num_classes", known, 2, 1000)
+
+
+def check_clusters(clusters: Mapping[str, int] | None) -> dict[str, int]:
+    """Number of clusters of every feature, at least three.
+
+    Raises:
+        ValueError: If there are no features, or one has fewer clusters.
+    """
+    if not isinstance(clusters, Mapping) or not clusters:
+        raise ValueError(f"Expected `clusters` to be {{name: number}}, got {clusters!r}.")
+    return {name: check_int(f"clusters[{name}]", num, 3) for name, num in clusters.items()}

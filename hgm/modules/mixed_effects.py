@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from hgm.agents import Planner, PlanningAgent
 from hgm.checks import check_choice, check_finite_numbers, check_int, check_network, check_real
 from hgm.effects.chains import Chains
 from hgm.effects.expectation import expected_likelihood, likelihood
@@ -19,7 +20,9 @@ from hgm.effects.networks import check_layers, evaluate, feedforward
 from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Table, added, sweep
-from hgm.effects.targets import num_columns
+from hgm.effects.targets import check_clusters, num_columns
+from hgm.effects.tasks import Standardised, between_tasks, sizes_of_tasks
+from hgm.modules.task_effects import TaskEffects, standardise
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
 
@@ -51,18 +54,20 @@ class MixedEffects(LightningModule):
     stays as it is, and several chains are drawn from until they agree. A step of Lightning is one
     round of either; every batch is the whole table, see :class:`hgm.datamodules.Clustered`. With
     several processes all have the table and the same chain, and each a share of every minibatch.
+    With transitions of tasks, rows are these, and there is an agent that meets new tasks.
 
     Args:
         network: Features ``(N, p)`` to columns of the predictor; None: layers as `width`, `depth`
             and `dim_slopes` say.
         targets: ``"gaussian"``, ``"bernoulli"`` or ``"categorical"``.
         clusters: Number of clusters of every feature, by name; None: as `sizes` say.
-        slopes: Whether effects multiply the features of the last layer, too.
-        sizes: Those of :class:`hgm.datamodules.Clustered`; None with a network of one's own.
+        slopes: Whether effects multiply the features of the last layer, too; None: those of tasks.
+        sizes: Those of :class:`hgm.datamodules.Clustered` or :class:`hgm.datamodules.Transitions`;
+            None with a network of one's own.
         num_classes: Of categorical targets; None: as `sizes` say.
         width: Width of the network's hidden layers.
         depth: Their number.
-        dim_slopes: Width of the last one, where there are slopes.
+        dim_slopes: Width of the last one, where there are slopes; None: 8 of tasks, 4 of tables.
         num_updates: Updates of the network, at least.
         batch_size: Rows of a minibatch, over all processes.
         learning_rate: AdamW's, which falls linearly to zero in the second half.
@@ -74,6 +79,7 @@ class MixedEffects(LightningModule):
         num_chains: Chains of the second part.
         num_draws: Most draws of each that are kept.
         num_burn_in: Draws of each before those.
+        planner: How the agent plans that meets new tasks; None: with its defaults.
         seed: Seed of weights, minibatches and chains.
 
     Attributes:
@@ -102,12 +108,12 @@ class MixedEffects(LightningModule):
         network: nn.Module | None = None,
         targets: str = "gaussian",
         clusters: Mapping[str, int] | None = None,
-        slopes: bool = False,
+        slopes: bool | None = None,
         sizes: TableSizes | Sizes | None = None,
         num_classes: int | None = None,
         width: int = 64,
         depth: int = 2,
-        dim_slopes: int = 4,
+        dim_slopes: int | None = None,
         num_updates: int = 2000,
         batch_size: int = 1024,
         learning_rate: float = 0.003,
@@ -118,11 +124,14 @@ class MixedEffects(LightningModule):
         num_chains: int = 4,
         num_draws: int = 500,
         num_burn_in: int = 20,
+        planner: Planner | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.targets = check_choice("targets", targets, TARGETS)
+        of_tasks = sizes if isinstance(sizes, Sizes) else None
+        slopes = of_tasks is not None if slopes is None else slopes
         for name, flag in (("slopes", slopes), ("integrated", integrated)):
             if not isinstance(flag, bool):
                 raise ValueError(f"Expected `{name}` to be True or False, got {flag!r}.")
@@ -138,11 +147,11 @@ class MixedEffects(LightningModule):
         check_int("num_chains", num_chains, 2, 64)
         check_int("num_draws", num_draws, 8, 1_000_000)
         width, depth = check_network(width, depth)
-        check_int("dim_slopes", dim_slopes, 1, 64)
-        if sizes is not None:
-            sizes.require("clustered", self)
-        sizes = cast(TableSizes | None, sizes)
-        counts = _check_clusters(sizes.clusters if sizes and clusters is None else clusters)
+        few = 4 if of_tasks is None else 8
+        dim_slopes = check_int("dim_slopes", few if dim_slopes is None else dim_slopes, 1, 64)
+        if isinstance(sizes, Sizes):
+            sizes = sizes_of_tasks(sizes, self, self.targets)
+        counts = check_clusters(sizes.clusters if sizes and clusters is None else clusters)
         outputs = num_columns(self.targets, sizes, num_classes)
         if network is None:
             if sizes is None:
@@ -150,9 +159,14 @@ class MixedEffects(LightningModule):
             with seeded(self.seed):
                 last = dim_slopes if slopes else width
                 network = feedforward(sizes.num_features, outputs, width, depth, last)
+            if of_tasks is not None:
+                network = nn.Sequential(Standardised(sizes.num_features), *network.children())
         self.network = network
         self.best = copy.deepcopy(network).requires_grad_(False)
-        dim = 1 + (check_layers(network).in_features if slopes else 0)
+        dim = 1 + (check_layers(network).in_features if slopes or of_tasks is not None else 0)
+        self.tasks = None if of_tasks is None else TaskEffects(of_tasks, planner, dim)
+        self._agent: PlanningAgent | None = None
+        dim = dim if slopes else 1
         self.chains = Chains(counts, dim, outputs, num_chains, num_draws)
         scaled = sizes is not None and self.targets == "gaussian"
         values = (sizes.target_mean, sizes.target_scale) if sizes and scaled else (0.0, 1.0)
@@ -189,9 +203,10 @@ class MixedEffects(LightningModule):
         self.trainer.should_stop = bool(self.finished)
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """One round on the whole table ``[N]``."""
+        """One round on the whole table ``[N]``, or on all transitions ``[N, B]``."""
         if bool(self.finished):
             return
+        batch = self._rows(batch, "train")
         if int(self.rounds) < self.num_rounds:
             self._learn(batch)
         else:
@@ -265,7 +280,9 @@ class MixedEffects(LightningModule):
         for draw in range(done * _DRAWS_PER_ROUND, (done + 1) * _DRAWS_PER_ROUND):
             for chain in range(self.chains.num_chains):
                 generator = self._generator(draw, chain)
-                state = sweep(table, self.targets, self.chains.state(chain), generator)
+                # Slopes of the last layer hold the scale: beside them a chain hardly moves it.
+                free = self.tasks is None
+                state = sweep(table, self.targets, self.chains.state(chain), generator, free)
                 self.chains.put(chain, state)
             if draw >= self.num_burn_in and int(self.chains.kept) < self.chains.num_draws:
                 self.chains.record()
@@ -278,6 +295,7 @@ class MixedEffects(LightningModule):
         """Keeps the network if it is the best so far on rows ``[N]``."""
         if int(self.rounds) > self.num_rounds or self.trainer.sanity_checking:
             return
+        batch = self._rows(batch, "val")
         state = self.chains.state(0)
         fixed, design = evaluate(self.network, batch["features"], self.slopes)
         means = [self.chains.running(level) for level in range(len(self.chains.clusters))]
@@ -291,14 +309,19 @@ class MixedEffects(LightningModule):
 
     def test_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Scores rows ``[N]``, in :attr:`metrics` with what the chains say."""
+        batch = self._rows(batch, "test")
         prediction = self.predict(batch["features"], batch["clusters"])
         self.scored = prediction, batch["target"]
         self.metrics = chain_metrics(self.chains, float(self.target_scale), self.targets)
         self.metrics |= score(self.targets, prediction, batch["target"])
         self.metrics["num_test_rows"] = len(batch)
+        if self.tasks is not None:
+            found = evaluate(self.best, batch["features"], self.slopes)
+            self.metrics |= between_tasks(self.chains, *found, float(self.target_scale))
 
     def predict_step(self, batch: TensorDictBase, batch_idx: int) -> Prediction:
         """:meth:`predict` of a batch."""
+        batch = self._rows(batch, "test")
         return self.predict(batch["features"], batch["clusters"])
 
     @torch.no_grad()
@@ -317,6 +340,36 @@ class MixedEffects(LightningModule):
         place, unit = self.target_mean, self.target_scale
         return predict(self.chains, self.targets, fixed, design, clusters, place, unit)
 
+    def _rows(self, batch: TensorDictBase, part: str) -> TensorDictBase:
+        """Rows of a table, or those that transitions make; training starts in their units."""
+        if self.tasks is None:
+            return batch
+        rows = self.tasks.rows(batch, part)
+        if part == "train" and int(self.rounds) == 0:
+            for network in (self.network, self.best):
+                standardise(network, rows["features"])
+            self.target_mean.fill_(rows["target"].mean())
+            self.target_scale.fill_(float(rows["target"].std()) or 1.0)
+        return rows
+
+    @property
+    def agent(self) -> PlanningAgent | None:
+        """What :func:`hgm.evaluation.meta_test` tests; None of tables, and before any draw."""
+        if self.tasks is not None and self._agent is None and bool(self.finished):
+            units = (self.target_mean, self.target_scale)
+            self._agent = self.tasks.agent(self.best, self.chains, *units, self.seed)
+        return self._agent
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the transitions, to which the dynamics are fitted again."""
+        if self.tasks is not None and self.tasks.transitions is not None:
+            checkpoint["transitions"] = self.tasks.transitions
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back."""
+        if self.tasks is not None:
+            self.tasks.transitions = checkpoint.get("transitions")
+
     def _table(self, network: nn.Module, batch: TensorDictBase) -> Table:
         with torch.no_grad():
             fixed, design = evaluate(network, batch["features"], self.slopes)
@@ -328,9 +381,3 @@ class MixedEffects(LightningModule):
 
     def _generator(self, *numbers: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, *numbers))
-
-
-def _check_clusters(clusters: Mapping[str, int] | None) -> dict[str, int]:
-    if not isinstance(clusters, Mapping) or not clusters:
-        raise ValueError(f"Expected `clusters` to be {{name: number}}, got {clusters!r}.")
-    return {name: check_int(f"clusters[{name}]", num, 3) for name, num in clusters.items()}

@@ -9,16 +9,11 @@ from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from hgm.agents import PlanningAgent
-from hgm.agents.planning import LARGEST
-from hgm.checks import check_entries, check_int
-from hgm.dynamics import FourierDynamics, choose
+from hgm.agents import Planner, PlanningAgent
+from hgm.checks import check_int
 from hgm.numerics.fourier import MAX_FEATURES
 from hgm.numerics.pooled import PooledPrior
 from hgm.sizes import Sizes
-
-_COPIES = 1200
-"""Of tasks, that learn for themselves in the default meta-test: 24 tasks, 50 episodes of each."""
 
 
 class Planning(LightningModule):
@@ -68,32 +63,13 @@ class Planning(LightningModule):
         self.automatic_optimization = False
         sizes.require("transitions", self)
         self._sizes, self.seed = sizes, check_int("seed", seed, 0)
-        for name, waves in (
-            ("num_reward_features", num_reward_features),
-            ("num_dynamics_features", num_dynamics_features),
-        ):
-            check_int(name, waves, 8, MAX_FEATURES)
-        for name, flag in (("pooled", pooled), ("learns_on", learns_on)):
-            if not isinstance(flag, bool):
-                raise ValueError(f"Expected `{name}` to be True or False, got {flag!r}.")
-        self._waves, self._pooled = (num_reward_features, num_dynamics_features), pooled
-        self._plans: dict[str, Any] = {
-            "horizon": check_int("horizon", horizon, 1, 1000),
-            "num_candidates": check_int("num_candidates", num_candidates, 2, 100_000),
-            "num_rounds": check_int("num_rounds", num_rounds, 1, 1000),
-            "learns_on": learns_on,
-            "seed": seed,
-        }
-        tables = num_dynamics_features + num_reward_features + horizon * sizes.dim_action
-        for what, num in (
-            ("`num_reward_features` ** 2", num_reward_features**2),
-            (
-                "`num_candidates` * (`num_dynamics_features` + `num_reward_features` + `horizon` * "
-                f"{sizes.dim_action})",
-                num_candidates * tables,
-            ),
-        ):
-            check_entries(f"{_COPIES} * {what}", _COPIES * num, LARGEST)
+        check_int("num_reward_features", num_reward_features, 8, MAX_FEATURES)
+        if not isinstance(pooled, bool):
+            raise ValueError(f"Expected `pooled` to be True or False, got {pooled!r}.")
+        self._num_waves, self._pooled = num_reward_features, pooled
+        plans = (horizon, num_candidates, num_rounds, learns_on)
+        self._planner = Planner(num_dynamics_features, *plans)
+        self._planner.check("num_reward_features", num_reward_features, sizes.dim_action)
         # A module of which nothing has a gradient is only tested.
         self._placeholder = torch.nn.Parameter(torch.zeros(()))
         self._seen: list[Tensor] = []
@@ -149,11 +125,5 @@ class Planning(LightningModule):
     def _fitted(self, transitions: Tensor) -> PlanningAgent:
         n, m = self._sizes.dim_state, self._sizes.dim_action
         state, action, after, reward = transitions.split((n, m, n, 1), -1)
-        inputs = torch.cat((state, action), -1).flatten(0, 1)
-        half = torch.arange(len(inputs)) % 2
-        waves, dynamics_waves = self._waves
-        models = [FourierDynamics(n, m, dynamics_waves)]
-        dynamics = choose(models, inputs, (after - state).flatten(0, 1), half)
-        prior = PooledPrior(after, reward[..., 0], waves, self._pooled, seed=self.seed)
-        box = (action.amin((0, 1)), action.amax((0, 1)))
-        return PlanningAgent(dynamics, prior, *box, **self._plans)
+        prior = PooledPrior(after, reward[..., 0], self._num_waves, self._pooled, seed=self.seed)
+        return self._planner.agent(state, action, after, prior, self.seed)

@@ -8,6 +8,7 @@ from training tasks; a new task's weights are the posterior given its own transi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +25,28 @@ from hgm.numerics.fourier import (
 
 _NUM_STEPS = 20
 """Steps of the expectation-maximisation."""
+
+
+class LinearPrior(Protocol):
+    r"""Rewards :math:`y = s (\phi(x)^T w + \varepsilon)` of tasks, :math:`w \sim N(\mu, \Sigma)`.
+
+    Attributes:
+        mean: :math:`\mu`, ``(M,)``.
+        covariance: :math:`\Sigma`, ``(M, M)``.
+        noise: Variance of :math:`\varepsilon`, ``()``.
+        scale: :math:`s`, ``()``.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    noise: Tensor
+    scale: Tensor
+
+    def inputs(self, state: Tensor, action: Tensor, after: Tensor) -> Tensor:
+        """What of transitions rewards depend on, ``(..., p)``."""
+
+    def table(self, inputs: Tensor) -> Tensor:
+        """Features of inputs ``(..., p)``, ``(..., M)``."""
 
 
 class PooledPrior:
@@ -89,6 +112,10 @@ class PooledPrior:
             off = means - self.mean
             self.covariance = (floor + off.mT @ off + spread.sum(0)) / (len(means) + 1)
 
+    def inputs(self, state: Tensor, action: Tensor, after: Tensor) -> Tensor:
+        """Next states: that rewards are functions of these is told."""
+        return after
+
     def table(self, inputs: Tensor) -> Tensor:
         """Features of inputs ``(..., p)``, ``(..., M)``."""
         return features(self.whitening(inputs.double()), self._frequencies, self._phases)
@@ -111,7 +138,7 @@ class PooledPosterior:
         num_tasks: Number ``R``.
     """
 
-    def __init__(self, prior: PooledPrior, num_tasks: int) -> None:
+    def __init__(self, prior: LinearPrior, num_tasks: int) -> None:
         self.prior = prior
         self.mean = prior.mean.expand(num_tasks, -1)
         self.covariance = prior.covariance.expand(num_tasks, -1, -1)
@@ -129,10 +156,27 @@ class PooledPosterior:
             (where,), own - gain[:, :, None] * along[:, None]
         )
 
-    def values(self, inputs: Tensor, tasks: Tensor) -> Tensor:
-        """Expected targets ``(Q, ...)`` at inputs ``(Q, ..., p)``, row i in task ``tasks[i]``."""
-        weights = self.mean[tasks].view(len(tasks), *(1,) * (inputs.dim() - 2), -1)
+    def values(self, inputs: Tensor, tasks: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Targets ``(Q, ...)`` at inputs ``(Q, ..., p)``, row i in task ``tasks[i]``.
+
+        Args:
+            inputs: Where.
+            tasks: Of which tasks, ``(Q,)``.
+            weights: Of all tasks, ``(R, M)``; None: the posterior means.
+        """
+        weights = self.mean if weights is None else weights
+        weights = weights[tasks].view(len(tasks), *(1,) * (inputs.dim() - 2), -1)
         return (self.prior.table(inputs) * weights).sum(-1) * self.prior.scale
+
+    def sample(self, noise: Tensor) -> Tensor:
+        r"""Weights :math:`m + V^{1/2} \xi` for standard normal ``noise (R, M)``, ``(R, M)``.
+
+        The symmetric root changes continuously with the covariance: a sample of the same noise
+        moves no further than what was learned meanwhile moves it.
+        """
+        values, vectors = torch.linalg.eigh((self.covariance + self.covariance.mT) / 2)
+        along = values.clamp_min(0).sqrt() * (vectors.mT @ noise[..., None])[..., 0]
+        return self.mean + (vectors @ along[..., None])[..., 0]
 
     def repeat(self, copies: int) -> PooledPosterior:
         """Every task ``copies`` times, those of a task after each other."""

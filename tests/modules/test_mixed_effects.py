@@ -314,7 +314,12 @@ def test_variances_are_those_of_statsmodels(slope, tmp_path):
         ({"num_draws": 1}, "num_draws.*1"),
         ({"learning_rate": 0}, "learning_rate.*0"),
         ({"fixed_coef": -1}, "fixed_coef.*-1"),
-        ({"sizes": Sizes(4, 2, 2)}, "transitions.*data=clustered"),
+        (
+            {"sizes": Sizes(4, 2, 2, "replay")},
+            "got .replay.: choose data=clustered.*data=transitions",
+        ),
+        ({"sizes": Sizes(2, 2, 2)}, "at least 3 training tasks, got 2.*env.num_train_tasks"),
+        ({"sizes": Sizes(4, 2, 2), "targets": "bernoulli"}, "tasks to be 'gaussian', got 'bern"),
         ({"network": None}, "`network` or `sizes`"),
     ],
 )

@@ -1,0 +1,94 @@
+"""What mixed effects of tasks need that those of a table do not: rows, and an agent."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor, nn
+
+from hgm.agents import Planner, PlanningAgent
+from hgm.effects.chains import Chains
+from hgm.effects.tasks import EffectsPrior, Standardised
+from hgm.sizes import Sizes
+
+_KEYS = ("observation", "action", ("next", "observation"), ("next", "reward"))
+
+
+class TaskEffects:
+    """Transitions of tasks as a table for :class:`hgm.modules.MixedEffects`.
+
+    Held-out transitions are halved: one half chooses the network, the other is scored. With several
+    processes every one has the transitions of all.
+
+    Args:
+        sizes: Those of :class:`hgm.datamodules.Transitions`.
+        planner: How the agent plans.
+        size: Number of effects of a task.
+
+    Attributes:
+        transitions: Of the training, ``(N, B, 2 n + m + 1)``; None before it.
+
+    Raises:
+        ValueError: If the meta-test would not fit into memory.
+    """
+
+    def __init__(self, sizes: Sizes, planner: Planner | None, size: int) -> None:
+        self._sizes, self._planner = sizes, Planner() if planner is None else planner
+        self._planner.check("dim_slopes", size, sizes.dim_action)
+        self.transitions: Tensor | None = None
+        self._rows: dict[str, TensorDict] = {}
+
+    def rows(self, batch: TensorDictBase, part: str) -> TensorDict:
+        """Rows of ``"train"``, ``"val"`` or ``"test"``, gathered once."""
+        if part not in self._rows:
+            whole = _gathered(batch.select(*_KEYS))
+            if part == "train":
+                self.transitions = torch.cat([whole[key].double().cpu() for key in _KEYS], -1)
+            else:
+                whole = whole[:, part == "test" :: 2] if whole.shape[1] > 1 else whole
+            self._rows[part] = rows_of_tasks(whole)
+        return self._rows[part]
+
+    def agent(
+        self, network: nn.Module, chains: Chains, place: Tensor, unit: Tensor, seed: int
+    ) -> PlanningAgent | None:
+        """The agent that meets new tasks; None before anything was drawn."""
+        if self.transitions is None or not int(chains.kept):
+            return None
+        n, m = self._sizes.dim_state, self._sizes.dim_action
+        state, action, after, _ = self.transitions.split((n, m, n, 1), -1)
+        prior = EffectsPrior(cast(nn.Sequential, network), chains, place, unit)
+        return self._planner.agent(state, action, after, prior, seed)
+
+
+def standardise(network: nn.Module, features: Tensor) -> None:
+    """Fits a network's first layer to rows ``(N, p)``, where it is one that standardises."""
+    for layer in network.modules():
+        if isinstance(layer, Standardised):
+            layer.fit(features)
+
+
+def _gathered(batch: TensorDictBase) -> TensorDictBase:
+    """Transitions ``[N, B]`` of all processes, in the order of their ranks."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return batch
+    shares: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(shares, batch.cpu().to_dict())
+    parts = [TensorDict(share, [len(batch), share["action"].shape[1]]) for share in shares]
+    return torch.cat(parts, 1).to(batch.device)
+
+
+def rows_of_tasks(batch: TensorDictBase) -> TensorDict:
+    """Transitions ``[N, B]`` as rows ``[N * B]`` of ``features``, ``target`` and ``clusters``."""
+    num, size = batch.shape
+    parts = [batch[key] for key in ("observation", "action", ("next", "observation"))]
+    tasks = torch.arange(num, device=batch.device).repeat_interleave(size)
+    values = {
+        "features": torch.cat(parts, -1).flatten(0, 1).float(),
+        "target": batch["next", "reward"].flatten().double(),
+        "clusters": tasks[:, None],
+    }
+    return TensorDict(values, [num * size])
