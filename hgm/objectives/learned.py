@@ -43,8 +43,8 @@ class LearnedObjective(TD3):
         target_noise: Standard deviation of the noise on target actions, in half action ranges.
         target_noise_clip: Largest such noise.
         num_steps: Steps ``T`` of a piece of a trajectory.
-        sees: ``"residuals"``: temporal differences in the place of the next states' values;
-            ``"values"``: as published. A file says itself what it was learned with.
+        sees: ``"values"``: as published; ``"residuals"``: temporal differences in the place of the
+            next states' values. A file says itself what it was learned with.
         terminal_bonus: Whether the last step of every episode, also where time was up, counts as
             terminal and one more in the critics' loss, as in the authors' code.
         seed: Seed of the weights where there is no ``path``.
@@ -74,7 +74,7 @@ class LearnedObjective(TD3):
         target_noise: float = 0.2,
         target_noise_clip: float = 0.5,
         num_steps: int = 20,
-        sees: str = "residuals",
+        sees: str = "values",
         terminal_bonus: bool = False,
         seed: int = 0,
     ) -> None:

@@ -169,7 +169,7 @@ class Critics(nn.Module):
             frozen: Whether gradients reach the arguments only, and not the parameters.
         """
         action = torch.addcmul(self._shift, action, self._factor)
-        layers = [*self.parameters()]
+        layers: list[Tensor] = [*self.parameters()]
         if frozen:
             layers = [parameter.detach() for parameter in layers]
         return twin_values(layers, torch.cat((*inputs, action), -1))

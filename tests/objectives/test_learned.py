@@ -255,13 +255,13 @@ def test_single_transitions_are_refused():
 
 
 def test_it_goes_through_a_file(tmp_path):
-    one, other = LearnedObjective(seed=1, sees="values"), LearnedObjective(seed=2)
+    one, other = LearnedObjective(seed=1, sees="residuals"), LearnedObjective(seed=2)
     weight = "gates.weight"
     assert not torch.equal(one.loss.state_dict()[weight], other.loss.state_dict()[weight])
     one.save(tmp_path / "objective.pt")
     for path in (tmp_path, tmp_path / "objective.pt"):
         again = LearnedObjective(path, seed=2)
-        assert again.sees == "values"
+        assert again.sees == "residuals"
         again = again.loss.state_dict()
         assert all(torch.equal(again[key], value) for key, value in one.loss.state_dict().items())
 
