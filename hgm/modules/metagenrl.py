@@ -246,7 +246,8 @@ class MetaGenRL(LightningModule):
         optimizer: Any = self.optimizers()
         for number, agents in enumerate(self.actors):
             index = (step // self.reset_every - 1) % agents.num
-            agents.renew(index, derive_seed(self.seed, step, number))
+            with seeded(derive_seed(self.seed, step, number)):
+                agents.renew(index)
             for weight in agents.actors:
                 # Where the old policy was heading is nothing to the new one.
                 optimizer.state[weight]["exp_avg"][index] = 0.0

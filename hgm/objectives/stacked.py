@@ -12,7 +12,6 @@ from torch.func import functional_call, stack_module_state, vmap
 from torchrl.envs.utils import ExplorationType, exploration_type
 
 from hgm.checks import check_int
-from hgm.numerics.seeds import seeded
 from hgm.objectives.base import ActorCritic, follow
 from hgm.objectives.learned import LearnedObjective
 from hgm.policies.feedforward import perceptron, twin_values
@@ -135,10 +134,9 @@ class ActorCritics(TensorDictModuleBase):
             (self.low, self.high),
         )
 
-    def renew(self, index: int, seed: int) -> None:
+    def renew(self, index: int) -> None:
         """Gives one agent a policy that knows nothing; its critics stay."""
-        with seeded(seed):
-            fresh = perceptron(*self._sizes)
+        fresh = perceptron(*self._sizes)
         with torch.no_grad():
             for value, new in zip(self.actors, fresh.state_dict().values(), strict=True):
                 value[index] = new.to(value)
