@@ -16,7 +16,7 @@ from statistics import median
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from hgm.objectives import Agents, LearnedObjective
+from hgm.objectives import ActorCritics, LearnedObjective
 
 PARTS = ("critics", "policies", "objective")
 
@@ -31,7 +31,7 @@ def pieces(agents: int, num: int, steps: int = 20) -> TensorDictBase:
     return TensorDict({**start, "next": after}, shape)
 
 
-def update(objective: LearnedObjective, agents: Agents, batch: TensorDictBase) -> list[float]:
+def update(objective: LearnedObjective, agents: ActorCritics, batch: TensorDictBase) -> list[float]:
     """Seconds of the three gradients."""
     weights, actors = [*objective.loss.parameters()], [*agents.actors]
     times = [time.process_time()]
@@ -53,8 +53,8 @@ def measure(num: int, num_pieces: int, updates: int) -> dict[str, list[float]]:
     """Milliseconds of the three parts, of all agents, stacked and one after the other."""
     objective, box = LearnedObjective(), torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     objective.loss.requires_grad_(True)
-    groups = {"stacked": [Agents(objective, num, 4, 2, box)]}
-    groups["one by one"] = [Agents(objective, 1, 4, 2, box) for _ in range(num)]
+    groups = {"stacked": [ActorCritics(objective, num, 4, 2, box)]}
+    groups["one by one"] = [ActorCritics(objective, 1, 4, 2, box) for _ in range(num)]
     found = {}
     for name, group in groups.items():
         batch = pieces(group[0].num, num_pieces)

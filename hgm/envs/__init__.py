@@ -15,6 +15,7 @@ from hgm.envs.gymnasium import GymnasiumFamily, GymnasiumTasks, NamedFamily
 from hgm.envs.mountain_car import MountainCar
 from hgm.envs.mujoco import MujocoFamily
 from hgm.envs.navigation import Navigation
+from hgm.envs.pendulum import Pendulum
 from hgm.envs.point import PointEnv
 from hgm.envs.reacher import Reacher
 from hgm.envs.rewards import RewardTransform
@@ -45,6 +46,7 @@ __all__ = [
     "MujocoFamily",
     "NamedFamily",
     "Navigation",
+    "Pendulum",
     "PointEnv",
     "Reacher",
     "RewardTransform",

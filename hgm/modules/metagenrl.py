@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from hgm.checks import check_entries, check_finite_numbers, check_int, check_network, check_real
-from hgm.numerics.seeds import seeded
-from hgm.objectives import Agents, LearnedObjective
+from hgm.numerics.seeds import derive_seed, seeded
+from hgm.objectives import ActorCritics, LearnedObjective
 from hgm.sizes import Sizes
 
 LOG_EVERY = 50
@@ -45,13 +45,19 @@ class MetaGenRL(LightningModule):
         depth: Number of hidden layers.
         meta_lr: Adam's learning rate of the objective.
         inner_lr: Size :math:`\eta` of the step that the objective is judged by.
+        unit: Whether gradients of policies count with length 1, in the step that the objective is
+            judged by, in the policies' own steps, and critics' words in units of their slope, so
+            that all agents count alike; otherwise as they are, as published.
         meta_every: Updates for one of the objective.
         num_annealed: Updates in which w falls, linearly.
         least_share: What w falls to, in [0, 1].
+        num_alone: Agents of every family, the last, that follow the objective alone: w is 0.
+        reset_every: Updates after which one agent of every family, each in turn, starts over with
+            a fresh policy; its critics and memory stay. 0: never.
         seed: Seed of the agents' initial weights.
 
     Attributes:
-        agents: Of every family, see :class:`hgm.objectives.Agents`.
+        agents: Of every family, see :class:`hgm.objectives.ActorCritics`.
         metrics: What :meth:`test_step` measured.
 
     Raises:
@@ -66,10 +72,13 @@ class MetaGenRL(LightningModule):
         width: int = 64,
         depth: int = 2,
         meta_lr: float = 1e-3,
-        inner_lr: float = 1e-3,
+        inner_lr: float = 0.05,
+        unit: bool = True,
         meta_every: int = 2,
         num_annealed: int = 10_000,
         least_share: float = 0.0,
+        num_alone: int = 1,
+        reset_every: int = 1000,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -93,9 +102,15 @@ class MetaGenRL(LightningModule):
         self.least_share = check_real("least_share", least_share, 0.0)
         if self.least_share > 1:
             raise ValueError(f"Expected `least_share` to be in [0, 1], got {least_share!r}.")
+        if not isinstance(unit, bool):
+            raise ValueError(f"Expected `unit` to be true or false, got {unit!r}.")
+        self.unit = unit
+        most = min(part.num_tasks for part in sizes.members)
+        self.num_alone = check_int("num_alone", num_alone, 0, most)
+        self.reset_every = check_int("reset_every", reset_every, 0)
         with seeded(self.seed):
             self.agents = torch.nn.ModuleList(
-                Agents(objective, n.num_tasks, n.dim_state, n.dim_action, n.box, width, depth)
+                ActorCritics(objective, n.num_tasks, n.dim_state, n.dim_action, n.box, width, depth)
                 for n in sizes.members
             )
         self.objective.loss.requires_grad_(True)
@@ -145,6 +160,7 @@ class MetaGenRL(LightningModule):
         Raises:
             Diverged: If a number is not finite; looked at every :data:`LOG_EVERY` updates.
         """
+        self._renew()
         meta = self.global_step % self.meta_every == 0
         noted = self.global_step % LOG_EVERY == 0
         notes: list[dict[str, Tensor]] = []
@@ -152,14 +168,15 @@ class MetaGenRL(LightningModule):
         for index, agents in enumerate(self.actors):
             first, second = batch[str(index)].chunk(2, 1)
             self._move_critics(agents, first)
-            slopes = self._move_actors(agents, first, meta, notes if noted else None)
+            slopes, size = self._move_actors(agents, first, meta, notes if noted else None)
             if meta:
                 states = second["observation"].flatten(1, 2)
-                gains.append(agents.gain(slopes, states, self.inner_lr))
+                gain = agents.gain(slopes, states, self.inner_lr)
+                gains.append(gain / size if self.unit else gain)
                 if noted:
                     with torch.no_grad():
                         still = agents.judged([*agents.actors], states)
-                    notes[-1]["improvement"] = gains[-1].detach() - still
+                    notes[-1]["improvement"] = gain.detach() - still
         if meta:
             norm = self._move_objective(torch.cat(gains).mean())
         if noted:
@@ -173,29 +190,36 @@ class MetaGenRL(LightningModule):
         for agents in self.actors:
             agents.follow(self.objective.target_rate)
 
-    def _move_critics(self, agents: Agents, batch: TensorDictBase) -> None:
+    def _move_critics(self, agents: ActorCritics, batch: TensorDictBase) -> None:
         loss = agents.critics_loss(self.objective, batch.reshape(agents.num, -1))
         critics = [*agents.critics]
         _set_gradients(critics, torch.autograd.grad(loss.sum(), critics))
 
     def _move_actors(
         self,
-        agents: Agents,
+        agents: ActorCritics,
         batch: TensorDictBase,
         graph: bool,
         notes: list[dict[str, Tensor]] | None,
-    ) -> tuple[Tensor, ...]:
-        """Sets the policies' gradients; returns the learned objective's, with its graph."""
-        actors, share = [*agents.actors], self.share
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """Sets the policies' gradients; returns the learned objective's, with its graph.
+
+        Also what a unit of the step that the objective is judged by is worth to the critics.
+        """
+        actors = [*agents.actors]
         loss = agents.learned_loss(self.objective, actors, batch)
-        slopes = torch.autograd.grad(loss.sum(), actors, create_graph=graph)
-        own = greedy = [slope.detach() for slope in slopes]
+        slopes: Sequence[Tensor] = torch.autograd.grad(loss.sum(), actors, create_graph=graph)
         states = batch["observation"].flatten(1, 2)
-        if share > 0 or notes is not None:
-            value = agents.judged(actors, states)
-            greedy = [-slope for slope in torch.autograd.grad(value.sum(), actors)]
+        value = agents.judged(actors, states)
+        greedy: Sequence[Tensor] = [-s for s in torch.autograd.grad(value.sum(), actors)]
+        (units, length), (steepest, slope) = agents.unit(slopes), agents.unit(greedy)
+        if self.unit:
+            slopes, greedy = units, steepest
+        own = [part.detach() for part in slopes]
+        share = torch.full_like(length.detach(), self.share)
+        share[agents.num - self.num_alone :] = 0
         pairs = zip(own, greedy, strict=True)
-        _set_gradients(actors, [(1 - share) * one + share * other for one, other in pairs])
+        _set_gradients(actors, [_mixed(share, one, other) for one, other in pairs])
         if notes is not None:
             one, other = (torch.cat([s.flatten(1) for s in part], 1) for part in (own, greedy))
             with torch.no_grad():
@@ -205,13 +229,28 @@ class MetaGenRL(LightningModule):
                 {
                     "loss_learned": loss.detach(),
                     "qvalue": value.detach(),
-                    "gradient_norm": one.norm(dim=1),
+                    "gradient_norm": length.detach(),
+                    "value_gradient_norm": slope,
                     "gradient_cosine": cosine_similarity(one, other, dim=1),
                     "saturation": far.float().mean((1, 2)),
-                    "share": torch.full_like(loss.detach(), share),
+                    "share": share,
                 }
             )
-        return slopes
+        return slopes, self.inner_lr * slope.clamp_min(torch.finfo(slope.dtype).eps)
+
+    def _renew(self) -> None:
+        """Gives an agent of every family a fresh policy, where it is time."""
+        step = self.global_step
+        if not self.reset_every or step == 0 or step % self.reset_every:
+            return
+        optimizer: Any = self.optimizers()
+        for number, agents in enumerate(self.actors):
+            index = (step // self.reset_every - 1) % agents.num
+            with seeded(derive_seed(self.seed, step, number)):
+                agents.renew(index)
+            for weight in agents.actors:
+                # Where the old policy was heading is nothing to the new one.
+                optimizer.state[weight]["exp_avg"][index] = 0.0
 
     def _move_objective(self, gain: Tensor) -> Tensor:
         """Sets the objective's gradient, of norm 1 at most; its norm before."""
@@ -245,6 +284,11 @@ class MetaGenRL(LightningModule):
     def save(self, path: str | Path) -> None:
         """Writes the objective, read back by its ``path``."""
         self.objective.save(path)
+
+
+def _mixed(share: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Weighted mean of gradients ``(A, ...)``, by a share ``(A,)`` of the other."""
+    return torch.lerp(one, other, share.view(-1, *[1] * (one.ndim - 1)))
 
 
 def _set_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:

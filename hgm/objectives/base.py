@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -56,10 +57,9 @@ class ActorCritic(nn.Module):
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.scalars = nn.ParameterDict(objective.scalars())
 
-    @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Moves the targets by a share of the way towards the critics."""
-        torch._foreach_lerp_([*self.targets.parameters()], [*self.critics.parameters()], rate)
+        follow(self.targets.parameters(), self.critics.parameters(), rate)
 
 
 class Objective(nn.Module, ABC):
@@ -127,6 +127,13 @@ class Objective(nn.Module, ABC):
             batch: Has ``observation``, ``action``, ``latent`` if the networks read one, and under
                 ``next``: ``observation``, ``reward``, ``terminated``, and ``latent``.
         """
+
+
+@torch.no_grad()
+def follow(targets: Iterable[Tensor], critics: Iterable[Tensor], rate: float) -> None:
+    """Moves targets by a share of the way to the critics, in place: t + rate (c - t)."""
+    for target, value in zip(targets, critics, strict=True):
+        target.lerp_(value, rate)
 
 
 def inputs_of(networks: ActorCritic, batch: TensorDictBase) -> list[Tensor]:

@@ -9,12 +9,14 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from hgm.checks import check_int, check_path
+from hgm.checks import check_choice, check_int, check_path
 from hgm.files import read_tensors, write_tensors
 from hgm.objectives.base import ActorCritic
 from hgm.objectives.td3 import TD3
-from hgm.objectives.trajectory import TrajectoryLoss
+from hgm.objectives.trajectory import TrajectoryLoss, with_residuals, with_values
 
+SEES = ["values", "residuals"]
+"""What the objective may be told of values."""
 FILE = "objective.pt"
 """What a run of MetaGenRL leaves in its folder."""
 
@@ -23,9 +25,10 @@ class LearnedObjective(TD3):
     r"""TD3 whose actor descends on a learned loss of trajectories, :math:`L_\alpha`, not on -Q.
 
     The critics are TD3's. :math:`L_\alpha`, see
-    :class:`hgm.objectives.trajectory.TrajectoryLoss`, is told :math:`V(s) = Q_1(s, \mu(s))` of
-    both states of a step, without gradient, and what the policy would do, which is all that its
-    gradient in the policy goes through. It knows nothing of the sizes of states and actions.
+    :class:`hgm.objectives.trajectory.TrajectoryLoss`, is told what
+    :math:`V(s) = Q_1(s, \mu(s))` says of a step's states, without gradient, and what the policy
+    would do, which is all that its gradient in the policy goes through. It knows nothing of the
+    sizes of states and actions.
 
     It is frozen here: :class:`hgm.modules.MetaGenRL` is what learns it.
 
@@ -40,6 +43,8 @@ class LearnedObjective(TD3):
         target_noise: Standard deviation of the noise on target actions, in half action ranges.
         target_noise_clip: Largest such noise.
         num_steps: Steps ``T`` of a piece of a trajectory.
+        sees: ``"values"``: as published; ``"residuals"``: temporal differences in the place of the
+            next states' values. A file says itself what it was learned with.
         terminal_bonus: Whether the last step of every episode, also where time was up, counts as
             terminal and one more in the critics' loss, as in the authors' code.
         seed: Seed of the weights where there is no ``path``.
@@ -69,6 +74,7 @@ class LearnedObjective(TD3):
         target_noise: float = 0.2,
         target_noise_clip: float = 0.5,
         num_steps: int = 20,
+        sees: str = "values",
         terminal_bonus: bool = False,
         seed: int = 0,
     ) -> None:
@@ -81,11 +87,13 @@ class LearnedObjective(TD3):
                 f"Expected `terminal_bonus` to be true or false, got {terminal_bonus!r}."
             )
         self.terminal_bonus = terminal_bonus
+        self.sees = check_choice("sees", sees, SEES)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(check_int("seed", seed, 0))
             self.loss = TrajectoryLoss()
         if path is not None:
-            self.loss.load_state_dict(_read(check_path("path", path), self.loss.state_dict()))
+            weights, self.sees = _read(check_path("path", path), self.loss.state_dict())
+            self.loss.load_state_dict(weights)
         self.loss.requires_grad_(False)
 
     @property
@@ -94,9 +102,9 @@ class LearnedObjective(TD3):
         return sum(parameter.numel() for parameter in self.loss.parameters())
 
     def save(self, path: str | Path) -> None:
-        """Writes the network's weights."""
+        """Writes the network's weights, and what it sees."""
         weights = {key: value.detach().cpu() for key, value in self.loss.state_dict().items()}
-        write_tensors(path, {"weights": weights})
+        write_tensors(path, {"weights": weights, "sees": self.sees})
 
     def forward(self, networks: ActorCritic, batch: TensorDictBase) -> dict[str, Tensor]:
         """Both losses of pieces ``[B, T]``, and the policy's mean value.
@@ -148,15 +156,10 @@ class LearnedObjective(TD3):
         reward, done, terminated = (
             after[key].squeeze(-1) for key in ("reward", "done", "terminated")
         )
-        before = done.cumsum(-1) - done.long()
-        return self.loss(
-            (batch["action"] - centre) / half,
-            (policy - centre) / half,
-            reward,
-            value_after * ~terminated,
-            value,
-            before == 0,
-        )
+        mask = done.cumsum(-1) - done.long() == 0
+        steps = (reward, value, value_after, ~terminated, mask)
+        known = with_values(*steps) if self.sees == "values" else with_residuals(*steps, self.gamma)
+        return self.loss((batch["action"] - centre) / half, (policy - centre) / half, known, mask)
 
     def ended(self, batch: TensorDictBase) -> TensorDictBase:
         """Transitions as the critics' loss counts them: see `terminal_bonus`."""
@@ -170,8 +173,8 @@ class LearnedObjective(TD3):
         return batch
 
 
-def _read(path: Path, own: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights of a file, checked against those that there should be."""
+def _read(path: Path, own: dict[str, Any]) -> tuple[dict[str, Tensor], str]:
+    """Weights of a file, checked against those that there should be, and what they see."""
     path = path / FILE if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(
@@ -190,4 +193,6 @@ def _read(path: Path, own: dict[str, Any]) -> dict[str, Tensor]:
             )
         if not value.is_floating_point() or not value.isfinite().all():
             raise ValueError(f"Expected `{key}` in `{path}` to be finite floats.")
-    return weights
+    if content.get("sees") not in SEES:
+        raise ValueError(f"Expected `sees` in `{path}` to be one of {SEES}.")
+    return weights, content["sees"]

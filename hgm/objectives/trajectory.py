@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -15,13 +17,14 @@ class TrajectoryLoss(nn.Module):
     .. math::
         \ell_t &= 10^3 \tanh(10^{-3} f(h_t)), \quad
         h_t = \mathrm{LSTM}(h_{t+1};\ \langle g(a_{tj}, \pi_{tj}) \rangle_j,\
-        e(r_t, t/T, V_{t+1}, V_t)),
+        e(r_t, t/T, x_t, V_t)),
 
     backwards in time, with perceptrons g (three layers, normalised), e (two hidden layers, eight
     outputs) and f (two hidden layers, normalised), of whose units half are rectified and half
-    squared. The number of action dimensions j and their order mean nothing to it, and states are
-    not seen. Rewards and both values are standardised over the steps of a batch, each by itself:
-    scaling all rewards changes nothing, and neither does shifting them where no step is terminal.
+    squared, before they are normalised. The number of action dimensions j and their order mean
+    nothing to it, and states are not seen. What x is, see :func:`with_values` and
+    :func:`with_residuals`: scaling all rewards changes nothing, and neither does shifting them
+    where no step is terminal.
 
     Source: L. Kirsch, S. van Steenkiste, J. Schmidhuber, *Improving Generalization in Meta
     Reinforcement Learning using Learned Objectives*, ICLR 2020, arXiv 1910.04098.
@@ -38,30 +41,25 @@ class TrajectoryLoss(nn.Module):
         self.gates = nn.Linear(40 + 32, 4 * 32)
         self.head = nn.Sequential(_Perceptron([32, 32, 32], norm=True), nn.Linear(32, 1))
         with torch.no_grad():
+            for part in self.modules():
+                if isinstance(part, nn.Linear):
+                    nn.init.xavier_uniform_(part.weight)
+                    part.bias.zero_()
             self.gates.bias[32:64] = 1.0  # what is to come is not forgotten at first
 
     def forward(
-        self,
-        action: Tensor,
-        policy: Tensor,
-        reward: Tensor,
-        after: Tensor,
-        value: Tensor,
-        mask: Tensor,
+        self, action: Tensor, policy: Tensor, known: Sequence[Tensor], mask: Tensor
     ) -> Tensor:
         """Losses ``(...)`` of batches ``(..., B, T)``; their gradient is for ``policy`` only.
 
         Args:
             action: What was done, in half action ranges, ``(..., B, T, m)``.
             policy: What the policy would do now, likewise.
-            reward: Rewards, ``(..., B, T)``.
-            after: Values of the next states, zero where a step is terminal, likewise.
-            value: Values of the states, likewise.
+            known: Rewards, x and values, standardised, ``(..., B, T)`` each.
             mask: Whether a step counts; those that do not, come after those that do.
         """
         steps = mask.shape[-1]
-        time = torch.arange(steps).to(reward).div(steps).expand(reward.shape)
-        known = [standardised(entry, mask) for entry in (reward, after, value)]
+        time = torch.arange(steps).to(known[0]).div(steps).expand(mask.shape)
         scalars = self.scalars(torch.stack((known[0], time, known[1], known[2]), -1).detach())
         seen = self.actions(torch.stack((action.detach(), policy), -1)).mean(-2)
         found = self.head(self._backwards(torch.cat((seen, scalars), -1), mask)).squeeze(-1)
@@ -96,16 +94,48 @@ class _Perceptron(nn.Module):
 
     def forward(self, found: Tensor) -> Tensor:
         for index, layer in enumerate(self.layers):
-            found = layer(found)
+            rectified, squared = layer(found).chunk(2, -1)
+            found = torch.cat((rectified.relu(), squared.square()), -1)
             if self.norms:
                 found = self.norms[index](found)
-            rectified, squared = found.chunk(2, -1)
-            found = torch.cat((rectified.relu(), squared.square()), -1)
         return found
+
+
+def with_values(
+    reward: Tensor, value: Tensor, after: Tensor, goes_on: Tensor, mask: Tensor
+) -> tuple[Tensor, ...]:
+    r"""Rewards, :math:`x_t = \hat V_{t+1} (1 - d_t)`, and values :math:`\hat V_t`, as published.
+
+    Rewards are standardised over the steps of a batch, values of all states of it by one mean and
+    one deviation, so that :math:`x_t - \hat V_t` is a difference of values.
+    What follows a terminal step counts as the mean.
+    """
+    last = mask & ~torch.nn.functional.pad(mask[..., 1:], (0, 1))
+    mean, spread = moments(torch.cat((value, after), -1), torch.cat((mask, last), -1))
+    before, then = ((entry - mean) / spread * mask for entry in (value, after))
+    return standardised(reward, mask), then * goes_on, before
+
+
+def with_residuals(
+    reward: Tensor, value: Tensor, after: Tensor, goes_on: Tensor, mask: Tensor, gamma: float
+) -> tuple[Tensor, ...]:
+    r"""Rewards, :math:`x_t = r_t + \gamma V_{t+1} (1 - d_t) - V_t`, and values.
+
+    Each is standardised by itself. The same is known as by :func:`with_values`, but the small
+    difference of large numbers that says whether an action was good need not be learned.
+    """
+    residual = reward + gamma * after * goes_on - value
+    return tuple(standardised(entry, mask) for entry in (reward, residual, value))
 
 
 def standardised(value: Tensor, mask: Tensor) -> Tensor:
     """Entries that count, with mean 0 and variance 1 over ``(B, T)``; zero where none differ."""
+    mean, spread = moments(value, mask)
+    return (value - mean) * mask / spread
+
+
+def moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation ``(..., 1, 1)`` of the entries that count, over the last two axes."""
     num = mask.sum((-2, -1), keepdim=True)
     mean = (value * mask).sum((-2, -1), keepdim=True) / num
     rest = (value - mean) * mask
@@ -113,4 +143,4 @@ def standardised(value: Tensor, mask: Tensor) -> Tensor:
     # Equal numbers differ from their mean by rounding, which is not to be blown up.
     size = (value * mask).abs().amax((-2, -1), keepdim=True)
     least = 64 * torch.finfo(value.dtype).eps * size + torch.finfo(value.dtype).tiny
-    return rest / torch.maximum(spread, least)
+    return mean, torch.maximum(spread, least)

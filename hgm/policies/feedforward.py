@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -151,8 +152,8 @@ class Critics(nn.Module):
             shape for i, o in hidden for shape in ((2, i, o), (2, 1, o))
         ]
         shapes += [(2, 1, last[0]), (2, 1)]
-        self._names = [f"{('weight', 'bias')[i % 2]}_{i // 2}" for i in range(len(shapes))]
-        for index, (name, shape) in enumerate(zip(self._names, shapes, strict=True)):
+        names = [f"{('weight', 'bias')[i % 2]}_{i // 2}" for i in range(len(shapes))]
+        for index, (name, shape) in enumerate(zip(names, shapes, strict=True)):
             bound = ends[index // 2] ** -0.5  # as torch.nn.Linear
             parameter = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
             self.register_parameter(name, parameter)
@@ -168,15 +169,24 @@ class Critics(nn.Module):
             frozen: Whether gradients reach the arguments only, and not the parameters.
         """
         action = torch.addcmul(self._shift, action, self._factor)
-        joined = torch.cat((*inputs, action), -1)
-        layers = [getattr(self, name) for name in self._names]
+        layers: list[Tensor] = [*self.parameters()]
         if frozen:
             layers = [parameter.detach() for parameter in layers]
-        found = joined.expand(2, -1, -1)
-        for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
-            found = torch.baddbmm(bias, found, weight).relu_()
-        # With one output a product of matrices takes twice as long as this.
-        return (found * layers[-2]).sum(-1) + layers[-1]
+        return twin_values(layers, torch.cat((*inputs, action), -1))
+
+
+def twin_values(layers: Sequence[Tensor], inputs: Tensor) -> Tensor:
+    """Values ``(2, B)`` by two critics with these weights, the parameters of :class:`Critics`.
+
+    Args:
+        layers: Weights and biases in turn, as :class:`Critics` has them.
+        inputs: States, latents if any, and actions in half ranges, ``(B, n + Z + m)``.
+    """
+    found = inputs.expand(2, -1, -1)
+    for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
+        found = torch.baddbmm(bias, found, weight).relu_()
+    # With one output a product of matrices takes twice as long as this.
+    return (found * layers[-2]).sum(-1) + layers[-1]
 
 
 def perceptron(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:

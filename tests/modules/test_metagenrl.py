@@ -25,7 +25,7 @@ SMALL |= dict(num_pieces=3, random_frames=16, num_eval_episodes=2)
 def make(seed=0, sizes=None, **options):
     data = Populations(ENVS[0], **{"envs": ENVS, **SMALL, "seed": seed, **(sizes or {})})
     objective = LearnedObjective(num_steps=5, seed=seed)
-    options = {"width": 8, "num_annealed": 6, "seed": seed, **options}
+    options = {"width": 8, "num_annealed": 6, "reset_every": 5, "seed": seed, **options}
     return MetaGenRL(data.sizes, objective, **options), data
 
 
@@ -115,9 +115,11 @@ def test_resuming_is_exact(whole, stop, tmp_path):
     assert_close(weights(again), weights(whole.model), rtol=0, atol=0)
 
 
-def test_one_update_by_hand(tmp_path):
+@pytest.mark.parametrize("unit", [False, True])
+def test_one_update_by_hand(unit, tmp_path):
     """Adam's first step is the rate times the sign of the gradient: of policies and objective."""
-    model, data = make(sizes={"num_frames": 16, "updates_per_batch": 1}, num_annealed=0)
+    sizes = {"num_frames": 16, "updates_per_batch": 1}
+    model, data = make(sizes=sizes, num_annealed=0, unit=unit)
     before = weights(model)
     seen = []
 
@@ -134,18 +136,25 @@ def test_one_update_by_hand(tmp_path):
         actors = [*agents.actors]
         loss = agents.learned_loss(objective, actors, first).sum()
         slopes = torch.autograd.grad(loss, actors, create_graph=True)
-        gains.append(agents.gain(slopes, second["observation"].flatten(1, 2), 1e-3))
+        value = agents.judged(actors, first["observation"].flatten(1, 2)).sum()
+        steepest = torch.autograd.grad(value, actors)
+        size = torch.stack([part.flatten(1).square().sum(1) for part in steepest]).sum(0).sqrt()
+        if unit:
+            square = torch.stack([part.flatten(1).square().sum(1) for part in slopes]).sum(0)
+            slopes = [s / square.sqrt().view(-1, *[1] * (s.ndim - 1)) for s in slopes]
+        gain = agents.gain(slopes, second["observation"].flatten(1, 2), model.inner_lr)
+        gains.append(gain / size if unit else gain)
         for number, slope in enumerate(slopes):
             key = f"agents.{index}.actors.{number}"
-            sure = slope.abs() > 1e-5
+            sure = slope.abs() > (1e-3 if unit else 1e-5)
             expected = -objective.actor_lr * slope.sign()
             assert sure.any()
             assert_close((after[key] - before[key])[sure], expected[sure], rtol=1e-2, atol=1e-6)
     named = dict(objective.loss.named_parameters())
     found = torch.autograd.grad(torch.cat(gains).mean(), named.values(), materialize_grads=True)
-    total = 0
+    total, largest = 0, max(float(slope.abs().max()) for slope in found)
     for name, slope in zip(named, found, strict=True):
-        key, sure = f"objective.loss.{name}", slope.abs() > 2e-6
+        key, sure = f"objective.loss.{name}", slope.abs() > 1e-4 * largest
         moved = (after[key] - before[key])[sure]
         assert_close(moved, 1e-3 * slope[sure].sign(), rtol=1e-2, atol=1e-6)
         total += int(sure.sum())
@@ -159,6 +168,68 @@ def test_the_share_of_the_critics_falls_to_its_floor(monkeypatch):
         monkeypatch.setattr(MetaGenRL, "global_step", step)
         found.append(model.share)
     assert found == pytest.approx([1, 0.625, 0.25, 0.25])
+
+
+def test_with_unit_gradients_the_scale_of_an_agents_critics_means_nothing(tmp_path):
+    """What one agent's critics say, a thousand times larger, moves nothing else otherwise."""
+    found = []
+    for unit in (True, False):
+        for factor in (1.0, 1000.0):
+            sizes = {"num_frames": 16, "updates_per_batch": 1}
+            model, data = make(sizes=sizes, unit=unit, num_annealed=0)
+            with torch.no_grad():
+                for value in [*model.agents[0].critics][-2:]:
+                    value[0] *= factor
+            # The objective must hear the same of both: rewards alone, and residuals of no values.
+            model.objective.loss.scalars[0].layers[0].weight.data[:, 2:] = 0
+            fit(tmp_path, model, data)
+            found.append(weights(model)["objective.loss.gates.weight"])
+    assert_close(found[1], found[0], rtol=0, atol=1e-4)
+    assert (found[3] - found[2]).abs().max() > 1e-3
+
+
+def test_agents_that_are_alone_follow_the_objective_from_the_start(tmp_path):
+    """Adam's first step of the last agent is along the objective's gradient, others' along -Q's."""
+    sizes = {"num_frames": 16, "updates_per_batch": 1}
+    model, data = make(sizes=sizes, num_alone=1, num_annealed=1000)
+    before, seen = weights(model), []
+
+    class Keep(Callback):
+        def on_train_batch_start(self, trainer, model, batch, batch_idx):
+            seen.append(batch.clone())
+
+    fit(tmp_path, model, data, callbacks=[Keep()])
+    after = weights(model)
+    model.load_state_dict(before)
+    agents, first = model.agents[0], seen[0]["0"].chunk(2, 1)[0]
+    actors = [*agents.actors]
+    learned = agents.learned_loss(model.objective, actors, first).sum()
+    greedy = -agents.judged(actors, first["observation"].flatten(1, 2)).sum()
+    for loss, index in ((greedy, 0), (learned, 1)):
+        for number, slope in enumerate(torch.autograd.grad(loss, actors)):
+            key = f"agents.0.actors.{number}"
+            moved, sure = (after[key] - before[key])[index], slope[index].abs() > 1e-4
+            expected = -1e-3 * slope[index].sign()
+            assert_close(moved[sure], expected[sure], rtol=1e-2, atol=1e-6)
+
+
+def test_policies_start_over_in_turn(tmp_path):
+    """Before the fifth update one agent has a new policy, before the ninth the other."""
+    moved = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, model, batch, batch_idx):
+            self.before = [value.clone() for value in model.agents[1].actors]
+
+        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+            pairs = zip(self.before, model.agents[1].actors, strict=True)
+            far = [(new - old).flatten(1).abs().amax(1) > 0.02 for old, new in pairs]
+            moved.append(torch.stack(far).any(0).tolist())
+
+    model, data = make(reset_every=4)
+    fit(tmp_path, model, data, callbacks=[Watch()])
+    expected = {4: [True, False], 8: [False, True]}
+    assert moved == [expected.get(step, [False, False]) for step in range(12)]
 
 
 def test_an_objective_is_learned_every_so_many_updates(tmp_path):
@@ -267,6 +338,9 @@ def test_what_is_learned_is_a_learned_objective():
         ("least_share", 1.5),
         ("width", 0),
         ("seed", -1),
+        ("unit", 1),
+        ("num_alone", 3),
+        ("reset_every", -1),
     ],
 )
 def test_bad_arguments_are_named(name, value):

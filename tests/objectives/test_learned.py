@@ -72,9 +72,10 @@ def test_the_order_of_action_dimensions_means_nothing(num):
     assert (other - expected).abs() > 1e-6
 
 
+@pytest.mark.parametrize("sees", ["values", "residuals"])
 @pytest.mark.parametrize("scale", [1e-3, 3.0, 1e4])
-def test_scaling_rewards_and_their_values_changes_nothing(scale):
-    objective, _ = make()
+def test_scaling_rewards_and_their_values_changes_nothing(scale, sees):
+    objective, _ = make(sees=sees)
     data, policy, value, after = inputs()
     there = data.clone()
     there["next", "reward"] *= scale
@@ -83,9 +84,10 @@ def test_scaling_rewards_and_their_values_changes_nothing(scale):
     assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("sees", ["values", "residuals"])
 @pytest.mark.parametrize("shift", [-2.0, 50.0])
-def test_shifting_rewards_changes_nothing_where_no_step_is_terminal(shift):
-    objective, _ = make()
+def test_shifting_rewards_changes_nothing_where_no_step_is_terminal(shift, sees):
+    objective, _ = make(sees=sees)
     data, policy, value, after = inputs()
     data["next", "terminated"] = torch.zeros_like(data["next", "done"])
     there = data.clone()
@@ -142,8 +144,53 @@ def test_backward_lstm_is_pytorchs():
     assert_close(found, lstm(inputs.flip(1))[0].flip(1))
 
 
-def test_time_that_is_up_is_no_terminal_step():
+def heard(objective, *given):
+    """What the network is told: rewards, x and values, and the mask."""
+    told = []
+    handle = objective.loss.register_forward_pre_hook(lambda _, inputs: told.extend(inputs[2:]))
+    loss_of(objective, *given)
+    handle.remove()
+    return (*told[0], told[1])
+
+
+def test_values_are_standardised_together_as_published():
+    """One mean and deviation of V over T + 1 states of a piece; nothing follows a terminal step."""
+    objective, _ = make(sees="values")
+    data, policy, _, _ = inputs(ends=False)
+    data["next", "terminated"][2, -1] = data["next", "done"][2, -1] = True
+    states = torch.randn(PIECES, STEPS + 1, generator=torch.Generator().manual_seed(4)).double()
+    reward, after, value, _ = heard(objective, data, policy, states[:, :-1], states[:, 1:])
+    numbers = states.numpy()
+    expected = (numbers - numbers.mean()) / numbers.std()
+    assert_close(value.numpy(), expected[:, :-1])
+    expected[2, -1] = 0
+    assert_close(after.numpy(), expected[:, 1:])
+    numbers = data["next", "reward"][..., 0].numpy()
+    assert_close(reward.numpy(), (numbers - numbers.mean()) / numbers.std())
+
+
+def test_residuals_are_temporal_differences():
+    objective, _ = make(sees="residuals")
+    data, policy, value, after = inputs()
+    _, found, _, mask = heard(objective, data, policy, value, after)
+    ended = data["next", "terminated"][..., 0]
+    expected = data["next", "reward"][..., 0] + 0.99 * after * (~ended) - value
+    kept = expected[mask].numpy()
+    assert_close(found[mask].numpy(), (kept - kept.mean()) / kept.std())
+    assert (found[~mask] == 0).all()
+
+
+def test_layers_are_normalised_after_their_units():
+    """As in the authors' code: what leaves such a layer has mean 0 and variance 1."""
     objective, _ = make()
+    found = objective.loss.actions(3 * torch.randn(50, 2, dtype=torch.float64))
+    assert_close(found.mean(-1), torch.zeros(50).double(), atol=1e-6, rtol=0)
+    assert_close(found.var(-1, unbiased=False), torch.ones(50).double(), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("sees", ["values", "residuals"])
+def test_time_that_is_up_is_no_terminal_step(sees):
+    objective, _ = make(sees=sees)
     data, policy, value, after = inputs()
     data["next", "terminated"] = torch.zeros_like(data["next", "done"])
     alive = loss_of(objective, data, policy, value, after)
@@ -208,12 +255,14 @@ def test_single_transitions_are_refused():
 
 
 def test_it_goes_through_a_file(tmp_path):
-    one, other = LearnedObjective(seed=1), LearnedObjective(seed=2)
+    one, other = LearnedObjective(seed=1, sees="residuals"), LearnedObjective(seed=2)
     weight = "gates.weight"
     assert not torch.equal(one.loss.state_dict()[weight], other.loss.state_dict()[weight])
     one.save(tmp_path / "objective.pt")
     for path in (tmp_path, tmp_path / "objective.pt"):
-        again = LearnedObjective(path, seed=2).loss.state_dict()
+        again = LearnedObjective(path, seed=2)
+        assert again.sees == "residuals"
+        again = again.loss.state_dict()
         assert all(torch.equal(again[key], value) for key, value in one.loss.state_dict().items())
 
 
@@ -227,6 +276,7 @@ def test_bad_files_are_named(tmp_path):
         ({"weights": {}}, "hold the `weights`"),
         ({"weights": good | {key: torch.zeros(3)}}, r"`gates.bias`.* of shape \(128,\)"),
         ({"weights": good | {key: torch.full((128,), torch.nan)}}, "finite floats"),
+        ({"weights": good}, "`sees`"),
     ]
     for content, match in faults:
         torch.save(content, path)
@@ -234,7 +284,9 @@ def test_bad_files_are_named(tmp_path):
             LearnedObjective(path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("num_steps", 1), ("terminal_bonus", 1), ("seed", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_steps", 1), ("terminal_bonus", 1), ("seed", -1), ("sees", "x")]
+)
 def test_bad_values_are_named(name, value):
     with pytest.raises(ValueError, match=f"`{name}`"):
         LearnedObjective(**{name: value})

@@ -12,13 +12,14 @@ from torch.func import functional_call, stack_module_state, vmap
 from torchrl.envs.utils import ExplorationType, exploration_type
 
 from hgm.checks import check_int
-from hgm.objectives.base import ActorCritic
+from hgm.objectives.base import ActorCritic, follow
 from hgm.objectives.learned import LearnedObjective
+from hgm.policies.feedforward import perceptron, twin_values
 
 Weights = Sequence[Tensor]
 
 
-class Agents(TensorDictModuleBase):
+class ActorCritics(TensorDictModuleBase):
     r"""``A`` of :class:`hgm.objectives.ActorCritic` in one tensor per weight, as if one by one.
 
     As a TensorDict module it acts: from ``observation (A, K, n)`` to ``action (A, K, m)``, the
@@ -62,11 +63,12 @@ class Agents(TensorDictModuleBase):
             ActorCritic(objective, dim_state, dim_action, box, width, depth)
             for _ in range(self.num)
         ]
-        # Hidden in a tuple: how they compute is used, their own weights are not.
-        self._one = (networks[0].actor.net, networks[0].critics)
+        # Hidden in a tuple: how it computes is used, its own weights are not.
+        self._one = (networks[0].actor.net,)
         actors = stack_module_state([one.actor.net for one in networks])[0]
         critics = stack_module_state([one.critics for one in networks])[0]
-        self._names = ([*actors], [*critics])
+        self._names = [*actors]
+        self._sizes = (dim_state, dim_action, width, depth)
         self.actors = nn.ParameterList(value.detach() for value in actors.values())
         self.critics = nn.ParameterList(value.detach() for value in critics.values())
         self.targets = nn.ParameterList(value.detach().clone() for value in critics.values())
@@ -88,15 +90,12 @@ class Agents(TensorDictModuleBase):
 
     def values(self, critics: Weights, action: Tensor, observation: Tensor) -> Tensor:
         """Both values ``(A, 2, B)`` by critics with these weights."""
-        weights = dict(zip(self._names[1], critics, strict=True))
-        # The box is not of the weights that differ; actions count in half ranges.
-        box = {"_factor": 2 / (self.high - self.low)}
-        box["_shift"] = (self.high + self.low) / (self.low - self.high)
+        inputs = torch.cat((observation, self.halves(action)), -1)
+        return vmap(twin_values)([*critics], inputs)
 
-        def one(weights: dict[str, Tensor], action: Tensor, observation: Tensor) -> Tensor:
-            return functional_call(self._one[1], {**weights, **box}, (action, observation))
-
-        return vmap(one)(weights, action, observation)
+    def halves(self, action: Tensor) -> Tensor:
+        """Actions ``(..., m)`` in half ranges from the middle of the box, in [-1, 1]."""
+        return (2 * action - (self.high + self.low)) / (self.high - self.low)
 
     def judged(self, actors: Weights, observation: Tensor) -> Tensor:
         r"""What the critics, fixed, say of policies: means ``(A,)`` of :math:`Q_1(s, \mu(s))`."""
@@ -135,6 +134,13 @@ class Agents(TensorDictModuleBase):
             (self.low, self.high),
         )
 
+    def renew(self, index: int) -> None:
+        """Gives one agent a policy that knows nothing; its critics stay."""
+        fresh = perceptron(*self._sizes)
+        with torch.no_grad():
+            for value, new in zip(self.actors, fresh.state_dict().values(), strict=True):
+                value[index] = new.to(value)
+
     def gain(self, gradients: Weights, observation: Tensor, rate: float) -> Tensor:
         r"""What an objective is worth, means ``(A,)`` of :math:`Q_1(s, \mu_{\phi'}(s))`, Q fixed.
 
@@ -150,13 +156,19 @@ class Agents(TensorDictModuleBase):
         moved = [weight.detach() - rate * gradient for weight, gradient in pairs]
         return self.judged(moved, observation)
 
-    @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Moves the targets by a share of the way towards the critics."""
-        torch._foreach_lerp_([*self.targets], [*self.critics], rate)
+        follow(self.targets, self.critics, rate)
+
+    @staticmethod
+    def unit(gradients: Weights) -> tuple[list[Tensor], Tensor]:
+        """Gradients of length 1, agent by agent, and the lengths ``(A,)`` that they had."""
+        square = torch.stack([part.flatten(1).square().sum(1) for part in gradients]).sum(0)
+        norm = (square + torch.finfo(square.dtype).tiny).sqrt()
+        return [part / norm.view(-1, *[1] * (part.ndim - 1)) for part in gradients], norm
 
     def _latent(self, actors: Weights, observation: Tensor) -> Tensor:
-        weights = dict(zip(self._names[0], actors, strict=True))
+        weights = dict(zip(self._names, actors, strict=True))
         return vmap(lambda own, state: functional_call(self._one[0], own, (state,)))(
             weights, observation
         )

@@ -5,7 +5,7 @@ import torch
 from tensordict import TensorDict
 from torch.testing import assert_close
 
-from hgm.objectives import ActorCritic, Agents, LearnedObjective
+from hgm.objectives import ActorCritic, ActorCritics, LearnedObjective
 
 NUM, PIECES, STEPS = 3, 4, 5
 BOX = torch.tensor([[-0.2, 1.0], [0.2, 4.0]])
@@ -14,7 +14,7 @@ BOX = torch.tensor([[-0.2, 1.0], [0.2, 4.0]])
 def make(width=6, **options):
     objective = LearnedObjective(num_steps=STEPS, **options).double()
     torch.manual_seed(0)
-    agents = Agents(objective, NUM, 3, 2, BOX, width).double()
+    agents = ActorCritics(objective, NUM, 3, 2, BOX, width).double()
     with torch.no_grad():
         for parameter in agents.targets:
             parameter += 0.1 * torch.randn_like(parameter)
@@ -37,11 +37,12 @@ def make_batch(seed=0):
 def alone(objective, agents, index):
     """One of the agents by itself."""
     one = ActorCritic(objective, 3, 2, BOX, 6).double()
-    named = zip(agents._names[0], agents.actors, strict=True)
+    named = zip(agents._names, agents.actors, strict=True)
     one.actor.net.load_state_dict({name: value[index] for name, value in named})
     for module, weights in ((one.critics, agents.critics), (one.targets, agents.targets)):
-        named = dict(zip(agents._names[1], (value[index] for value in weights), strict=True))
-        module.load_state_dict(module.state_dict() | named)
+        with torch.no_grad():
+            for parameter, value in zip(module.parameters(), weights, strict=True):
+                parameter.copy_(value[index])
     return one
 
 
