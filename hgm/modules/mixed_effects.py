@@ -18,7 +18,7 @@ from hgm.effects.expectation import expected_likelihood, likelihood
 from hgm.effects.networks import check_layers, evaluate, feedforward
 from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
-from hgm.effects.sweep import TARGETS, Table, added, sweep
+from hgm.effects.sweep import TARGETS, Fits, Table, added, sweep
 from hgm.effects.targets import num_columns
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
@@ -162,6 +162,7 @@ class MixedEffects(LightningModule):
         self.register_buffer("finished", torch.zeros((), dtype=torch.bool))
         self.register_buffer("best_likelihood", torch.tensor(-torch.inf, dtype=torch.float64))
         self.num_rounds = -(-self.num_updates // self.updates_per_sweep)
+        self._fits: Fits = []
         self._num_warm = max(1, self.num_rounds // 20)
         self.metrics: dict[str, Any] = {}
         self.scored: tuple[Prediction, Tensor] | None = None
@@ -261,11 +262,15 @@ class MixedEffects(LightningModule):
             if not self.best_likelihood.isfinite():  # nothing was validated
                 self.best.load_state_dict(self.network.state_dict())
             self.chains.spread()
+            self._fits.clear()
         table = self._table(self.best, batch)
         for draw in range(done * _DRAWS_PER_ROUND, (done + 1) * _DRAWS_PER_ROUND):
+            if 0 < draw <= self.num_burn_in:
+                self.chains.anchor()
+                self._fits.clear()
             for chain in range(self.chains.num_chains):
-                generator = self._generator(draw, chain)
-                state = sweep(table, self.targets, self.chains.state(chain), generator)
+                args = self._generator(draw, chain), True, self._fits
+                state = sweep(table, self.targets, self.chains.state(chain), *args)
                 self.chains.put(chain, state)
             if draw >= self.num_burn_in and int(self.chains.kept) < self.chains.num_draws:
                 self.chains.record()
