@@ -5,6 +5,7 @@ r"""How well mixed effects are found: variances, intervals, and predictions besi
     python benchmarks/mixed_effects.py classes    # 5 classes, 3 x 20,000 clusters, opponents
     python benchmarks/mixed_effects.py real       # tables that ship with statsmodels, opponents
     python benchmarks/mixed_effects.py sampler    # effective draws a second beside Pyro's NUTS
+    python benchmarks/mixed_effects.py cost       # seconds of training, beside embeddings
 
 Results are kept in results/mixed_effects.json: what is there is not run again. The simulated tables
 are those of Simchoni and Rosset (LMMNN, NeurIPS 2021), which the paper took over: ten uniform
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Trainer
-from mixed_opponents import opponents
+from mixed_opponents import Lookup, opponents, train
 from mixed_tables import RESULTS, summarise
 from tensordict import TensorDict
 
@@ -80,7 +81,7 @@ def tables(x: Any, target: Any, clusters: Any, parts: list[Any]) -> list[TensorD
 
 
 def fit(parts: list[TensorDict], counts: dict[str, int], targets: str, **options: Any) -> Any:
-    """A trained and tested module, and the seconds that its training took."""
+    """A trained and tested module, and the processor seconds that its training took."""
     values = parts[0]["target"]
     sizes = TableSizes(
         num_features=parts[0]["features"].shape[1],
@@ -103,9 +104,9 @@ def fit(parts: list[TensorDict], counts: dict[str, int], targets: str, **options
         Batches(num, lambda part=part, num=num: (part.clone(recurse=False) for _ in range(num)))
         for part, num in zip(parts, (10, 1, 1), strict=True)
     ]
-    begin = time.perf_counter()
+    begin = time.process_time()
     trainer.fit(model, loaders[0], loaders[1])
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     trainer.test(model, loaders[2], verbose=False)
     return model, seconds
 
@@ -131,7 +132,7 @@ def grid_run(q: int, variance: float, seed: int, **options: Any) -> dict[str, An
     """One simulated table."""
     x, fixed, clusters, eta, target = simulate(NUM, (q,), variance, seed)
     parts = split(NUM, seed)
-    options = {"num_draws": 80, "seed": seed} | options
+    options = {"num_draws": 1000, "seed": seed} | options
     model, seconds = fit(tables(x, target, clusters, parts), {"z": q}, "bernoulli", **options)
     found, test = model.metrics, parts[2]
     low, high = found["sigma_interval"]["z"]
@@ -145,6 +146,7 @@ def grid_run(q: int, variance: float, seed: int, **options: Any) -> dict[str, An
         "r_hat": found["r_hat"],
         "ess": found["ess"],
         "num_draws": found["num_draws"],
+        "slowest": model.chains.labels[int(model.chains.effective_sizes().argmin())],
         "seconds": seconds,
     }
 
@@ -207,7 +209,7 @@ def classes(results: dict[str, Any], seeds: int) -> None:
             x, _, clusters, _, target = simulate(NUM, (20_000,) * 3, 1.0, seed, classes=5)
             parts = split(NUM, seed)
             results["classes"][str(seed)] = compared(
-                *(x, target, clusters, parts, "categorical", seed), num_draws=40, num_burn_in=10
+                *(x, target, clusters, parts, "categorical", seed), num_draws=300
             )
             write_json(RESULTS, results)
 
@@ -262,7 +264,7 @@ def real(results: dict[str, Any], seeds: int) -> None:
             parts = [rest[len(rest) // 10 :], rest[: len(rest) // 10], test]
             print(key)
             arrays = (torch.tensor(x), torch.tensor(target), torch.tensor(clusters).long())
-            results["real"][key] = compared(*(*arrays, parts, targets, fold, 1000), num_draws=60)
+            results["real"][key] = compared(*(*arrays, parts, targets, fold, 1000), num_draws=2000)
             write_json(RESULTS, results)
 
 
@@ -278,7 +280,35 @@ def sampler(results: dict[str, Any], seeds: int) -> None:
             print(q, found, flush=True)
 
 
-PARTS = {"grid": grid, "losses": losses, "classes": classes, "real": real, "sampler": sampler}
+def cost(results: dict[str, Any], seeds: int) -> None:
+    """Seconds of the grid's largest tables, by the clock and of the processor, in one process."""
+    if "cost" in results:
+        return
+    x, _, clusters, _, target = simulate(NUM, (10_000,), 1.0, 0)
+    made, counts = tables(x, target, clusters, split(NUM, 0)), {"z": 10_000}
+    found: dict[str, list[float]] = {}
+    for name in ("mixed effects", "embeddings"):
+        marks = [time.perf_counter(), time.process_time()]
+        if name == "embeddings":
+            torch.manual_seed(0)
+            module = Lookup(10, 1, [10_000], 10)
+            train(made, "bernoulli", 0, 2000, module, module)
+        else:
+            fit(made, counts, "bernoulli", num_draws=1000)
+        found[name] = [time.perf_counter() - marks[0], time.process_time() - marks[1]]
+    results["cost"] = found
+    write_json(RESULTS, results)
+    print(found, flush=True)
+
+
+PARTS = {
+    "grid": grid,
+    "losses": losses,
+    "classes": classes,
+    "real": real,
+    "sampler": sampler,
+    "cost": cost,
+}
 
 
 def main() -> None:

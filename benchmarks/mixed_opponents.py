@@ -70,7 +70,7 @@ class Lookup(nn.Module):
 def opponents(
     parts: list[Any], counts: dict[str, int], targets: str, seed: int, updates: int
 ) -> Iterator[tuple[str, tuple[Prediction, float]]]:
-    """Names, predictions of the last part, and seconds of training."""
+    """Names, predictions of the last part, and processor seconds of training."""
     columns = parts[0]["features"].shape[1]
     outputs = int(parts[0]["target"].max()) + 1 if targets == "categorical" else 1
     nums = list(counts.values())
@@ -86,7 +86,7 @@ def opponents(
 
 def target_encoded(parts: list[Any], targets: str, seed: int, updates: int, outputs: int) -> Any:
     """Scikit-learn's, cross-fitted on the training rows."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     kind = {"gaussian": "continuous", "bernoulli": "binary", "categorical": "multiclass"}[targets]
     folds = KFold if targets == "gaussian" else StratifiedKFold
     encoder = TargetEncoder(target_type=kind, cv=folds(5, shuffle=True, random_state=seed))
@@ -104,7 +104,7 @@ def target_encoded(parts: list[Any], targets: str, seed: int, updates: int, outp
         made.append(new)
     torch.manual_seed(seed)
     network = feedforward(made[0]["features"].shape[1], outputs, WIDTH, DEPTH, WIDTH)
-    spent = time.perf_counter() - begin
+    spent = time.process_time() - begin
     prediction, seconds = train(made, targets, seed, updates, lambda f, c: network(f), network)
     return prediction, spent + seconds
 
@@ -118,7 +118,7 @@ def train(
     module: nn.Module,
 ) -> tuple[Prediction, float]:
     """The best network by validation likelihood; deviations of numbers are those of validation."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     rows, held, test = parts
     numbers = targets == "gaussian"
     mean = rows["target"].mean() if numbers else torch.tensor(0.0).double()
@@ -147,7 +147,7 @@ def train(
             if found > best:
                 best, kept = found, copy.deepcopy(module.state_dict())
     module.load_state_dict(kept)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     with torch.no_grad():
         eta = mean + unit * forward(test["features"], test["clusters"]).double()
         away = mean + unit * forward(held["features"], held["clusters"]).double()

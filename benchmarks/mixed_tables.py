@@ -98,28 +98,55 @@ def opponent_table(title: str, runs: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def sampler_table(results: dict[str, Any]) -> list[str]:
-    """Effective draws a second of the median effect, and the ratio for the worst one."""
+    """Effective draws a second: the median and the worst of everything, and of what all share."""
     lines = [
-        "| clusters | hgm | Pyro | ratio | ratio of the worst effect |",
-        "|---|---|---|---|---|",
+        "| clusters | drawn | hgm, median | Pyro, median | ratio | ratio of the worst | "
+        "ratio of scale, shift, sigma |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for q, one in results.items():
-        ours, theirs = (one[name]["median_per_second"] for name in ("hgm", "pyro"))
+    for q, kinds in results.items():
+        for name, one in kinds.items():
+            ours, theirs = (one[who]["median"] for who in ("hgm", "pyro"))
+            shared = f"{one['ratio_shared']:.1f}" if name == "all" else ""
+            lines.append(
+                f"| {int(q):,} | {name} | {ours:.3g} | {theirs:.3g} | {one['ratio_median']:.1f} | "
+                f"{one['ratio_least']:.1f} | {shared} |"
+            )
+    return lines
+
+
+def agreement_table(runs: dict[str, Any]) -> list[str]:
+    """By place of the grid: worst R-hat, draws, what held sampling up, seconds of training."""
+    lines = [
+        "| q | sigma^2 | worst R-hat | draws | least worth | held up by | training, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for place in dict.fromkeys(key.rpartition("/")[0] for key in runs):
+        some = [run for key, run in runs.items() if key.rpartition("/")[0] == place]
+        q, variance = place.split("/")
+        draws = sorted(run["num_draws"] for run in some)
+        slow = dict.fromkeys(sorted(run["slowest"].partition(" ")[0] for run in some))
+        seconds = np.median([run["seconds"] for run in some])
         lines.append(
-            f"| {int(q):,} | {ours:.3g} | {theirs:.3g} | {one['ratio_median']:.1f} | "
-            f"{one['ratio_least']:.1f} |"
+            f"| {int(q):,} | {variance} | {max(run['r_hat'] for run in some):.4f} | "
+            f"{draws[0]:,} to {draws[-1]:,} | {min(run['ess'] for run in some):.0f} | "
+            f"{', '.join(slow)} | {seconds:.1f} |"
         )
     return lines
 
 
 def all_tables(results: dict[str, Any]) -> dict[str, list[str]]:
     """Those whose runs are there, by name."""
-    found = {"grid": grid_table(results["grid"]), "losses": loss_table(results)}
-    found["classes"] = opponent_table("5 classes, 3 x 20,000", results["classes"].values())
-    for name in dict.fromkeys(key.partition("/")[0] for key in results["real"]):
-        folds = [run for key, run in results["real"].items() if key.startswith(f"{name}/")]
+    found = {"grid": grid_table(results["grid"]), "agreement": agreement_table(results["grid"])}
+    if "losses" in results:
+        found["losses"] = loss_table(results)
+    if "classes" in results:
+        found["classes"] = opponent_table("5 classes, 3 x 20,000", results["classes"].values())
+    real = results.get("real", {})
+    for name in dict.fromkeys(key.partition("/")[0] for key in real):
+        folds = [run for key, run in real.items() if key.startswith(f"{name}/")]
         found[name] = opponent_table(f"{name}, {len(folds)} of 5 folds", folds)
-    return found | {"sampler": sampler_table(results["sampler"])}
+    return found | {"sampler": sampler_table(results.get("sampler", {}))}
 
 
 if __name__ == "__main__":

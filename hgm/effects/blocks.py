@@ -1,18 +1,17 @@
-"""Draws of coefficients that many groups of rows have for themselves, all groups at once."""
+"""Coefficients that many groups of rows have for themselves, all groups at once."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-_TRIPLES = 3
-"""Half the degrees of freedom of proposals: their tails are heavier than any posterior's."""
 _MOST_STEPS = 50
-_CLOSE = 1e-6
-"""Newton ends where no step is longer than this many posterior deviations."""
+_CLOSE = 1e-4
+"""Newton ends where no step is longer than this many deviations: the next would be its square."""
 
 
 def sums(values: Tensor, index: Tensor, num: int) -> Tensor:
@@ -29,202 +28,127 @@ def contribution(design: Tensor | None, index: Tensor, coefficients: Tensor) -> 
         coefficients: Of all groups, ``(q, k)``.
     """
     if design is None:
-        return coefficients[:, 0][index]
-    if len(coefficients) == 1:
-        return design @ coefficients[0]
-    return (design * coefficients[index]).sum(-1)
+        return coefficients[:, 0].index_select(0, index)
+    return (design * coefficients.index_select(0, index)).sum(-1)
 
 
-def gaussian_posterior(
-    design: Tensor | None,
-    target: Tensor,
-    index: Tensor,
-    precision: Tensor,
-    noise: Tensor,
-    num: int,
-) -> tuple[Tensor, Tensor]:
-    r"""Mean ``(q, k)`` and precision ``(q, k, k)`` of every group's coefficients.
+@dataclass(frozen=True)
+class Block:
+    r"""Rows of ``q`` groups, :math:`\eta_i = o_i + \alpha f_i + \beta + \phi_i^T b_{z_i}`.
 
-    For :math:`y_i = \phi_i^T b_{z_i} + \epsilon_i`, :math:`\epsilon \sim N(0, \sigma_e^2)`,
-    :math:`b_c \sim N(0, P^{-1})`: precision
-    :math:`H_c = P + \sum_{z_i = c} \phi_i \phi_i^T / \sigma_e^2`, mean
-    :math:`H_c^{-1} \sum_{z_i = c} \phi_i y_i / \sigma_e^2`.
-
-    Args:
-        design: Regressors ``(N, k)``; None for a single one that is 1.
-        target: Targets less all that else is added, ``(N,)``.
-        index: Group of every row, ``(N,)``.
-        precision: Diagonal of ``P``, ``(k,)``.
-        noise: Standard deviation of the targets, ``()``.
+    Attributes:
+        fixed: ``f``, ``(N,)``.
+        offset: ``o``, what else is added, ``(N,)``.
+        target: Numbers, or 0 and 1, ``(N,)``.
+        index: Group ``z`` of every row, ``(N,)``.
         num: Number ``q`` of groups.
+        design: ``phi``, ``(N, k)``; None for a single one that is 1.
+        noise: Deviation of Gaussian targets, ``()``; None for Bernoulli ones of logit ``eta``.
     """
-    hessian = _curvature(design, torch.ones_like(target), index, num) / noise**2
-    hessian = hessian + torch.diag(precision)
-    gradient = _slope(design, target, index, num) / noise**2
-    return torch.linalg.solve(hessian, gradient[..., None])[..., 0], hessian
+
+    fixed: Tensor
+    offset: Tensor
+    target: Tensor
+    index: Tensor
+    num: int
+    design: Tensor | None = None
+    noise: Tensor | None = None
+
+    def predictor(self, shared: Tensor, effects: Tensor) -> Tensor:
+        r""":math:`\eta (N,)` for :math:`(\alpha, \beta, \ldots)` and effects ``(q, k)``."""
+        own = contribution(self.design, self.index, effects)
+        return self.offset + shared[0] * self.fixed + shared[1] + own
+
+    def fit(self, eta: Tensor) -> Tensor:
+        """Log density of every target, up to a constant, ``(N,)``."""
+        if self.noise is None:
+            return self.target * eta - softplus(eta)
+        return -((self.target - eta) / self.noise).square() / 2
+
+    def slopes(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """The first derivative of :meth:`fit`, and minus the second, ``(N,)`` each."""
+        if self.noise is None:
+            mean = torch.sigmoid(eta)
+            return self.target - mean, mean * (1 - mean)
+        return (self.target - eta) / self.noise**2, torch.ones_like(eta) / self.noise**2
+
+    def by_group(self, values: Tensor) -> Tensor:
+        """Sums of ``values * phi`` over groups, ``(q, k)``."""
+        if self.design is None:
+            return sums(values, self.index, self.num)[:, None]
+        return sums(values[:, None] * self.design, self.index, self.num)
+
+    def squares(self, weights: Tensor) -> Tensor:
+        """Sums of ``weights * phi phi^T`` over groups, ``(q, k, k)``."""
+        if self.design is None:
+            return sums(weights, self.index, self.num)[:, None, None]
+        products = (weights[:, None] * self.design)[:, :, None] * self.design[:, None]
+        return sums(products, self.index, self.num)
 
 
-def draw_gaussian(
-    design: Tensor | None,
-    target: Tensor,
-    index: Tensor,
-    precision: Tensor,
-    noise: Tensor,
-    num: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Independent draws from :func:`gaussian_posterior`, ``(q, k)``."""
-    mean, hessian = gaussian_posterior(design, target, index, precision, noise, num)
-    factor = torch.linalg.cholesky(hessian)
-    return mean + _backward(factor, _normal(mean, generator))
-
-
-def draw_logistic(
-    design: Tensor | None,
-    offset: Tensor,
-    target: Tensor,
-    index: Tensor,
-    precision: Tensor,
-    current: Tensor,
-    mode: Tensor,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    r"""One step of a Markov chain over every group's coefficients, nearly independent of the last.
-
-    The target is :math:`\prod_i \mathrm{Bernoulli}(y_i; \mathrm{sigmoid}(o_i + \phi_i^T b_{z_i}))
-    \prod_c N(b_c; 0, P^{-1})`, which is log-concave in every group. A proposal does not depend on
-    where the chain stands: it is a multivariate t around the group's mode, with the curvature
-    there, and is accepted or not by every group for itself (Tierney, 1994, "independence chain").
+def mode(block: Block, shared: Tensor, precision: Tensor, start: Tensor) -> Tensor:
+    """The most likely effects of every group, ``(q, k)``: Newton's method, halving bad steps.
 
     Args:
-        design: Regressors ``(N, k)``; None for a single one that is 1.
-        offset: What else is added to the logits, ``(N,)``.
-        target: 0 or 1, ``(N,)``.
-        index: Group of every row, ``(N,)``.
-        precision: Diagonal of ``P``, ``(k,)``.
-        current: Where the chain stands, ``(q, k)``.
-        mode: Where Newton's method starts, ``(q, k)``; the result depends on it to 1e-6 only.
-        generator: The only source of randomness.
-
-    Returns:
-        Where it stands now, the modes, and which groups moved, ``(q,)``.
+        block: Its log density is concave in the effects.
+        shared: Scale and shift, ``(2,)`` or more.
+        precision: Diagonal of the prior's, ``(k,)``.
+        start: Where it starts, ``(q, k)``; the result depends on it to 1e-6 only.
     """
-    args = (design, offset, target, index, precision)
-    mode, hessian = logistic_mode(*args, mode)
-    factor = torch.linalg.cholesky(hessian)
-    uniform = torch.rand(
-        len(mode), _TRIPLES + 1, dtype=mode.dtype, generator=generator, device=generator.device
-    ).to(mode.device)
-    # A sum of three exponentials is half of chi-square with six degrees of freedom.
-    spread = (_TRIPLES / -uniform[:, 1:].log().sum(1)).sqrt()
-    proposal = mode + spread[:, None] * _backward(factor, _normal(mode, generator))
-    gain = _gain(*args, proposal, current)
-    gain = gain + _thin(proposal - mode, factor) - _thin(current - mode, factor)
-    moves = uniform[:, 0].log() < gain
-    return torch.where(moves[:, None], proposal, current), mode, moves
-
-
-def logistic_mode(
-    design: Tensor | None,
-    offset: Tensor,
-    target: Tensor,
-    index: Tensor,
-    precision: Tensor,
-    start: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Mode ``(q, k)`` and curvature ``(q, k, k)`` there: Newton's method, halving bad steps.
-
-    Arguments are those of :func:`draw_logistic`.
-    """
-    num = len(start)
     base, step, size = start, torch.zeros_like(start), torch.ones_like(start[:, :1])
     best = torch.full_like(start[:, 0], -math.inf)
-    hessian = torch.diag(precision).expand(num, -1, -1)
     for _ in range(_MOST_STEPS):
         here = base + size * step
-        logits = offset + contribution(design, index, here)
-        value = _value(logits, target, index, precision, here)
+        eta = block.predictor(shared, here)
+        value = sums(block.fit(eta), block.index, block.num)
+        value = value - (precision * here.square()).sum(-1) / 2
         better = value >= best - 1e-9 * best.abs().clamp_max(1e300)
-        mean = torch.sigmoid(logits)
-        slope = _slope(design, target - mean, index, num) - precision * here
-        curvature = _curvature(design, mean * (1 - mean), index, num) + torch.diag(precision)
+        slope, weight = block.slopes(eta)
+        hessian = block.squares(weight) + torch.diag(precision)
+        newton = solve(hessian, block.by_group(slope) - precision * here)
         best = torch.where(better, value, best)
         base = torch.where(better[:, None], here, base)
-        hessian = torch.where(better[:, None, None], curvature, hessian)
-        newton = _solve(curvature, slope)
         step = torch.where(better[:, None], newton, step)
         size = torch.where(better[:, None], torch.ones_like(size), size / 2)
         length = (size * step).square() * torch.diagonal(hessian, dim1=-2, dim2=-1)
         if float(length.max()) < _CLOSE**2:
             break
-    return base, hessian
+    return base + torch.where(better[:, None], step, 0.0)
 
 
-def _value(
-    logits: Tensor, target: Tensor, index: Tensor, precision: Tensor, coefficients: Tensor
-) -> Tensor:
-    fit = target * logits - softplus(logits)
-    num = len(coefficients)
-    fit = fit.sum()[None] if num == 1 else sums(fit, index, num)
-    return fit - (precision * coefficients.square()).sum(-1) / 2
-
-
-def _gain(
-    design: Tensor | None,
-    offset: Tensor,
-    target: Tensor,
-    index: Tensor,
-    precision: Tensor,
-    new: Tensor,
-    old: Tensor,
-) -> Tensor:
-    """Log density of the target at ``new`` less that at ``old``, ``(q,)``, in one pass."""
-    after, before = (offset + contribution(design, index, one) for one in (new, old))
-    fit = target * (after - before) - softplus(after) + softplus(before)
-    total = fit.sum()[None] if len(new) == 1 else sums(fit, index, len(new))
-    return total - (precision * (new.square() - old.square())).sum(-1) / 2
-
-
-def _thin(away: Tensor, factor: Tensor) -> Tensor:
-    """How thin the proposal is ``away`` from its centre: minus its log density, ``(q,)``."""
-    far = (factor.mT @ away[..., None])[..., 0].square().sum(-1)
-    freedom = 2 * _TRIPLES
-    return (freedom + away.shape[1]) / 2 * torch.log1p(far / freedom)
-
-
-def _slope(design: Tensor | None, values: Tensor, index: Tensor, num: int) -> Tensor:
-    """Sums of ``values * design`` by group, ``(q, k)``."""
-    if design is None:
-        return sums(values, index, num)[:, None]
-    if num == 1:
-        return (values @ design)[None]
-    return sums(values[:, None] * design, index, num)
-
-
-def _curvature(design: Tensor | None, weights: Tensor, index: Tensor, num: int) -> Tensor:
-    """Sums of ``weights * design design^T`` by group, ``(q, k, k)``."""
-    if design is None:
-        return sums(weights, index, num)[:, None, None]
-    if num == 1:
-        return (design.mT @ (weights[:, None] * design))[None]
-    return sums((weights[:, None] * design)[:, :, None] * design[:, None], index, num)
-
-
-def _solve(matrix: Tensor, vector: Tensor) -> Tensor:
+def solve(matrix: Tensor, vector: Tensor) -> Tensor:
+    """``H^-1 v`` for matrices ``(q, k, k)`` and vectors ``(q, k)``."""
     if matrix.shape[-1] == 1:
         return vector / matrix[..., 0]
     return torch.linalg.solve(matrix, vector[..., None])[..., 0]
 
 
-def _backward(factor: Tensor, vector: Tensor) -> Tensor:
+def root(matrix: Tensor) -> Tensor:
+    """Cholesky factors ``L`` of ``(q, k, k)``."""
+    return matrix.sqrt() if matrix.shape[-1] == 1 else torch.linalg.cholesky(matrix)
+
+
+def backward(factor: Tensor, vector: Tensor) -> Tensor:
     """``L^-T v`` for Cholesky factors ``(q, k, k)``: of covariance ``(L L^T)^-1``."""
     if factor.shape[-1] == 1:
         return vector / factor[..., 0]
     return torch.linalg.solve_triangular(factor.mT, vector[..., None], upper=True)[..., 0]
 
 
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers of a tensor's shape and type."""
-    return torch.randn(
-        like.shape, dtype=like.dtype, generator=generator, device=generator.device
-    ).to(like.device)
+def forward(factor: Tensor, vector: Tensor) -> Tensor:
+    """``L^T v``, the inverse of :func:`backward`."""
+    if factor.shape[-1] == 1:
+        return vector * factor[..., 0]
+    return (factor.mT @ vector[..., None])[..., 0]
+
+
+def uniform(*shape: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Uniform numbers of a tensor's type, drawn where the generator is."""
+    found = torch.rand(shape, dtype=like.dtype, generator=generator, device=generator.device)
+    return found.to(like.device)
+
+
+def normal(*shape: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Standard normal numbers of a tensor's type, drawn where the generator is."""
+    found = torch.randn(shape, dtype=like.dtype, generator=generator, device=generator.device)
+    return found.to(like.device)

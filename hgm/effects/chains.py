@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from hgm.effects.diagnostics import effective_size, r_hat
-from hgm.effects.sweep import State, start
+from hgm.effects.sweep import State, anchored, start
 
 _FOLLOWED = 8
 """Clusters of every feature whose effects are in the trace."""
-_MEMORY = 0.9
-"""Of the running mean of effects while the network learns."""
+_MEMORY, _BURN_IN_MEMORY = 0.9, 0.8
+"""Of the running means of effects and anchors while the network learns, and in the burn-in."""
 
 
 class Chains(nn.Module):
@@ -71,9 +71,18 @@ class Chains(nn.Module):
             getattr(self, f"state_{name}")[chain] = value
 
     def follow(self) -> None:
-        """Running means of the effects of the first chain, while the network learns."""
-        for level, effects in enumerate(self.state(0).effects):
+        """Running means of effects and anchors of the first chain, while the network learns."""
+        state = anchored(self.state(0))
+        for level, effects in enumerate(state.effects):
             self._moment("average", level).lerp_(effects, 1 - _MEMORY)
+            getattr(self, f"state_anchors_{level}")[0].lerp_(state.anchors[level], 1 - _MEMORY)
+
+    def anchor(self) -> None:
+        """Running means of the anchors over all chains; draws until then are not to be kept."""
+        states = [anchored(self.state(chain)) for chain in range(self.num_chains)]
+        for level in range(len(self.clusters)):
+            mean = torch.stack([state.anchors[level] for state in states]).mean(0)
+            getattr(self, f"state_anchors_{level}").lerp_(mean, 1 - _BURN_IN_MEMORY)
 
     def spread(self) -> None:
         """All chains start where the first one is, with deviations half to twice as large."""

@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hgm.effects.blocks import contribution, draw_gaussian, draw_logistic
+from hgm.effects.blocks import Block, contribution, normal, uniform
+from hgm.effects.moves import LEAST, SIGMA_PRECISION, Working, draw_shared, fit
+from hgm.effects.moves import draw_effects as move_effects
 
 TARGETS = ("gaussian", "bernoulli", "categorical")
+_LISTS = ("effects", "modes", "anchors", "sigma")
 _SCALE_PRECISION = 1.0
 """Prior precision of the network's scale around 1: it matters before the network has learned."""
-_SHIFT_PRECISION = 1e-6
-_SIGMA_PRECISION = 1e-4
 _FIXED = 1e12
-_LEAST = 1e-6
-"""Of deviations, and of the noise."""
+Fits = list[Working]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class State:
     Attributes:
         effects: ``B_l`` of every feature, ``(q_l, k, C)``.
         modes: Where Newton's method starts, of the same shapes.
+        anchors: Scale, shift and ``log sigma`` around which the rows of every feature are taken
+            to be normal, ``(2 + k, C)``.
         sigma: Deviations of every feature, ``(k, C)``.
         scale: ``alpha (C,)``.
         shift: ``beta (C,)``.
@@ -60,6 +62,7 @@ class State:
 
     effects: tuple[Tensor, ...]
     modes: tuple[Tensor, ...]
+    anchors: tuple[Tensor, ...]
     sigma: tuple[Tensor, ...]
     scale: Tensor
     shift: Tensor
@@ -69,7 +72,7 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """All of them by name, features numbered."""
         listed = {"scale": self.scale, "shift": self.shift, "noise": self.noise}
-        for name in ("effects", "modes", "sigma"):
+        for name in _LISTS:
             listed |= {f"{name}_{i}": value for i, value in enumerate(getattr(self, name))}
         return listed | {"accepted": self.accepted}
 
@@ -77,12 +80,13 @@ class State:
     def of(cls, tensors: dict[str, Tensor]) -> State:
         """The inverse of :meth:`tensors`."""
         num = sum(name.startswith("effects_") for name in tensors)
-        lists = {
-            name: tuple(tensors[f"{name}_{i}"] for i in range(num))
-            for name in ("effects", "modes", "sigma")
-        }
+        lists = {name: tuple(tensors[f"{name}_{i}"] for i in range(num)) for name in _LISTS}
         rest = {name: tensors[name] for name in ("scale", "shift", "noise", "accepted")}
         return cls(**lists, **rest)  # type: ignore[arg-type]
+
+    def to(self, like: Tensor) -> State:
+        """The same in another tensor's type, where that is."""
+        return State.of({name: value.to(like) for name, value in self.tensors().items()})
 
 
 def start(nums: tuple[int, ...], dim: int, num_classes: int, sigma: float = 0.3) -> State:
@@ -98,7 +102,15 @@ def start(nums: tuple[int, ...], dim: int, num_classes: int, sigma: float = 0.3)
     ones = torch.ones(num_classes, dtype=torch.float64)
     deviations = tuple(torch.full_like(zero[0], sigma) for zero in zeros)
     one = torch.ones((), dtype=torch.float64)
-    return State(zeros, zeros, deviations, ones, torch.zeros_like(ones), one, torch.zeros_like(one))
+    shared = ones, torch.zeros_like(ones), one, torch.zeros_like(one)
+    return anchored(State(zeros, zeros, (), deviations, *shared))
+
+
+def anchored(state: State) -> State:
+    """The state with its anchors where it stands: what comes next is a new chain."""
+    both = state.scale, state.shift
+    anchors = tuple(torch.cat((torch.stack(both), one.log())) for one in state.sigma)
+    return replace(state, anchors=anchors)
 
 
 def predictor(table: Table, state: State) -> Tensor:
@@ -127,174 +139,139 @@ def sweep(
     state: State,
     generator: torch.Generator,
     rescales: bool = True,
+    fits: Fits | None = None,
 ) -> State:
     r"""All of the state once more: Gibbs over features and classes, each batched over clusters.
 
-    1. Effects of a feature (and class) given all else: exact for Gaussian targets
-       (:func:`~hgm.effects.blocks.draw_gaussian`), else a Metropolised Laplace approximation
-       (:func:`~hgm.effects.blocks.draw_logistic`). A class given the others is a Bernoulli target
+    1. Of a feature (and class), given all other effects: :math:`\alpha, \beta, \log \sigma`
+       with the effects in tow (:func:`~hgm.effects.moves.draw_shared`), then the effects
+       (:func:`~hgm.effects.moves.draw_effects`). A class given the others is a Bernoulli target
        with the offset :math:`-\log \sum_{c' \ne c} e^{\eta_{c'}}` (Holmes and Held, 2006).
     2. Shifts that no datum sees: of a feature against :math:`\beta`, of a cluster in all classes.
     3. :math:`\sigma^2` given effects: inverse gamma, accepted or not by the end of its prior.
-    4. :math:`\alpha, \beta` and all :math:`\sigma` given :math:`B / \sigma`, jointly: they are
-       coefficients of a regression. Steps 3 and 4 together mix where data of a cluster are few and
-       where they are many (ancillarity-sufficiency interweaving: Yu and Meng, 2011).
-    5. The noise of Gaussian targets: inverse gamma.
+    4. The noise of Gaussian targets: inverse gamma.
 
     Args:
         table: Rows with every cluster at 0 or above.
         targets: One of :data:`TARGETS`.
-        state: Where the chain stands.
+        state: Where the chain stands; its anchors must not depend on that (:func:`anchored`).
         generator: The only source of randomness.
         rescales: Whether the network's scale is drawn, too: not while the network itself learns it.
+        fits: Where approximations are kept that are the same in every sweep of this table with
+            these anchors: those of a single feature of Bernoulli targets.
 
     Returns:
         Where it stands now; nothing that was handed in is changed.
     """
-    state = draw_effects(table, targets, state, generator)
-    eta = predictor(table, state)
-    effects, sigma = [*map(torch.clone, state.effects)], []
-    scale, shift, noise = state.scale.clone(), state.shift.clone(), state.noise
-    for values, old in zip(effects, state.sigma, strict=True):
+    state = _draw_blocks(table, targets, state, generator, rescales, fits, shares=True)
+    sigma = []
+    for values, old in zip(state.effects, state.sigma, strict=True):
         total = values.square().sum(0)
-        drawn = (total / _chi_square(total, len(values) - 1, generator)).sqrt().clamp_min(_LEAST)
-        gain = _SIGMA_PRECISION / 2 * (old.square() - drawn.square())
-        sigma.append(torch.where(_uniform(drawn, generator).log() < gain, drawn, old))
-    for c in range(eta.shape[1]):
-        args = (table, targets, c, effects, sigma, scale, shift, noise, generator)
-        eta[:, c] = _rescale(eta, *args, rescales)
+        drawn = (total / _chi_square(total, len(values) - 1, generator)).sqrt().clamp_min(LEAST)
+        gain = SIGMA_PRECISION / 2 * (old.square() - drawn.square())
+        chance = uniform(*drawn.shape, generator=generator, like=drawn).log()
+        sigma.append(torch.where(chance < gain, drawn, old))
+    noise = state.noise
     if targets == "gaussian":
-        total = (table.target - eta[:, 0]).square().sum()
-        noise = (total / _chi_square(total, len(eta) - 1, generator)).sqrt().clamp_min(_LEAST)
-    return replace(
-        state, effects=tuple(effects), sigma=tuple(sigma), scale=scale, shift=shift, noise=noise
-    )
+        total = (table.target - predictor(table, state)[:, 0]).square().sum()
+        freedom = len(table.target) - 1
+        noise = (total / _chi_square(total, freedom, generator)).sqrt().clamp_min(LEAST)
+    return replace(state, sigma=tuple(sigma), noise=noise)
 
 
 def draw_effects(table: Table, targets: str, state: State, generator: torch.Generator) -> State:
-    """Steps 1 and 2 of :func:`sweep`: effects and shift, given deviations, scale and noise."""
-    eta = predictor(table, state)
-    effects, modes = ([*map(torch.clone, part)] for part in (state.effects, state.modes))
-    sigma, noise, shift = state.sigma, state.noise, state.shift.clone()
-    num_classes, moved = eta.shape[1], []
+    """Effects and shift alone, given deviations, scale and noise; anchors are where it stands."""
+    return _draw_blocks(table, targets, anchored(state), generator, False, None, shares=False)
+
+
+def _draw_blocks(
+    table: Table,
+    targets: str,
+    state: State,
+    generator: torch.Generator,
+    rescales: bool,
+    fits: Fits | None,
+    shares: bool,
+) -> State:
+    """Steps 1 and 2 of :func:`sweep`."""
+    eta = predictor(table, state).mT.contiguous()
+    effects, modes, sigma = (
+        [*map(torch.clone, part)] for part in (state.effects, state.modes, state.sigma)
+    )
+    scale, shift, moved = state.scale.clone(), state.shift.clone(), []
+    prior = _SCALE_PRECISION if rescales else _FIXED
+    single = len(effects) == len(eta) == 1
+    lasting = fits is not None and single and targets == "bernoulli"
     for level, values in enumerate(effects):
         index = table.clusters[:, level]
-        for c in range(num_classes):
-            old = contribution(table.design, index, values[..., c])
-            rest, target = _offset(eta, c, targets, table.target)
-            precision = sigma[level][:, c] ** -2
-            if targets == "gaussian":
-                values[..., c] = draw_gaussian(
-                    *(table.design, target - rest + old, index, precision, noise),
-                    num=len(values),
-                    generator=generator,
-                )
+        for c in range(len(eta)):
+            fixed, own = table.fixed[:, c], values[..., c].contiguous()
+            others = _others(eta, c)
+            target = (table.target == c).to(eta) if targets == "categorical" else table.target
+            rest = torch.zeros_like(others)
+            if not single:
+                rest = eta[c] - others - scale[c] * fixed - shift[c]
+                rest = rest - contribution(table.design, index, own)
+            noise = state.noise if targets == "gaussian" else None
+            block = Block(fixed, rest, target, index, len(own), table.design, noise)
+            theta = torch.cat((scale[c, None], shift[c, None], sigma[level][:, c].log()))
+            anchor = state.anchors[level][:, c]
+            if lasting and fits:
+                working = fits[0]
             else:
-                values[..., c], modes[level][..., c], moves = draw_logistic(
-                    *(table.design, rest - old, target, index, precision),
-                    *(values[..., c], modes[level][..., c], generator),
-                )
-                moved.append(moves.double().mean())
-            eta[:, c] += contribution(table.design, index, values[..., c]) - old
+                first = torch.zeros_like(own) if lasting else modes[level][..., c]
+                working = fit(block, anchor, first, prior)
+            if lasting and fits is not None:
+                fits[:] = [working]
+            if shares:
+                theta, own, _ = draw_shared(block, working, theta, own, generator, prior)
+                scale[c], shift[c], sigma[level][:, c] = theta[0], theta[1], theta[2:].exp()
+            values[..., c], moves = move_effects(block, working, theta, own, generator)
+            modes[level][..., c] = working.mode
+            moved.append(moves.double().mean())
+            eta[c] = block.predictor(theta, values[..., c]) + others
         if targets == "categorical":
-            eta = _shift_classes(table, level, values, sigma[level], eta, generator)
+            eta += _shift_classes(table, level, values, sigma[level], generator)
         _shift_feature(values, sigma[level], shift, generator)
-    accepted = torch.stack(moved).mean() if moved else torch.ones_like(noise)
     return replace(
-        state, effects=tuple(effects), modes=tuple(modes), shift=shift, accepted=accepted
+        state,
+        effects=tuple(effects),
+        modes=tuple(modes),
+        sigma=tuple(sigma),
+        scale=scale,
+        shift=shift,
+        accepted=torch.stack(moved).mean(),
     )
 
 
-def _offset(eta: Tensor, c: int, targets: str, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of a class against all others, or a single column, and its target."""
-    if targets != "categorical":
-        return eta[:, c], target
-    others = torch.cat((eta[:, :c], eta[:, c + 1 :]), 1)
-    return eta[:, c] - others.logsumexp(1), (target == c).to(eta)
+def _others(eta: Tensor, c: int) -> Tensor:
+    """What the logit of a class is counted against, ``(N,)``: 0 for a single one."""
+    if len(eta) == 1:
+        return torch.zeros_like(eta[0])
+    return torch.cat((eta[:c], eta[c + 1 :])).logsumexp(0)
 
 
 def _shift_classes(
-    table: Table,
-    level: int,
-    values: Tensor,
-    sigma: Tensor,
-    eta: Tensor,
-    generator: torch.Generator,
+    table: Table, level: int, values: Tensor, sigma: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """A constant added to all classes of a cluster changes no probability; ``eta`` goes along."""
+    """A constant added to all classes of a cluster changes no probability; of every row."""
     precision = (sigma**-2).sum(-1)
     mean = -(values * sigma**-2).sum(-1) / precision
-    added = mean + _normal(mean, generator) / precision.sqrt()
+    added = mean + normal(*mean.shape, generator=generator, like=mean) / precision.sqrt()
     values += added[..., None]
-    return eta + contribution(table.design, table.clusters[:, level], added)[:, None]
+    return contribution(table.design, table.clusters[:, level], added)
 
 
 def _shift_feature(
     values: Tensor, sigma: Tensor, shift: Tensor, generator: torch.Generator
 ) -> None:
     """A constant may go from all intercepts of a feature to the common one."""
-    num = len(values)
-    added = sigma[0] / num**0.5 * _normal(sigma[0], generator) - values[:, 0].mean(0)
+    noise = normal(*shift.shape, generator=generator, like=shift)
+    added = sigma[0] / len(values) ** 0.5 * noise - values[:, 0].mean(0)
     values[:, 0] += added
     shift -= added
 
 
-def _rescale(
-    eta: Tensor,
-    table: Table,
-    targets: str,
-    c: int,
-    effects: list[Tensor],
-    sigma: list[Tensor],
-    scale: Tensor,
-    shift: Tensor,
-    noise: Tensor,
-    generator: torch.Generator,
-    rescales: bool,
-) -> Tensor:
-    """Draws deviations, scale and shift of a class jointly, in place; its new ``eta (N,)``."""
-    columns = [table.fixed[:, c], torch.ones_like(eta[:, c])]
-    for level, values in enumerate(effects):
-        rows = (values[..., c] / sigma[level][:, c])[table.clusters[:, level]]
-        columns += list((rows if table.design is None else table.design * rows).unbind(1))
-    design = torch.stack(columns, 1)
-    deviations = torch.cat([one[:, c] for one in sigma])
-    current = torch.cat((torch.stack((scale[c] - 1, shift[c])), deviations))
-    precision = torch.zeros_like(current)
-    precision[0] = _SCALE_PRECISION if rescales else _FIXED
-    precision[1], precision[2:] = _SHIFT_PRECISION, _SIGMA_PRECISION
-    rest, target = _offset(eta, c, targets, table.target)
-    offset = rest - design @ current
-    index = torch.zeros_like(table.clusters[:, 0])
-    if targets == "gaussian":
-        args = (design, target - offset, index, precision, noise)
-        found = draw_gaussian(*args, num=1, generator=generator)[0]
-    else:
-        args = (design, offset, target, index, precision)
-        found = draw_logistic(*args, current[None], current[None], generator)[0][0]
-    scale[c], shift[c] = 1 + found[0], found[1]
-    place = 2
-    for level, values in enumerate(effects):
-        # The prior of effects is symmetric: a negative deviation is a positive one, turned over.
-        new = found[place : place + len(sigma[level])]
-        values[..., c] *= new / sigma[level][:, c]
-        sigma[level][:, c] = new.abs()
-        place += len(new)
-    return eta[:, c] + design @ (found - current)
-
-
 def _chi_square(like: Tensor, freedom: int, generator: torch.Generator) -> Tensor:
     """Draws of a chi-square distribution, of a tensor's shape."""
-    return _normal(like.new_empty(freedom, *like.shape), generator).square().sum(0)
-
-
-def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(
-        like.shape, dtype=like.dtype, generator=generator, device=generator.device
-    ).to(like.device)
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(
-        like.shape, dtype=like.dtype, generator=generator, device=generator.device
-    ).to(like.device)
+    return normal(freedom, *like.shape, generator=generator, like=like).square().sum(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from hgm.agents import Planner, PlanningAgent
 from hgm.checks import check_choice, check_finite_numbers, check_int, check_network, check_real
 from hgm.effects.chains import Chains
-from hgm.effects.expectation import expected_likelihood, likelihood
+from hgm.effects.losses import complete_loss, fixed_loss
 from hgm.effects.networks import check_layers, evaluate, feedforward
 from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
-from hgm.effects.sweep import TARGETS, Table, added, sweep
+from hgm.effects.sweep import TARGETS, Fits, Table, sweep
 from hgm.effects.targets import check_clusters, num_columns
 from hgm.effects.tasks import Standardised, between_tasks, sizes_of_tasks
 from hgm.modules.task_effects import TaskEffects, standardise
@@ -176,6 +176,7 @@ class MixedEffects(LightningModule):
         self.register_buffer("finished", torch.zeros((), dtype=torch.bool))
         self.register_buffer("best_likelihood", torch.tensor(-torch.inf, dtype=torch.float64))
         self.num_rounds = -(-self.num_updates // self.updates_per_sweep)
+        self._fits: Fits = []
         self._num_warm = max(1, self.num_rounds // 20)
         self.metrics: dict[str, Any] = {}
         self.scored: tuple[Prediction, Tensor] | None = None
@@ -250,23 +251,12 @@ class MixedEffects(LightningModule):
 
     def _loss(self, batch: TensorDictBase) -> Tensor:
         """Complete-data loss of rows with the first chain's effects, and of fixed effects alone."""
-        state = self.chains.state(0)
         fixed, design = evaluate(self.network, batch["features"], self.slopes)
-        target, noise = self._scaled(batch["target"]).to(fixed), state.noise.to(fixed)
-        base = fixed * state.scale.to(fixed) + state.shift.to(fixed)
-        eta = base + added(batch["clusters"], design, [one.to(fixed) for one in state.effects])
-        loss = -likelihood(self.targets, eta, target, noise).mean()
+        table = Table(fixed, self._scaled(batch["target"]).to(fixed), batch["clusters"], design)
+        state = self.chains.state(0).to(fixed)
+        loss = complete_loss(table, self.targets, state)
         if self.fixed_coef > 0:
-            if self.integrated:
-                variance = torch.zeros_like(base)
-                for sigma in state.sigma:
-                    rows = sigma.to(fixed).square()
-                    one = design if design is None else design.square() @ rows
-                    variance = variance + (rows if one is None else one)
-                alone = expected_likelihood(self.targets, base, variance, target, noise)
-            else:
-                alone = likelihood(self.targets, base, target, noise)
-            loss = loss - self.fixed_coef * alone.mean()
+            loss = loss + self.fixed_coef * fixed_loss(table, self.targets, state, self.integrated)
         return loss
 
     def _draw(self, batch: TensorDictBase) -> None:
@@ -276,13 +266,16 @@ class MixedEffects(LightningModule):
             if not self.best_likelihood.isfinite():  # nothing was validated
                 self.best.load_state_dict(self.network.state_dict())
             self.chains.spread()
+            self._fits.clear()
         table = self._table(self.best, batch)
         for draw in range(done * _DRAWS_PER_ROUND, (done + 1) * _DRAWS_PER_ROUND):
+            if 0 < draw <= self.num_burn_in:
+                self.chains.anchor()
+                self._fits.clear()
             for chain in range(self.chains.num_chains):
-                generator = self._generator(draw, chain)
                 # Slopes of the last layer hold the scale: beside them a chain hardly moves it.
-                free = self.tasks is None
-                state = sweep(table, self.targets, self.chains.state(chain), generator, free)
+                args = self._generator(draw, chain), self.tasks is None, self._fits
+                state = sweep(table, self.targets, self.chains.state(chain), *args)
                 self.chains.put(chain, state)
             if draw >= self.num_burn_in and int(self.chains.kept) < self.chains.num_draws:
                 self.chains.record()
@@ -296,12 +289,9 @@ class MixedEffects(LightningModule):
         if int(self.rounds) > self.num_rounds or self.trainer.sanity_checking:
             return
         batch = self._rows(batch, "val")
-        state = self.chains.state(0)
-        fixed, design = evaluate(self.network, batch["features"], self.slopes)
-        means = [self.chains.running(level) for level in range(len(self.chains.clusters))]
-        eta = fixed.double() * state.scale + state.shift
-        eta = eta + added(batch["clusters"], None if design is None else design.double(), means)
-        found = likelihood(self.targets, eta, self._scaled(batch["target"]), state.noise).mean()
+        means = tuple(self.chains.running(level) for level in range(len(self.chains.clusters)))
+        state = replace(self.chains.state(0), effects=means)
+        found = -complete_loss(self._table(self.network, batch), self.targets, state)
         self.log("val/log_likelihood", found, prog_bar=True, sync_dist=True)
         if found > self.best_likelihood:
             self.best_likelihood.fill_(found)

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm.effects.diagnostics import effective_size
-from hgm.effects.sweep import State, Table, draw_effects, predictor, start, sweep
+from hgm.effects.sweep import State, Table, anchored, draw_effects, predictor, start, sweep
 
 
 def generator(seed=0):
@@ -32,6 +32,7 @@ def crossed(num, nums, sigma, seed=0):
 def run(table, targets, nums, num, burn=30, classes=1, dim=1, **options):
     state, seen = start(nums, dim, classes), []
     for step in range(num + burn):
+        state = anchored(state) if step <= burn else state
         state = sweep(table, targets, state, generator(1000 + step), **options)
         if step >= burn:
             seen.append(state)
@@ -166,7 +167,8 @@ def test_data_that_effects_separate_have_a_wide_posterior():
     table = Table(torch.zeros(60, 1).double(), target, clusters)
     state, generator = start((5,), 1, 1), torch.Generator().manual_seed(0)
     sigma = []
-    for _ in range(300):
+    for step in range(300):
+        state = anchored(state) if step <= 100 else state
         state = sweep(table, "bernoulli", state, generator)
         sigma.append(float(state.sigma[0]))
     drawn = torch.tensor(sigma[100:])

