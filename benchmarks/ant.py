@@ -81,7 +81,7 @@ def measured(discovery: Path, policy: Path, reward: dict[str, float], seed: int)
     angles = (tasks - train[0])[:, 0]
     coords = torch.remainder(angles + math.pi, 2 * math.pi) - math.pi
     exact = HereditaryActor(
-        actor, known(geometry, truth.generators), coords.double()[:, None, None]
+        actor, known(geometry, family.generators), coords.double()[:, None, None]
     )
     plain = lambda now: actor(now.select("observation"))["action"]  # noqa: E731
     agents = {
@@ -103,6 +103,10 @@ def measured(discovery: Path, policy: Path, reward: dict[str, float], seed: int)
         "num_test": NUM_HEADINGS,
         "verdict": geometry.verdict,
         "adapts": agent.adapts,
+        # Several places left, as two turns of a quaternion are: then it acts between them.
+        "torn": agent._torn.tolist(),
+        "outside": agent.outside.tolist(),
+        "coords": agent.coords[:, 0].tolist(),
         "heading_error_deg": degrees.tolist(),
         "speeds": {name: one[0].tolist() for name, one in found.items()},
         "upright": {name: float(one[2].float().mean()) for name, one in found.items()},
@@ -187,7 +191,7 @@ def film(discovery: Path, policy: Path, reward: dict[str, float], path: Path) ->
         start[key] = start[key][:1].expand_as(start[key]).clone()
     act = lambda now: agent(now.select("observation"))["action"]  # noqa: E731
     with torch.no_grad():
-        walked = list(walk(env, act, 160, start, reset=False))
+        walked = list(walk(env, act, 240, start, reset=False))
     states = np.stack([m["observation"][:, 0, :15].double().numpy() for m, _ in walked])
     model, data = family.model, mujoco.MjData(family.model)
     feet = [i for i in range(model.ngeom) if "ankle_geom" in (model.geom(i).name or "")]
@@ -217,7 +221,7 @@ def film(discovery: Path, policy: Path, reward: dict[str, float], path: Path) ->
                 axes.plot(*middle.T, color=colour, linewidth=1.5)
         return []
 
-    FuncAnimation(figure, show, frames=range(0, 160, 3)).save(path, PillowWriter(fps=10), dpi=70)
+    FuncAnimation(figure, show, frames=range(0, 240, 4)).save(path, PillowWriter(fps=10), dpi=70)
     plt.close(figure)
 
 
