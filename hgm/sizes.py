@@ -19,7 +19,8 @@ class Sizes:
         dim_state: State dimension ``n``.
         dim_action: Action dimension ``m``.
         kind: What batches hold: ``"transitions"``, ``"replay"``, ``"meta_replay"``, ``"trials"``,
-            ``"lifetimes"``, ``"populations"`` or ``"tasks"``, see the DataModules of these names.
+            ``"lifetimes"``, ``"populations"``, ``"on_policy"`` or ``"tasks"``, see the DataModules
+            of these names.
         action_box: Least and largest actions, ``(2, m)``; None where they are not known.
         num_updates: Updates of the whole training; None where the model decides when to stop.
         task_parameters: Hidden parameters of the training tasks, ``(N, k)``: for oracles only, and

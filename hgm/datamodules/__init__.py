@@ -4,6 +4,7 @@ from hgm.datamodules.clustered import Clustered
 from hgm.datamodules.lifetimes import Lifetimes
 from hgm.datamodules.meta_replay import MetaReplay
 from hgm.datamodules.minari import MinariTransitions
+from hgm.datamodules.on_policy import OnPolicy
 from hgm.datamodules.populations import Populations
 from hgm.datamodules.replay import Replay
 from hgm.datamodules.stored import StoredTransitions
@@ -17,6 +18,7 @@ __all__ = [
     "Lifetimes",
     "Clustered",
     "MetaReplay",
+    "OnPolicy",
     "Populations",
     "Replay",
     "StoredTransitions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 from lightning import LightningDataModule
+from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 
 from hgm.agents.base import Agent
@@ -16,7 +17,8 @@ _WHAT = {
     "num_steps": "the steps of a piece of a trajectory",
     "agent": "a hgm.agents.Agent",
     "members": "a function that makes the members of a generation",
-    "policy": "a recurrent TensorDictModule with a value",
+    "policy": "a TensorDictModule that writes `action_log_prob`, too",
+    "complete": "a function of a round",
     "advantage": "a TensorDictModule that completes trials",
 }
 
@@ -32,7 +34,9 @@ class Learner(Protocol):
         members: What :class:`~hgm.datamodules.Lifetimes` runs.
         policy: What :class:`~hgm.datamodules.Trials` runs: writes ``action``, ``action_log_prob``,
             ``state_value`` and ``("next", "memory")``.
+            :class:`~hgm.datamodules.OnPolicy` needs the first two alone.
         advantage: What completes a round of :class:`~hgm.datamodules.Trials`.
+        complete: The same of :class:`~hgm.datamodules.OnPolicy`.
     """
 
     @property
@@ -54,6 +58,8 @@ class Learner(Protocol):
 
     @property
     def advantage(self) -> TensorDictModuleBase: ...  # noqa: D102
+
+    def complete(self, batch: TensorDictBase) -> TensorDictBase: ...  # noqa: D102
 
 
 def learner_of(data: LightningDataModule, *names: str) -> Learner:

@@ -35,7 +35,7 @@ class Ant(MujocoFamily, AngleFamily):
     Args:
         num_train_tasks: Number of training tasks, 2 or more.
         start_yaw: Episodes start with yaws uniformly in this distance from zero, in radians;
-            Gymnasium's is 0.
+            Gymnasium's is 0. A quaternion turns half as fast: two turns are its orbit.
         healthy_reward: The bonus ``h``.
         control_cost: Factor ``c`` of the control cost.
         max_steps: Truncation.
@@ -51,7 +51,7 @@ class Ant(MujocoFamily, AngleFamily):
     def __init__(
         self,
         num_train_tasks: int = 4,
-        start_yaw: float = math.pi,
+        start_yaw: float = 2 * math.pi,
         healthy_reward: float = 1.0,
         control_cost: float = 0.5,
         max_steps: int = 1000,

@@ -8,11 +8,13 @@ from hgm.modules.metarnn import MetaRNN
 from hgm.modules.mixed_effects import MixedEffects
 from hgm.modules.planning import Planning
 from hgm.modules.policy import Policy
+from hgm.modules.ppo import PPO
 from hgm.modules.random import Random
 from hgm.modules.rl2 import RL2
 from hgm.modules.symla import SymLA
 
 __all__ = [
+    "PPO",
     "RL2",
     "Contextual",
     "Discovery",

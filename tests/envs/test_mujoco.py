@@ -152,6 +152,9 @@ def test_starts_are_an_orbit():
     assert quartiles(torch.atan2(yaw.sin(), yaw.cos())) == pytest.approx(
         [-math.pi / 2, 0, math.pi / 2], abs=0.15
     )
+    # Of both signs of the quaternion, which is one attitude and two states.
+    half = torch.atan2(qpos[:, 6], qpos[:, 3])
+    assert quartiles(half) == pytest.approx([-math.pi / 2, 0, math.pi / 2], abs=0.15)
     assert qvel.std(0) == pytest.approx([0.1] * 14, abs=0.01)
     speed = torch.atan2(*Ant().start(4000, draw)[1][:, [1, 0]].T)
     assert quartiles(speed) == pytest.approx([-math.pi / 2, 0, math.pi / 2], abs=0.15)

@@ -13,6 +13,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
+from tensordict import TensorDict
 from torch.testing import assert_close
 
 import hgm
@@ -450,3 +451,15 @@ def test_two_processes_share_the_weights_and_resume_exactly(tmp_path):
     assert whole[0]["step"] == 20
     assert whole[0].pop("buffer") != whole[1].pop("buffer")
     assert whole[0] == whole[1]
+
+
+def test_standardised_states_are_learned_from_and_the_saved_policy_is_plain(tmp_path):
+    data = Replay(FAMILY, **{**SMALL, "num_eval_episodes": 20, "random_frames": 128})
+    model = Policy(data.sizes, None, 16, 1, standardise=True)
+    fit(tmp_path, model, data)
+    assert model.scales.count == 20 * 32
+    model.save(tmp_path / "policy.pt")
+    told = TensorDict(observation=torch.randn(9, 2), batch_size=[9])
+    found = hgm.load_policy(tmp_path)(told.copy())["action"]
+    assert_close(found, model.actor(told.copy())["action"])
+    assert (found - model.networks.actor(told.copy())["action"]).abs().max() > 1e-3

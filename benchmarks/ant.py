@@ -1,0 +1,280 @@
+"""An ant that learned to run along one heading, and runs along all: speeds, figure and film.
+
+    hgm experiment=ant run_dir=runs/ant
+    python benchmarks/ant.py --run runs/ant/seed_0   # a few minutes
+    python benchmarks/ant.py --draw                  # the figure again, from the committed numbers
+
+Every agent has 200 random transitions of a heading, in which it is told rewards and no heading, and
+then runs episodes of 200 steps, 10 s, from starts of all yaws; counted is the way along the heading
+asked for, over the time. *Hereditary* carries the base policy by the group that was discovered, to
+where these rewards place the task; *true group* carries it by the true one, told the heading;
+*untransformed* is the base policy as it is; *random* draws uniform actions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "ant.json"
+FIGURES = ROOT / "docs" / "figures"
+NUM_HEADINGS, EXPLORATION, EPISODES, STEPS = 16, 200, 24, 200
+AGENTS = {"hereditary": "C0", "true group": "C2", "untransformed": "C1", "random": "C7"}
+
+
+def measured(discovery: Path, policy: Path, reward: dict[str, float], seed: int) -> dict[str, Any]:
+    """Speeds of all agents along test and training headings, and how well these were found."""
+    import torch
+
+    from hgm import HereditaryActor, lie, load_geometry, load_policy
+    from hgm.agents.hereditary import HereditaryAgent
+    from hgm.envs import Ant
+    from hgm.envs.rollouts import walk
+
+    family = Ant(**reward)
+    geometry, actor = load_geometry(discovery), load_policy(policy)
+    train = family.train_tasks(seed)
+    tasks = torch.cat((family.test_tasks(NUM_HEADINGS, seed), train))
+    agent = HereditaryAgent(geometry, actor)
+    agent.begin(len(tasks))
+    generator = torch.Generator().manual_seed(seed)
+
+    def chance(now: Any) -> Any:
+        shape = (*now["observation"].shape[:-1], family.dim_action)
+        return 2 * torch.rand(shape, generator=generator) - 1
+
+    env = family.make_env(tasks, 1, seed + 1)
+    with torch.no_grad():
+        for moved, _ in walk(env, chance, EXPLORATION):
+            after = moved["next"]
+            told = (moved["observation"], moved["action"], after["reward"][..., 0])
+            agent.observe(*told, after["observation"])
+    env.close()
+
+    def speeds(act: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
+        env = family.make_env(tasks, EPISODES, seed + 2)
+        way = torch.zeros(len(tasks), EPISODES, 2)
+        alive = torch.ones(len(tasks), EPISODES, dtype=torch.bool)
+        time = torch.zeros(len(tasks), EPISODES)
+        with torch.no_grad():
+            for moved, _ in walk(env, act, STEPS, reset=False):
+                after = moved["next"]
+                step = after["observation"][..., :2] - moved["observation"][..., :2]
+                way += step * alive[..., None]
+                time += alive * 0.05
+                alive = alive & ~after["terminated"][..., 0]
+        env.close()
+        heading = torch.cat((tasks.cos(), tasks.sin()), -1).to(way)
+        return (way * heading[:, None]).sum(-1) / time, way, alive
+
+    torch.manual_seed(seed)
+    truth = family.truth(tasks.double())
+    angles = (tasks - train[0])[:, 0]
+    coords = torch.remainder(angles + math.pi, 2 * math.pi) - math.pi
+    exact = HereditaryActor(
+        actor, known(geometry, family.generators), coords.double()[:, None, None]
+    )
+    plain = lambda now: actor(now.select("observation"))["action"]  # noqa: E731
+    agents = {
+        "hereditary": lambda now: agent.act(now["observation"]),
+        "true group": lambda now: exact(now.select("observation"))["action"],
+        "untransformed": plain,
+        "random": chance,
+    }
+    found = {name: speeds(act) for name, act in agents.items()}
+    base, elements = (
+        truth.elements[NUM_HEADINGS],
+        lie.exp(lie.hat(agent.coords.cpu().double(), geometry.generators.double())),
+    )
+    wanted = truth.elements @ torch.linalg.inv(base)
+    shown = (elements - wanted)[:, 15:17, 15:17]
+    degrees = torch.rad2deg(2 * torch.asin((shown.norm(dim=(1, 2)) / math.sqrt(8)).clamp(max=1)))
+    return {
+        "headings_deg": torch.rad2deg(tasks[:, 0]).tolist(),
+        "num_test": NUM_HEADINGS,
+        "verdict": geometry.verdict,
+        "adapts": agent.adapts,
+        # Several places left, as two turns of a quaternion are: then it acts between them.
+        "torn": agent._torn.tolist(),
+        "outside": agent.outside.tolist(),
+        "coords": agent.coords[:, 0].tolist(),
+        "heading_error_deg": degrees.tolist(),
+        "speeds": {name: one[0].tolist() for name, one in found.items()},
+        "upright": {name: float(one[2].float().mean()) for name, one in found.items()},
+    }
+
+
+def known(geometry: Any, generators: Any) -> Any:
+    """A geometry of the true group."""
+    from dataclasses import replace
+
+    return replace(
+        geometry,
+        generators=generators.double(),
+        action_generators=0 * geometry.action_generators,
+        reward=None,
+    )
+
+
+def summary(content: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Mean speeds on test and training headings, their ratio, and the slowest test heading."""
+    num, table = content["num_test"], {}
+    for name, rows in content["speeds"].items():
+        means = np.mean(rows, 1)
+        test, train = means[:num].mean(), means[num:].mean()
+        table[name] = {
+            "test": float(test),
+            "train": float(train),
+            "ratio": float(test / train),
+            "slowest": float(means[:num].min()),
+        }
+    return table
+
+
+def draw(content: dict[str, Any]) -> None:
+    """Speed against heading."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    num = content["num_test"]
+    angle = np.radians(content["headings_deg"])
+    figure, axes = plt.subplots(figsize=(5, 4.4), subplot_kw={"projection": "polar"})
+    order = np.argsort(angle[:num] % (2 * np.pi))
+    around = np.append(order, order[0])
+    for name, colour in AGENTS.items():
+        means = np.mean(content["speeds"][name], 1)
+        axes.plot(angle[around], means[around], "o-", color=colour, markersize=3, label=name)
+    means = np.mean(content["speeds"]["hereditary"], 1)
+    axes.plot(angle[num:], means[num:], "k*", markersize=9, label="training headings")
+    axes.set_title("Speed along the heading asked for, m/s", fontsize=10)
+    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(-0.25, -0.1))
+    figure.savefig(FIGURES / "ant_speed.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def film(discovery: Path, policy: Path, reward: dict[str, float], path: Path) -> None:
+    """One ant from one start along eight headings, from above, as a GIF."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import mujoco
+    import torch
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    from hgm import HereditaryActor, load_geometry, load_policy
+    from hgm.envs import Ant
+    from hgm.envs.rollouts import walk
+
+    family = Ant(start_yaw=0.0, **reward)
+    geometry, actor = load_geometry(discovery), load_policy(policy)
+    base = family.train_tasks(0)
+    angles = torch.arange(8) * (math.pi / 4)
+    # What the coordinate of a turn is, and which way it goes: read off the group itself.
+    rate = geometry.generators[0, 16, 15].double()
+    turn = torch.remainder(angles.double() - base[0, 0] + math.pi, 2 * math.pi) - math.pi
+    agent = HereditaryActor(actor, geometry, (turn / rate)[:, None, None])
+    env = family.make_env(angles[:, None], 1, 0)
+    start = env.reset()
+    for key in ("physics", "observation"):
+        start[key] = start[key][:1].expand_as(start[key]).clone()
+    act = lambda now: agent(now.select("observation"))["action"]  # noqa: E731
+    with torch.no_grad():
+        walked = list(walk(env, act, 240, start, reset=False))
+    states = np.stack([m["observation"][:, 0, :15].double().numpy() for m, _ in walked])
+    model, data = family.model, mujoco.MjData(family.model)
+    feet = [i for i in range(model.ngeom) if "ankle_geom" in (model.geom(i).name or "")]
+    bodies = np.zeros((*states.shape[:2], len(feet), 2, 2))
+    for i, row in enumerate(states):
+        for j, pose in enumerate(row):
+            data.qpos[:] = pose
+            mujoco.mj_kinematics(model, data)
+            for k, geom in enumerate(feet):
+                axis = data.geom_xmat[geom].reshape(3, 3)[:, 2] * model.geom_size[geom, 1]
+                ends = data.geom_xpos[geom] + np.outer((-1, 1), axis)
+                bodies[i, j, k] = ends[:, :2]
+    places = states[..., :2] - states[:1, :, :2]
+    bodies -= states[:1, :, None, None, :2]
+    most = float(np.abs(places).max()) + 1
+    figure, axes = plt.subplots(figsize=(4, 4))
+    colours = plt.get_cmap("hsv")(np.arange(8) / 8)
+
+    def show(frame: int) -> list[Any]:
+        axes.clear()
+        axes.set(xlim=(-most, most), ylim=(-most, most), xticks=[], yticks=[], aspect="equal")
+        axes.set_title(f"one policy, eight headings: {0.05 * frame:.1f} s", fontsize=9)
+        for j, colour in enumerate(colours):
+            axes.plot(*places[: frame + 1, j].T, color=colour, linewidth=1, alpha=0.6)
+            for foot in bodies[frame, j]:
+                middle = np.vstack((places[frame, j], foot))
+                axes.plot(*middle.T, color=colour, linewidth=1.5)
+        return []
+
+    FuncAnimation(figure, show, frames=range(0, 240, 4)).save(path, PillowWriter(fps=10), dpi=70)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Measures and draws, or draws alone."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, help="folder with `discovery` and `policy`")
+    parser.add_argument("--control-cost", type=float, default=0.05, help="the experiment's")
+    parser.add_argument("--healthy-reward", type=float, default=0.5, help="the experiment's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--note", default="", help="what the numbers must be read with")
+    parser.add_argument("--draw", action="store_true", help="the figure alone")
+    options = parser.parse_args()
+    reward = {"control_cost": options.control_cost, "healthy_reward": options.healthy_reward}
+    if not options.draw:
+        parts = options.run / "discovery", options.run / "policy"
+        found = measured(*parts, reward, options.seed)
+        metrics = {part.name: _metrics(part) for part in parts}
+        git = subprocess.run(
+            ("git", "rev-parse", "--short", "HEAD"), cwd=ROOT, capture_output=True, text=True
+        )
+        content = {
+            "config": {
+                "experiment": "ant",
+                **reward,
+                "exploration": EXPLORATION,
+                "episodes": EPISODES,
+                "steps": STEPS,
+            },
+            "seed": options.seed,
+            "commit": git.stdout.strip(),
+            "note": options.note,
+            "hardware": {"machine": platform.machine(), "cores": 2},
+            "metrics": metrics,
+            "summary": summary(found),
+            **found,
+        }
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+        film(*parts, reward, FIGURES / "ant.gif")
+    content = json.loads(RESULTS.read_text())
+    for name, row in content["summary"].items():
+        print(name, {key: round(value, 3) for key, value in row.items()})
+    draw(content)
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
+    if not path.exists():
+        return {}
+    kept = ("verdict", "return", "success", "num_frames", "num_updates", "wall_seconds")
+    kept += ("span_cosine", "num_transitions", "reasons", "element_error_deg")
+    return {key: value for key, value in json.loads(path.read_text()).items() if key in kept}
+
+
+if __name__ == "__main__":
+    main()
