@@ -134,9 +134,9 @@ class Chains(nn.Module):
             self._moment("by_shift", level) - mean * self.drawn("shift").mean(0),
         )
 
-    def running(self, level: int) -> Tensor:
-        """The running mean of :meth:`follow`, ``(q, k, C)``."""
-        return self._moment("average", level)
+    def running(self) -> tuple[Tensor, ...]:
+        """The running means of :meth:`follow`, ``(q, k, C)`` of every feature."""
+        return tuple(self._moment("average", level) for level in range(len(self.clusters)))
 
     def sigma(self, level: int) -> Tensor:
         """Draws of a feature's deviations, ``(M n, k, C)``."""
@@ -160,8 +160,8 @@ class Chains(nn.Module):
         draws = self.trace[:, : int(self.kept)]
         if draws.shape[1] < 8:
             return torch.full_like(draws.new_zeros(draws.shape[-1]), otherwise)
-        # The noise of targets without any, and what else is constant, agrees.
-        vary = draws.flatten(0, 1).std(0) > 1e-12
+        # The noise of targets without any agrees, and a scale that its prior holds to 1e-6.
+        vary = draws.flatten(0, 1).std(0) > 1e-5
         found = draws.new_full((draws.shape[-1],), 1.0 if otherwise else draws[..., 0].numel())
         found[vary] = how(draws[..., vary])
         return found

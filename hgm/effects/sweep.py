@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hgm.effects.blocks import Block, contribution, normal, uniform
+from hgm.effects.blocks import Block, contribution, mode, normal, uniform
 from hgm.effects.moves import LEAST, SIGMA_PRECISION, Working, draw_shared, fit
 from hgm.effects.moves import draw_effects as move_effects
 
@@ -203,17 +203,10 @@ def _draw_blocks(
     single = len(effects) == len(eta) == 1
     lasting = fits is not None and single and targets == "bernoulli"
     for level, values in enumerate(effects):
-        index = table.clusters[:, level]
         for c in range(len(eta)):
-            fixed, own = table.fixed[:, c], values[..., c].contiguous()
-            others = _others(eta, c)
-            target = (table.target == c).to(eta) if targets == "categorical" else table.target
-            rest = torch.zeros_like(others)
-            if not single:
-                rest = eta[c] - others - scale[c] * fixed - shift[c]
-                rest = rest - contribution(table.design, index, own)
-            noise = state.noise if targets == "gaussian" else None
-            block = Block(fixed, rest, target, index, len(own), table.design, noise)
+            own = values[..., c].contiguous()
+            here = replace(state, scale=scale, shift=shift)
+            block, others = _block(table, targets, here, eta, level, c, own)
             theta = torch.cat((scale[c, None], shift[c, None], sigma[level][:, c].log()))
             anchor = state.anchors[level][:, c]
             if lasting and fits:
@@ -242,6 +235,38 @@ def _draw_blocks(
         shift=shift,
         accepted=torch.stack(moved).mean(),
     )
+
+
+def centred(table: Table, targets: str, state: State) -> State:
+    """The state with the most likely effects, given all else: features and classes in turn, twice.
+
+    Of a single feature of Gaussian targets, these are the mean of the effects' posterior.
+    """
+    effects = [*map(torch.clone, state.effects)]
+    eta = predictor(table, state).mT.contiguous()
+    for _ in range(2):
+        for level, values in enumerate(effects):
+            for c in range(len(eta)):
+                own = values[..., c].contiguous()
+                block, others = _block(table, targets, state, eta, level, c, own)
+                theta = torch.stack((state.scale[c], state.shift[c]))
+                values[..., c] = mode(block, theta, state.sigma[level][:, c] ** -2, own)
+                eta[c] = block.predictor(theta, values[..., c]) + others
+    return replace(state, effects=tuple(effects))
+
+
+def _block(
+    table: Table, targets: str, state: State, eta: Tensor, level: int, c: int, own: Tensor
+) -> tuple[Block, Tensor]:
+    """Rows of a feature and class, given all else, and what its logit is counted against."""
+    index, fixed, others = table.clusters[:, level], table.fixed[:, c], _others(eta, c)
+    target = (table.target == c).to(eta) if targets == "categorical" else table.target
+    rest = torch.zeros_like(others)
+    if len(state.effects) > 1 or len(eta) > 1:
+        rest = eta[c] - others - state.scale[c] * fixed - state.shift[c]
+        rest = rest - contribution(table.design, index, own)
+    noise = state.noise if targets == "gaussian" else None
+    return Block(fixed, rest, target, index, len(own), table.design, noise), others
 
 
 def _others(eta: Tensor, c: int) -> Tensor:

@@ -19,7 +19,7 @@ from hgm.effects.losses import complete_loss, fixed_loss
 from hgm.effects.networks import check_layers, evaluate, feedforward
 from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
-from hgm.effects.sweep import TARGETS, Fits, Table, sweep
+from hgm.effects.sweep import TARGETS, Fits, Table, centred, sweep
 from hgm.effects.targets import check_clusters, num_columns
 from hgm.effects.tasks import Standardised, between_tasks, sizes_of_tasks
 from hgm.modules.task_effects import TaskEffects, standardise
@@ -177,6 +177,7 @@ class MixedEffects(LightningModule):
         self.register_buffer("best_likelihood", torch.tensor(-torch.inf, dtype=torch.float64))
         self.num_rounds = -(-self.num_updates // self.updates_per_sweep)
         self._fits: Fits = []
+        self._rows_trained: TensorDictBase | None = None
         self._num_warm = max(1, self.num_rounds // 20)
         self.metrics: dict[str, Any] = {}
         self.scored: tuple[Prediction, Tensor] | None = None
@@ -217,6 +218,7 @@ class MixedEffects(LightningModule):
 
     def _learn(self, batch: TensorDictBase) -> None:
         """A sweep of the first chain, then updates of the network."""
+        self._rows_trained = batch
         done, warm = int(self.rounds), int(self.rounds) >= self._num_warm
         generator = self._generator(done)
         if warm:
@@ -289,8 +291,12 @@ class MixedEffects(LightningModule):
         if int(self.rounds) > self.num_rounds or self.trainer.sanity_checking:
             return
         batch = self._rows(batch, "val")
-        means = tuple(self.chains.running(level) for level in range(len(self.chains.clusters)))
-        state = replace(self.chains.state(0), effects=means)
+        state = self.chains.state(0)
+        if self.slopes:  # what they multiply is another with every update: means would be late
+            assert self._rows_trained is not None, "validated before anything was learned"
+            state = centred(self._table(self.network, self._rows_trained), self.targets, state)
+        else:
+            state = replace(state, effects=self.chains.running())
         found = -complete_loss(self._table(self.network, batch), self.targets, state)
         self.log("val/log_likelihood", found, prog_bar=True, sync_dist=True)
         if found > self.best_likelihood:

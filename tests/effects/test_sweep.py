@@ -1,11 +1,14 @@
 """The chain as a whole: variances, crossed features, classes, and what no datum tells."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from hgm.effects.diagnostics import effective_size
-from hgm.effects.sweep import State, Table, anchored, draw_effects, predictor, start, sweep
+from hgm.effects.expectation import likelihood
+from hgm.effects.sweep import State, Table, anchored, centred, draw_effects, predictor, start, sweep
 
 
 def generator(seed=0):
@@ -174,3 +177,23 @@ def test_data_that_effects_separate_have_a_wide_posterior():
     drawn = torch.tensor(sigma[100:])
     assert drawn.isfinite().all()
     assert 10 < drawn.median() < 200
+
+
+@pytest.mark.parametrize("targets", ["gaussian", "bernoulli", "categorical"])
+def test_the_most_likely_effects_are_where_the_posterior_is_flat(targets):
+    classes, num = 3 if targets == "categorical" else 1, 400
+    source = torch.Generator().manual_seed(0)
+    draws = [torch.randn(num, size, generator=source).double() for size in (classes, 2)]
+    clusters = torch.stack([torch.randint(0, 6, (num,), generator=source)] * 2, 1)
+    clusters[:, 1] = torch.randint(0, 4, (num,), generator=source)
+    target = torch.randint(0, max(2, classes), (num,), generator=source).double()
+    table, state = Table(draws[0], target, clusters, draws[1]), start((6, 4), 2, classes, 0.8)
+    for _ in range(200):  # crossed features come close slowly
+        state = centred(table, targets, state)
+    effects = [one.clone().requires_grad_() for one in state.effects]
+    there = replace(state, effects=tuple(effects))
+    density = likelihood(targets, predictor(table, there), target, state.noise).sum()
+    density = density - sum((one / 0.8).square().sum() / 2 for one in effects)
+    for slope in torch.autograd.grad(density, effects):
+        # Rows of a cluster pull with about 40 in all.
+        assert slope.abs().max() < 1e-3
