@@ -65,9 +65,11 @@ class Standardised(nn.Module):
 
     def fit(self, features: Tensor) -> None:
         """Takes both from rows ``(N, p)``."""
-        scale = features.std(0)
-        self.mean.copy_(features.mean(0))
-        self.scale.copy_(torch.where(scale > 0, scale, torch.inf))
+        features = features.double()
+        scale, mean = features.std(0), features.mean(0)
+        self.mean.copy_(mean)
+        # Equal numbers differ from their mean by rounding, which is not to be blown up.
+        self.scale.copy_(torch.where(scale > 1e-7 * mean.abs(), scale, torch.inf))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(..., p)`` in deviations."""

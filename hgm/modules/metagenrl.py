@@ -105,7 +105,7 @@ class MetaGenRL(LightningModule):
         if not isinstance(unit, bool):
             raise ValueError(f"Expected `unit` to be true or false, got {unit!r}.")
         self.unit = unit
-        most = min(part.num_tasks for part in sizes.members)
+        most = min((part.num_tasks for part in sizes.members), default=sizes.num_tasks)
         self.num_alone = check_int("num_alone", num_alone, 0, most)
         self.reset_every = check_int("reset_every", reset_every, 0)
         with seeded(self.seed):

@@ -22,7 +22,7 @@ from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Fits, Table, centred, sweep
 from hgm.effects.targets import check_clusters, num_columns
 from hgm.effects.tasks import Standardised, between_tasks, sizes_of_tasks
-from hgm.modules.task_effects import TaskEffects, standardise
+from hgm.modules.task_effects import TaskEffects, scale_of_rewards, standardise
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
 
@@ -201,7 +201,13 @@ class MixedEffects(LightningModule):
         )
 
     def on_train_start(self) -> None:
-        """Ends a training that is over at once."""
+        """Ends a training that is over at once; refuses parts of the transitions."""
+        num = int(self.trainer.num_training_batches)
+        if self.tasks is not None and num > 1:
+            raise ValueError(
+                f"Expected all transitions in one batch for MixedEffects, got {num} batches: "
+                "choose data.batch_size=null, and recordings of at most 131,072 transitions."
+            )
         self.trainer.should_stop = bool(self.finished)
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
@@ -304,7 +310,16 @@ class MixedEffects(LightningModule):
             self.best.load_state_dict(self.network.state_dict())
 
     def test_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """Scores rows ``[N]``, in :attr:`metrics` with what the chains say."""
+        """Scores rows ``[N]``, in :attr:`metrics` with what the chains say.
+
+        Raises:
+            ValueError: If training ended before any draw was kept.
+        """
+        if not int(self.chains.kept):
+            raise ValueError(
+                f"Expected draws of the chains, got none in {int(self.rounds)} rounds: the network "
+                f"takes {self.num_rounds}, and chains more. Leave out trainer.max_epochs and such."
+            )
         batch = self._rows(batch, "test")
         prediction = self.predict(batch["features"], batch["clusters"])
         self.scored = prediction, batch["target"]
@@ -345,16 +360,18 @@ class MixedEffects(LightningModule):
             for network in (self.network, self.best):
                 standardise(network, rows["features"])
             self.target_mean.fill_(rows["target"].mean())
-            self.target_scale.fill_(float(rows["target"].std()) or 1.0)
+            self.target_scale.fill_(scale_of_rewards(rows["target"]))
         return rows
 
     @property
     def agent(self) -> PlanningAgent | None:
         """What :func:`hgm.evaluation.meta_test` tests; None of tables, and before any draw."""
-        if self.tasks is not None and self._agent is None and bool(self.finished):
-            units = (self.target_mean, self.target_scale)
-            self._agent = self.tasks.agent(self.best, self.chains, *units, self.seed)
-        return self._agent
+        if self.tasks is None or self._agent is not None:
+            return self._agent
+        units = (self.target_mean, self.target_scale)
+        found = self.tasks.agent(self.best, self.chains, *units, self.seed)
+        self._agent = found if bool(self.finished) else None
+        return found
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the transitions, to which the dynamics are fitted again."""
@@ -364,7 +381,7 @@ class MixedEffects(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
         if self.tasks is not None:
-            self.tasks.transitions = checkpoint.get("transitions")
+            self.tasks.transitions, self._agent = checkpoint.get("transitions"), None
 
     def _table(self, network: nn.Module, batch: TensorDictBase) -> Table:
         with torch.no_grad():

@@ -42,15 +42,18 @@ class TaskEffects:
         self._rows: dict[str, TensorDict] = {}
 
     def rows(self, batch: TensorDictBase, part: str) -> TensorDict:
-        """Rows of ``"train"``, ``"val"`` or ``"test"``, gathered once."""
-        if part not in self._rows:
-            whole = _gathered(batch.select(*_KEYS))
-            if part == "train":
-                self.transitions = torch.cat([whole[key].double().cpu() for key in _KEYS], -1)
-            else:
-                whole = whole[:, part == "test" :: 2] if whole.shape[1] > 1 else whole
-            self._rows[part] = rows_of_tasks(whole)
-        return self._rows[part]
+        """Rows of ``"train"``, ``"val"`` or ``"test"``, the first two gathered once."""
+        if part in self._rows:
+            return self._rows[part]
+        whole = _gathered(batch.select(*_KEYS))
+        if part == "train":
+            self.transitions = torch.cat([whole[key].double().cpu() for key in _KEYS], -1)
+        else:
+            whole = whole[:, part == "test" :: 2] if whole.shape[1] > 1 else whole
+        rows = rows_of_tasks(whole)
+        if part != "test":  # one may test on other transitions, too
+            self._rows[part] = rows
+        return rows
 
     def agent(
         self, network: nn.Module, chains: Chains, place: Tensor, unit: Tensor, seed: int
@@ -69,6 +72,20 @@ def standardise(network: nn.Module, features: Tensor) -> None:
     for layer in network.modules():
         if isinstance(layer, Standardised):
             layer.fit(features)
+
+
+def scale_of_rewards(rewards: Tensor) -> float:
+    """Their deviation.
+
+    Raises:
+        ValueError: If all are equal.
+    """
+    scale, mean = float(rewards.std()), float(rewards.mean())
+    if scale < 1e-9 * (1 + abs(mean)):
+        raise ValueError(
+            f"Expected rewards that vary, but all are {mean:.6g}: no two tasks differ in them."
+        )
+    return scale
 
 
 def _gathered(batch: TensorDictBase) -> TensorDictBase:

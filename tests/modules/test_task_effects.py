@@ -10,7 +10,7 @@ from hgm.agents import Planner
 from hgm.datamodules import Transitions
 from hgm.effects.chains import Chains
 from hgm.effects.prediction import predict
-from hgm.effects.tasks import EffectsPrior, between_tasks
+from hgm.effects.tasks import EffectsPrior, Standardised, between_tasks
 from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
 from hgm.modules import MixedEffects
@@ -101,6 +101,16 @@ def test_between_tasks_is_the_deviation_of_simulated_rewards():
     assert float(parts.sqrt()) == pytest.approx(found["between_tasks"], rel=1e-4)
 
 
+def test_features_that_never_vary_stay_0_wherever_a_new_task_has_them():
+    constant, moving = Standardised(1), Standardised(2)
+    # In single precision the deviation of equal numbers is rounding, and not 0.
+    constant.fit(torch.full((999, 1), 0.1))
+    assert constant(torch.tensor([0.5])) == 0
+    moving.fit(torch.tensor([1e6, 0.0]) + torch.randn(999, 1) * torch.tensor([1.0, 1e-6]))
+    found = moving(torch.tensor([1e6 + 2, 2e-6]))
+    assert_close(found, torch.full((2,), 2.0), atol=0.3, rtol=0)
+
+
 def fitted(folder, **options):
     data = Transitions(FAMILY, num_transitions=300)
     quick = {
@@ -141,6 +151,13 @@ def test_tasks_are_told_apart_and_held_out_rewards_predicted(done):
     assert high > 2 * low  # four tasks say little
     assert found["num_test_rows"] == held.numel() // 2
     assert len(found["sigma_slopes"]["task"]) == 8
+
+
+def test_it_may_be_tested_on_other_transitions(done):
+    model, _, trainer = done
+    before = model.scored[1]
+    trainer.test(model, datamodule=Transitions(FAMILY, num_transitions=100), verbose=False)
+    assert len(model.scored[1]) == 4 * 5 != len(before)
 
 
 def test_the_agent_plans_well_on_mean_and_samples_and_comes_back_from_a_checkpoint(done, tmp_path):
