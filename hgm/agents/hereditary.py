@@ -20,6 +20,7 @@ from hgm.policies.hereditary import HereditaryActor
 
 _SURE = 0.95  # weight of a mode, from which it is the only one that counts
 _PRECISE = 0.03  # of the reach: the next reward tells modes apart that are as precise as that
+_ALIKE = 0.01  # of the points' deviation, in what rewards see
 _NUM_CHOICES = 48  # elements whose actions may be taken: 7.5 degrees apart on the circle
 
 
@@ -116,8 +117,33 @@ class HereditaryAgent(Agent):
         else:
             self._modes, self._weights, deviation = self._adaptation.modes(self.orbit)
             self.coords = self._modes[:, 0]
-            sure = self._weights[:, 0] > _SURE
+            alike = self._weights * self._one_task(self._modes)
+            sure = alike.sum(1) > _SURE
             self._torn = ~sure & (deviation < _PRECISE * self.geometry.reach.norm())
+
+    def _one_task(self, modes: Tensor) -> Tensor:
+        r"""Which modes ``(T, M, d)`` are the first one's task, ``(T, M)`` bool.
+
+        Rewards see whitened coordinates :math:`M^T p` of the points, in the place `g` those of
+        :math:`L_g^{-1} p`. Where these are the same, so is the reward, though the
+        rest of the state is carried elsewhere: a quaternion turns over when all else has come
+        around. Either place will do then, and nothing is between them.
+        """
+        alike = torch.zeros(modes.shape[:2], dtype=torch.bool, device=modes.device)
+        for index in range(self.geometry.num_orbits):
+            here = self.geometry.orbit(index)
+            if here.reward is None:
+                continue
+            seen = here.reward.root.to(modes).mT
+            inverse = torch.linalg.matrix_exp(
+                -torch.einsum("tmd,dij->tmij", modes, here.point_generators.to(modes))
+            )
+            n, off = seen.shape[1], inverse - inverse[:, :1]
+            away = (seen @ off[..., :n, :n] @ torch.linalg.pinv(seen), seen @ off[..., :n, n:])
+            close = torch.cat(away, -1).abs().amax((-2, -1)) < _ALIKE
+            own = (self.orbit == index).to(modes.device)
+            alike |= close & own[:, None]
+        return alike
 
     @property
     def stays(self) -> Tensor:

@@ -400,6 +400,46 @@ def test_between_mirror_images_it_takes_the_action_that_is_least_wrong(noise):
         assert_close(action.norm(dim=-1), torch.full((2, 3), 0.1).double())
 
 
+def test_two_places_of_one_task_are_no_mirror_images():
+    """What rewards do not see turns half as fast, as a quaternion: turned over, it is the same."""
+    turn, model = lie.so_generators(2).double(), reward_model()
+    model = replace(model, noise=torch.tensor(0.001).double())
+    generators = torch.block_diag(turn[0], turn[0] / 2)[None]
+    model = replace(
+        model,
+        mean=torch.cat((model.mean, torch.zeros(2).double())),
+        root=torch.cat((model.root, torch.zeros(2, model.root.shape[1]).double())),
+    )
+    geometry = Geometry(generators, turn, torch.zeros(1, 1), 4, "found", "so(2)", reward=model)
+    policy = TensorDictModule(
+        lambda state: 0.1 * state[..., 2:] * state[..., 2:3].exp(), ["observation"], ["action"]
+    )
+    agent = HereditaryAgent(geometry, policy)
+    agent.begin(1)
+    goal = -GOAL[None]
+    for place in ([0.3, 0.1], [-0.2, 0.4], [0.1, -0.5]):
+        after = torch.tensor([[*place, 0.6, 0.8]]).double()
+        agent.observe(after, after[:, :2], -(after[:, :2] - goal).norm(dim=-1), after)
+    found = agent._adaptation.posteriors[0]
+    assert found.weights[0, 1] > 0.4
+    assert abs(found.modes[0, 1] - found.modes[0, 0]) == pytest.approx(2 * math.pi, abs=0.01)
+    state = randn(1, 5, 4)
+    here = act(HereditaryActor(policy, geometry, agent.coords[:, None]), state)
+    assert_close(agent.act(state), here)
+
+
+def test_two_translations_are_two_tasks():
+    shift = torch.zeros(1, 3, 3).double()
+    shift[0, 0, 2] = 1.0
+    nothing = torch.zeros(1, 2, 2).double()
+    coords = torch.tensor([[0.0], [1.0]]).double()
+    geometry = Geometry(shift, nothing, coords, 2, "found", "r", reward=reward_model())
+    agent = HereditaryAgent(geometry, ACTOR)
+    agent.begin(1)
+    modes = torch.tensor([[[0.5], [0.5], [-0.5]]]).double()
+    assert agent._one_task(modes).tolist() == [[True, True, False]]
+
+
 def test_untransformed_is_the_base_policy_whatever_was_observed():
     agent = HereditaryAgent(circle(reward_model()), ACTOR)
     agent.begin(3)
