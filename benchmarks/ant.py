@@ -158,7 +158,7 @@ def draw(content: dict[str, Any]) -> None:
     means = np.mean(content["speeds"]["hereditary"], 1)
     axes.plot(angle[num:], means[num:], "k*", markersize=9, label="training headings")
     axes.set_title("Speed along the heading asked for, m/s", fontsize=10)
-    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(-0.25, -0.1))
+    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(-0.45, -0.15))
     figure.savefig(FIGURES / "ant_speed.png", dpi=110, bbox_inches="tight")
     plt.close(figure)
 
