@@ -276,7 +276,7 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
         ("comparison_budget", draw_budget, "exploration transitions in the new task"),
         ("comparison_frames", partial(draw_frames, runs), "environment steps of training"),
     ):
-        figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         axes = figure.subplots()
         scale_regret(axes)
         axes.set_xlabel(xlabel)
@@ -285,7 +285,7 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Figure]:
         # Ends of t-intervals may be far below zero, where no regret is.
         axes.set_ylim(bottom=max(axes.get_ylim()[0], LEAST))
         axes.axhline(0, c="0.7", lw=0.8, zorder=0)
-        axes.legend(frameon=False, fontsize=8)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
         drawn[name] = figure
     return drawn
 
