@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs.utils import ExplorationType, exploration_type
+from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 from hgm.checks import check_entries, check_finite_numbers, check_int, check_network, check_real
 from hgm.modules.policy import measure
@@ -138,14 +139,19 @@ class PPO(LightningModule):
         """What is learned from a round ``[K, T]``: adds advantages, and counts its states in."""
         after = batch["next"]
         state = self.scales.standard(batch["observation"])
-        here = self.value(state)[..., 0]
-        there = self.value(self.scales.standard(after["observation"]))[..., 0]
-        reward = (1 - self.gamma) * after["reward"][..., 0]
-        ends, fails = after["done"][..., 0], after["terminated"][..., 0]
-        advantage = advantages(reward, here, there, ends, fails, self.gamma, self.lmbda)
+        advantage, target = generalized_advantage_estimate(
+            self.gamma,
+            self.lmbda,
+            self.value(state),
+            self.value(self.scales.standard(after["observation"])),
+            (1 - self.gamma) * after["reward"],
+            after["done"],
+            after["terminated"],
+        )
         self.scales.see(batch["observation"])
         told = batch.select("action", "action_log_prob")
-        return told.update({"state": state, "advantage": advantage, "target": advantage + here})
+        parts = {"advantage": advantage[..., 0], "target": target[..., 0]}
+        return told.update({"state": state, **parts})
 
     def configure_optimizers(self) -> Any:
         """One fused Adam."""
@@ -213,34 +219,3 @@ class PPO(LightningModule):
     def save(self, path: str | Path) -> None:
         """Writes the actor to a file, read back by :func:`hgm.load_policy`."""
         save_policy(path, self.scales.folded())
-
-
-def advantages(
-    reward: Tensor,
-    here: Tensor,
-    there: Tensor,
-    ends: Tensor,
-    fails: Tensor,
-    gamma: float,
-    lmbda: float,
-) -> Tensor:
-    r"""Generalised advantages :math:`A_t = \delta_t + \gamma \lambda A_{t+1}`, ``(K, T)``.
-
-    :math:`\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)`, without the second term where an episode
-    fails; nothing is carried over an episode's end.
-
-    Args:
-        reward: Rewards, ``(K, T)``.
-        here: Values of states, likewise.
-        there: Values of next states, before any reset.
-        ends: Where an episode ends.
-        fails: Where it terminates.
-        gamma: Discount.
-        lmbda: Weight of long returns.
-    """
-    delta = reward + gamma * there * ~fails - here
-    found, last = torch.empty_like(delta), torch.zeros_like(delta[:, 0])
-    for step in reversed(range(delta.shape[1])):
-        last = delta[:, step] + gamma * lmbda * last * ~ends[:, step]
-        found[:, step] = last
-    return found

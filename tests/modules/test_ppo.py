@@ -11,7 +11,6 @@ import hgm
 from hgm.datamodules import OnPolicy, Replay
 from hgm.envs import Navigation
 from hgm.modules import PPO
-from hgm.modules.ppo import advantages
 
 FAMILY = Navigation(max_steps=5, radius=0.4)
 SMALL = dict(num_frames=640, num_envs=8, num_steps=16, num_epochs=2, num_minibatches=4)
@@ -53,12 +52,19 @@ class Stop(Callback):
 
 
 def test_advantages_are_discounted_errors_and_stop_where_episodes_end():
-    reward, here, there = torch.randn(3, 2, 4, dtype=torch.float64)
+    model = PPO(OnPolicy(FAMILY).sizes, 16, 2, gamma=0.9, lmbda=0.5)
+    first, second = torch.randn(2, 2, 4, 2)
     ends = torch.tensor([[False, True, False, False]]).expand(2, 4)
     fails = torch.tensor([[True], [False]]) & ends
-    found = advantages(reward, here, there, ends, fails, 0.9, 0.5)
-    delta = reward + 0.9 * there - here
-    delta[0, 1] = (reward - here)[0, 1]
+    reward = torch.randn(2, 4)
+    flags = {"done": ends[..., None], "terminated": fails[..., None]}
+    after = TensorDict({"observation": second, "reward": reward[..., None], **flags}, [2, 4])
+    given = {"observation": first, "action": first, "action_log_prob": reward, "next": after}
+    with torch.no_grad():
+        here, there = (model.value(model.scales.standard(s))[..., 0] for s in (first, second))
+    found = model.complete(TensorDict(given, [2, 4]))
+    delta = 0.1 * reward + 0.9 * there - here
+    delta[0, 1] = (0.1 * reward - here)[0, 1]
     expected = torch.stack(
         (
             delta[:, 0] + 0.45 * delta[:, 1],
@@ -68,7 +74,9 @@ def test_advantages_are_discounted_errors_and_stop_where_episodes_end():
         ),
         1,
     )
-    assert_close(found, expected)
+    # Single precision.
+    assert_close(found["advantage"], expected, atol=1e-6, rtol=1e-5)
+    assert_close(found["target"], expected + here, atol=1e-6, rtol=1e-5)
 
 
 def test_learns_to_walk_to_the_goal(tmp_path):
