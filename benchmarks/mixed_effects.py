@@ -33,6 +33,7 @@ from hgm.effects.summary import auroc, score
 from hgm.effects.sweep import State, Table, draw_effects, predictor, start
 from hgm.files import read_json, write_json
 from hgm.modules import MixedEffects
+from hgm.numerics.seeds import derive_seed
 from hgm.sizes import TableSizes
 
 NUM = 100_000
@@ -129,8 +130,10 @@ def best_reachable(
 
 
 def grid_run(q: int, variance: float, seed: int, **options: Any) -> dict[str, Any]:
-    """One simulated table."""
+    """One simulated table, independent of those of other places and seeds."""
+    seed = derive_seed(seed, q, round(1000 * variance))
     x, fixed, clusters, eta, target = simulate(NUM, (q,), variance, seed)
+    _, first = np.unique(clusters[:, 0], return_index=True)
     parts = split(NUM, seed)
     options = {"num_draws": 1000, "seed": seed} | options
     model, seconds = fit(tables(x, target, clusters, parts), {"z": q}, "bernoulli", **options)
@@ -139,6 +142,7 @@ def grid_run(q: int, variance: float, seed: int, **options: Any) -> dict[str, An
     return {
         "variance": found["sigma"]["z"] ** 2,
         "interval": [low**2, high**2],
+        "drawn": float((eta - fixed)[first].square().mean()),
         "auroc": found["auroc"],
         "auroc_true": auroc(eta[test, 0], target[test] == 1),
         "auroc_posterior": best_reachable(fixed, clusters, target, parts, variance),

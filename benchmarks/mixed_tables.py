@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from hgm.files import read_json
 
@@ -17,16 +18,30 @@ RESULTS = Path(__file__).parent / "results" / "mixed_effects.json"
 NAMES = ("mixed effects", "ignoring clusters", "one-hot", "target encoding", "embeddings")
 
 
+def covered(ends: Any, truth: Any) -> int:
+    """How many of the intervals ``(n, 2)`` hold their truth ``(n,)``."""
+    return int(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).sum())
+
+
+def rate(count: int, num: int) -> str:
+    """A share in percent, with its exact binomial 95% interval (Clopper and Pearson)."""
+    low, high = binomtest(count, num).proportion_ci()
+    return f"{count} of {num}: {count / num:.0%} ({low:.0%} to {high:.0%})"
+
+
 def summarise(runs: dict[str, Any]) -> dict[str, Any]:
     """Errors, coverage and AUROC over runs of the grid, by their keys ``q/variance/seed``."""
     truth = np.array([float(key.split("/")[1]) for key in runs])
     found = np.array([run["variance"] for run in runs.values()])
     ends = np.array([run["interval"] for run in runs.values()])
+    drawn = np.array([run["drawn"] for run in runs.values()])
     gaps = [run["auroc_posterior"] - run["auroc"] for run in runs.values()]
     return {
         "num": len(runs),
         "error": float(np.abs(found / truth - 1).mean()),
-        "covered": int(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).sum()),
+        "drawn_error": float(np.abs(drawn / truth - 1).mean()),
+        "covered": covered(ends, truth),
+        "covered_drawn": covered(ends, drawn),
         "gap": float(np.mean(gaps)),
         "worst_gap": float(np.max(gaps)),
         "seconds": float(np.median([run["seconds"] for run in runs.values()])),
@@ -36,9 +51,10 @@ def summarise(runs: dict[str, Any]) -> dict[str, Any]:
 def grid_table(runs: dict[str, Any]) -> list[str]:
     """A line for every place of the grid, and one for all."""
     lines = [
-        "| q | sigma^2 | seeds | found | mean relative error | intervals that hold it | "
+        "| q | sigma^2 | found | mean relative error | of what was drawn | "
+        "intervals that hold sigma^2 | that hold what was drawn | "
         "AUROC, and of the posterior told all else |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for q in ("100", "1000", "10000"):
         for variance in ("0.1", "1", "10"):
@@ -48,15 +64,33 @@ def grid_table(runs: dict[str, Any]) -> list[str]:
             one, values = summarise(some), ", ".join(f"{r['variance']:.3g}" for r in some.values())
             mean = np.mean([[r["auroc"], r["auroc_posterior"]] for r in some.values()], 0)
             lines.append(
-                f"| {int(q):,} | {variance} | {one['num']} | {values} | {one['error']:.3f} | "
-                f"{one['covered']} of {one['num']} | {mean[0]:.4f}, {mean[1]:.4f} |"
+                f"| {int(q):,} | {variance} | {values} | {one['error']:.3f} | "
+                f"{one['drawn_error']:.3f} | "
+                f"{one['covered']} of {one['num']} | {one['covered_drawn']} of {one['num']} | "
+                f"{mean[0]:.4f}, {mean[1]:.4f} |"
             )
     one = summarise(runs)
     lines.append(
-        f"| all | | {one['num']} runs | | {one['error']:.3f} | {one['covered']} of {one['num']} | "
+        f"| all | | {one['num']} tables | {one['error']:.3f} | {one['drawn_error']:.3f} | "
+        f"{rate(one['covered'], one['num'])} | {rate(one['covered_drawn'], one['num'])} | "
         f"gap {one['gap']:.4f}, worst {one['worst_gap']:.4f} |"
     )
     return lines
+
+
+def former_sentence(runs: dict[str, Any]) -> str:
+    """What the first tables gave, of which the three variances of a seed shared the effects."""
+    one = summarise(runs)
+    return (
+        f"{one['covered']} of {one['num']} held `sigma^2`, and {one['covered_drawn']} of "
+        f"{one['num']} the mean square of the effects"
+    )
+
+
+def cost_table(found: dict[str, list[float]]) -> list[str]:
+    """Seconds of both, by the clock and of the processor."""
+    lines = ["| q = 10,000 | by the clock, s | of the processor, s |", "|---|---|---|"]
+    return lines + [f"| {name} | {clock:.1f} | {cpu:.1f} |" for name, (clock, cpu) in found.items()]
 
 
 def loss_table(results: dict[str, Any]) -> list[str]:
@@ -138,6 +172,10 @@ def agreement_table(runs: dict[str, Any]) -> list[str]:
 def all_tables(results: dict[str, Any]) -> dict[str, list[str]]:
     """Those whose runs are there, by name."""
     found = {"grid": grid_table(results["grid"]), "agreement": agreement_table(results["grid"])}
+    if "former_grid" in results:
+        found["former"] = [former_sentence(results["former_grid"])]
+    if "cost" in results:
+        found["cost"] = cost_table(results["cost"])
     if "losses" in results:
         found["losses"] = loss_table(results)
     if "classes" in results:

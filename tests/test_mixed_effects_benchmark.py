@@ -2,8 +2,10 @@
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +36,29 @@ def test_the_simulated_tables_are_what_they_are_called():
     own = torch.stack([effects[clusters[:, 0] == c][0] for c in range(50)])
     assert abs(own.std() / 2 - 1) < 0.3
     assert abs((target - eta[:, 0].sigmoid()).mean()) < 0.02
+
+
+def test_every_table_of_the_grid_is_drawn_by_itself(monkeypatch):
+    class Drawn(Exception):
+        pass
+
+    def note(num, nums, variance, seed):
+        raise Drawn(seed)
+
+    monkeypatch.setattr(mixed_effects, "simulate", note)
+    seeds = set()
+    for q, variance, seed in product((100, 1000, 10_000), (0.1, 1.0, 10.0), range(5)):
+        with pytest.raises(Drawn) as drawn:
+            mixed_effects.grid_run(q, variance, seed)
+        seeds.add(drawn.value.args[0])
+    assert len(seeds) == 45
+
+
+def test_shares_have_the_exact_interval_of_a_binomial():
+    ends = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    assert mixed_tables.covered(ends, np.array([1.0, 3.5, 4.5])) == 2
+    # With all of 45: from 0.025^(1/45) on.
+    assert mixed_tables.rate(45, 45) == f"45 of 45: 100% ({0.025 ** (1 / 45):.0%} to 100%)"
 
 
 def test_parts_are_apart_and_unseen_clusters_are_marked():
