@@ -170,7 +170,7 @@ def test_builds_what_it_names(group, name, tmp_path):
         plain |= {"accelerator": "cpu", "devices": 1, "logger": False}
     kinds = {**dict.fromkeys(("policy",), "replay"), "rl2": "trials"}
     kinds |= dict.fromkeys(("symla", "metarnn"), "lifetimes") | {"metagenrl": "populations"}
-    kinds |= dict.fromkeys(("discovery", "planning"), "transitions")
+    kinds |= dict.fromkeys(("discovery", "planning"), "transitions") | {"ppo": "on_policy"}
     kind = kinds.get(name, "meta_replay" if "inference" in node else "tasks")
     box = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     tasks = torch.rand(4, 5)
