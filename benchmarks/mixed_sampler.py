@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from hgm.effects.blocks import Block
 from hgm.effects.diagnostics import effective_size, r_hat
-from hgm.effects.moves import draw_effects, fit
+from hgm.effects.moves import fit, move_effects
 from hgm.effects.sweep import Fits, Table, anchored, start, sweep
 
 _DRAWS, _WARM = 200, 100
@@ -69,7 +69,7 @@ def _hgm_effects(offset: Tensor, index: Tensor, target: Tensor, num: int, varian
     for step in range(_DRAWS + 10):
         if step == 10:
             marks.append(time.process_time())
-        state, _ = draw_effects(block, working, theta, state, generator)
+        state, _ = move_effects(block, working, theta, state, generator)
         seen.append(state[:, 0])
     marks.append(time.process_time())
     return torch.stack(seen[10:]), marks[2] - marks[1], marks[1] - marks[0]

@@ -12,6 +12,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
+from hgm import lie
 from hgm.adaptation import OrbitAdaptation
 from hgm.adaptation.candidates import all_over
 from hgm.agents.base import Agent
@@ -135,9 +136,7 @@ class HereditaryAgent(Agent):
             if here.reward is None:
                 continue
             seen = here.reward.root.to(modes).mT
-            inverse = torch.linalg.matrix_exp(
-                -torch.einsum("tmd,dij->tmij", modes, here.point_generators.to(modes))
-            )
+            inverse = lie.exp(lie.hat(-modes, here.point_generators.to(modes)))
             n, off = seen.shape[1], inverse - inverse[:, :1]
             away = (seen @ off[..., :n, :n] @ torch.linalg.pinv(seen), seen @ off[..., :n, n:])
             close = torch.cat(away, -1).abs().amax((-2, -1)) < _ALIKE

@@ -109,7 +109,7 @@ def fit(block: Block, anchor: Tensor, start: Tensor, scale_precision: float) -> 
     return Working(anchor, found, linear, information, cross, bounded)
 
 
-def draw_effects(
+def move_effects(
     block: Block, working: Working, theta: Tensor, effects: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Effects given ``theta``: an independence chain of every group for itself (Tierney, 1994).
@@ -137,7 +137,7 @@ def draw_effects(
     return torch.where(moves[:, None], proposal, effects), moves
 
 
-def draw_shared(
+def move_shared(
     block: Block,
     working: Working,
     theta: Tensor,

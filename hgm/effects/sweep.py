@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from hgm.effects.blocks import Block, contribution, mode, normal, uniform
-from hgm.effects.moves import LEAST, SIGMA_PRECISION, Working, draw_shared, fit
-from hgm.effects.moves import draw_effects as move_effects
+from hgm.effects.moves import LEAST, SIGMA_PRECISION, Working, fit, move_effects, move_shared
 
 TARGETS = ("gaussian", "bernoulli", "categorical")
 _LISTS = ("effects", "modes", "anchors", "sigma")
@@ -144,8 +143,8 @@ def sweep(
     r"""All of the state once more: Gibbs over features and classes, each batched over clusters.
 
     1. Of a feature (and class), given all other effects: :math:`\alpha, \beta, \log \sigma`
-       with the effects in tow (:func:`~hgm.effects.moves.draw_shared`), then the effects
-       (:func:`~hgm.effects.moves.draw_effects`). A class given the others is a Bernoulli target
+       with the effects in tow (:func:`~hgm.effects.moves.move_shared`), then the effects
+       (:func:`~hgm.effects.moves.move_effects`). A class given the others is a Bernoulli target
        with the offset :math:`-\log \sum_{c' \ne c} e^{\eta_{c'}}` (Holmes and Held, 2006).
     2. Shifts that no datum sees: of a feature against :math:`\beta`, of a cluster in all classes.
     3. :math:`\sigma^2` given effects: inverse gamma, accepted or not by the end of its prior.
@@ -217,7 +216,7 @@ def _draw_blocks(
             if lasting and fits is not None:
                 fits[:] = [working]
             if shares:
-                theta, own, _ = draw_shared(block, working, theta, own, generator, prior)
+                theta, own, _ = move_shared(block, working, theta, own, generator, prior)
                 scale[c], shift[c], sigma[level][:, c] = theta[0], theta[1], theta[2:].exp()
             values[..., c], moves = move_effects(block, working, theta, own, generator)
             modes[level][..., c] = working.mode

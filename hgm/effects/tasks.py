@@ -48,7 +48,7 @@ def sizes_of_tasks(sizes: Sizes, model: object, targets: str) -> TableSizes:
     return TableSizes(num_features=width, clusters={FEATURE: sizes.num_tasks})
 
 
-class Standardised(nn.Module):
+class StandardisedFeatures(nn.Module):
     """Features less their mean, by their deviation; those that never vary are 0.
 
     Args:

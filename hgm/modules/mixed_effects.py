@@ -21,7 +21,7 @@ from hgm.effects.prediction import Prediction, predict
 from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Fits, Table, centred, sweep
 from hgm.effects.targets import check_clusters, num_columns
-from hgm.effects.tasks import Standardised, between_tasks, sizes_of_tasks
+from hgm.effects.tasks import StandardisedFeatures, between_tasks, sizes_of_tasks
 from hgm.modules.task_effects import TaskEffects, scale_of_rewards, standardise
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
@@ -160,7 +160,9 @@ class MixedEffects(LightningModule):
                 last = dim_slopes if slopes else width
                 network = feedforward(sizes.num_features, outputs, width, depth, last)
             if of_tasks is not None:
-                network = nn.Sequential(Standardised(sizes.num_features), *network.children())
+                network = nn.Sequential(
+                    StandardisedFeatures(sizes.num_features), *network.children()
+                )
         self.network = network
         self.best = copy.deepcopy(network).requires_grad_(False)
         dim = 1 + (check_layers(network).in_features if slopes or of_tasks is not None else 0)
@@ -168,8 +170,8 @@ class MixedEffects(LightningModule):
         self._agent: PlanningAgent | None = None
         dim = dim if slopes else 1
         self.chains = Chains(counts, dim, outputs, num_chains, num_draws)
-        scaled = sizes is not None and self.targets == "gaussian"
-        values = (sizes.target_mean, sizes.target_scale) if sizes and scaled else (0.0, 1.0)
+        in_units = sizes is not None and self.targets == "gaussian"
+        values = (sizes.target_mean, sizes.target_scale) if sizes and in_units else (0.0, 1.0)
         for name, value in zip(("target_mean", "target_scale"), values, strict=True):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
         self.register_buffer("rounds", torch.zeros((), dtype=torch.long))

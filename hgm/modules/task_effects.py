@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hgm.agents import Planner, PlanningAgent
 from hgm.effects.chains import Chains
-from hgm.effects.tasks import EffectsPrior, Standardised
+from hgm.effects.tasks import EffectsPrior, StandardisedFeatures
 from hgm.sizes import Sizes
 
 _KEYS = ("observation", "action", ("next", "observation"), ("next", "reward"))
@@ -70,7 +70,7 @@ class TaskEffects:
 def standardise(network: nn.Module, features: Tensor) -> None:
     """Fits a network's first layer to rows ``(N, p)``, where it is one that standardises."""
     for layer in network.modules():
-        if isinstance(layer, Standardised):
+        if isinstance(layer, StandardisedFeatures):
             layer.fit(features)
 
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from hgm.effects.blocks import Block
 from hgm.effects.diagnostics import effective_size
-from hgm.effects.moves import LEAST, draw_effects, draw_shared, fit
+from hgm.effects.moves import LEAST, fit, move_effects, move_shared
 from hgm.effects.sweep import Table, replace, start, sweep
 
 NUM = 3
@@ -45,7 +45,7 @@ def test_gaussian_effects_have_the_moments_of_the_closed_form(dim):
     )
     working = fit(block, own + 0.3, zeros, 1.0)
     drawn = torch.stack(
-        [draw_effects(block, working, own, zeros, generator(seed))[0] for seed in range(2000)]
+        [move_effects(block, working, own, zeros, generator(seed))[0] for seed in range(2000)]
     )
     for c in range(NUM):
         rows, rest = full[c == INDEX], (target - 0.8 * fixed - 0.3)[c == INDEX]
@@ -106,7 +106,7 @@ def test_logistic_effects_have_the_moments_of_quadrature(deviation):
     working = fit(block, own + torch.tensor([0.05, 0.1, 0.1]), state, 1.0)
     drawn, moved = [], []
     for seed in range(60):
-        state, moves = draw_effects(block, working, own, state, generator(seed))
+        state, moves = move_effects(block, working, own, state, generator(seed))
         drawn.append(state[:, 0].view(copies, NUM))
         moved.append(moves.double().mean())
     drawn = torch.cat(drawn[10:])
@@ -129,7 +129,7 @@ def test_logistic_slopes_have_the_moments_of_quadrature():
     )
     working, drawn = fit(block, own + 0.1, state, 1.0), []
     for seed in range(25):
-        state, _ = draw_effects(block, working, own, state, generator(seed))
+        state, _ = move_effects(block, working, own, state, generator(seed))
         drawn.append(state.view(copies, NUM, 2))
     drawn = torch.cat(drawn[5:])
     axis = torch.linspace(-9, 9, 361).double()
@@ -193,8 +193,8 @@ def test_scale_shift_and_deviation_have_the_posterior_of_quadrature(small, kind)
             state = sweep(table, "bernoulli", state, source, fits=fits)
             drawn.append(torch.stack((state.scale[0], state.shift[0], state.sigma[0][0, 0].log())))
         else:
-            here, effects, _ = draw_shared(block, working, here, effects, source, 1.0)
-            effects, _ = draw_effects(block, working, here, effects, source)
+            here, effects, _ = move_shared(block, working, here, effects, source, 1.0)
+            effects, _ = move_effects(block, working, here, effects, source)
             drawn.append(here)
     drawn = torch.stack(drawn[100:])
     for place, axis in enumerate(AXES):

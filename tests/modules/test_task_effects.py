@@ -10,7 +10,7 @@ from hgm.agents import Planner
 from hgm.datamodules import Transitions
 from hgm.effects.chains import Chains
 from hgm.effects.prediction import predict
-from hgm.effects.tasks import EffectsPrior, Standardised, between_tasks
+from hgm.effects.tasks import EffectsPrior, StandardisedFeatures, between_tasks
 from hgm.envs import Navigation
 from hgm.evaluation import MetaTest, meta_test
 from hgm.modules import MixedEffects
@@ -102,7 +102,7 @@ def test_between_tasks_is_the_deviation_of_simulated_rewards():
 
 
 def test_features_that_never_vary_stay_0_wherever_a_new_task_has_them():
-    constant, moving = Standardised(1), Standardised(2)
+    constant, moving = StandardisedFeatures(1), StandardisedFeatures(2)
     # In single precision the deviation of equal numbers is rounding, and not 0.
     constant.fit(torch.full((999, 1), 0.1))
     assert constant(torch.tensor([0.5])) == 0
@@ -184,3 +184,15 @@ def test_the_agent_plans_well_on_mean_and_samples_and_comes_back_from_a_checkpoi
     drawn = meta_test(again.agent, FAMILY, protocol)["regret"]
     assert drawn != found["regret"]
     assert torch.tensor(drawn).mean() < 0.5 * chance
+
+
+def test_a_scale_that_its_prior_holds_disagrees_with_nothing():
+    chains = drawn([0.7, 0.3])
+    place, (chain, num) = chains.labels.index("scale"), chains.trace.shape[:2]
+    chains.trace[..., chains.labels.index("noise")] = torch.rand(chain, num).double()
+    # As far as the prior lets it drift, and each chain elsewhere.
+    held = 1e-6 * torch.arange(chain)[:, None] + 1e-8 * torch.randn(chain, num)
+    chains.trace[..., place] = 1 + held
+    assert chains.disagreement()[place] == 1
+    chains.trace[..., place] = 1 + 1e4 * held
+    assert chains.disagreement()[place] > 2
