@@ -152,3 +152,30 @@ def test_what_the_prose_says_of_exploration():
         others = [v for (m, b), v in found.items() if b == budget and m != "planning"]
         assert found["planning", budget] < min(others)
     assert found["hereditary", "5"] < found["planning", "5"]
+
+
+ANT = json.loads((ROOT / "benchmarks" / "results" / "ant.json").read_text())
+ANTS = {
+    "hereditary": "hereditary",
+    "true group, told the heading": "true group",
+    "the base policy as it is": "untransformed",
+    "random": "random",
+}
+
+
+@pytest.mark.parametrize("label", ANTS)
+def test_speeds_of_ants_are_those_of_the_committed_run(label):
+    numbers = ANT["summary"][ANTS[label]]
+    row = " | ".join(f"{numbers[key]:.2f}" for key in ("test", "slowest", "train"))
+    assert f"| {label} | {row} |" in TEXT
+    means = np.mean(ANT["speeds"][ANTS[label]], 1)
+    num = ANT["num_test"]
+    assert numbers["slowest"] == pytest.approx(means[:num].min())
+    assert numbers["train"] == pytest.approx(means[num:].mean())
+
+
+def test_the_slowest_heading_is_as_fast_as_is_said():
+    numbers = ANT["summary"]["hereditary"]
+    share = numbers["slowest"] / numbers["train"]
+    assert f"The slowest new heading is {share:.0%} as fast as the training headings" in TEXT
+    assert max(ANT["heading_error_deg"][: ANT["num_test"]]) < 0.001
