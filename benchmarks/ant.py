@@ -103,8 +103,6 @@ def measured(discovery: Path, policy: Path, reward: dict[str, float], seed: int)
         "num_test": NUM_HEADINGS,
         "verdict": geometry.verdict,
         "adapts": agent.adapts,
-        # Several places left, as two turns of a quaternion are: then it acts between them.
-        "torn": agent._torn.tolist(),
         "outside": agent.outside.tolist(),
         "coords": agent.coords[:, 0].tolist(),
         "heading_error_deg": degrees.tolist(),
