@@ -151,7 +151,7 @@ def test_runs_are_summed_up_by_method_and_number_of_tasks():
 def test_figures_show_every_method():
     drawn = comparison.figures(RUNS)
     for name, figure in drawn.items():
-        labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
+        labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
         hidden = {"random"} if name == "comparison_frames" else set()
         assert labels == {"hereditary", "pearl", "random"} - hidden, name
 
