@@ -12,8 +12,8 @@ from hgm.effects.sweep import State, anchored, start
 
 _FOLLOWED = 8
 """Clusters of every feature whose effects are in the trace."""
-_MEMORY, _BURN_IN_MEMORY = 0.9, 0.8
-"""Of the running means of effects and anchors while the network learns, and in the burn-in."""
+_MEMORY = 0.9
+"""Of the running means of effects and anchors while the network learns."""
 
 
 class Chains(nn.Module):
@@ -77,12 +77,21 @@ class Chains(nn.Module):
             self._moment("average", level).lerp_(effects, 1 - _MEMORY)
             getattr(self, f"state_anchors_{level}")[0].lerp_(state.anchors[level], 1 - _MEMORY)
 
-    def anchor(self) -> None:
-        """Running means of the anchors over all chains; draws until then are not to be kept."""
+    def anchor(self, num: int) -> None:
+        """Anchors for the next draws, of which none before the last change is to be kept.
+
+        Args:
+            num: 0 to take every chain from where it stands, from which it comes back from afar;
+                else the mean over chains and places, of which this is the `num`-th.
+        """
         states = [anchored(self.state(chain)) for chain in range(self.num_chains)]
         for level in range(len(self.clusters)):
-            mean = torch.stack([state.anchors[level] for state in states]).mean(0)
-            getattr(self, f"state_anchors_{level}").lerp_(mean, 1 - _BURN_IN_MEMORY)
+            places = torch.stack([state.anchors[level] for state in states])
+            anchors = getattr(self, f"state_anchors_{level}")
+            if num:
+                anchors.lerp_(places.mean(0), 1 / num)
+            else:
+                anchors.copy_(places)
 
     def spread(self) -> None:
         """All chains start where the first one is, with deviations half to twice as large."""

@@ -38,8 +38,9 @@ _TRIPLES = 3
 """Half the degrees of freedom of proposals: their tails are heavier than any posterior's."""
 _LEAST_INFORMATION = 0.25
 """Of proposals: where data say nothing of ``log sigma``, two deviations are a factor of 50."""
-_LONGEST = 10.0
-"""Deviations that one step of Newton's method may go: far away, curvature misleads."""
+_LONGEST, _WIDEST = 10.0, 0.5
+"""Deviations that one step of Newton's method may go, and how far in ``log sigma``: far away,
+curvature misleads, and where sigma is small there is hardly any."""
 SHIFT_PRECISION = 1e-6
 SIGMA_PRECISION = 1e-4
 LEAST = 1e-6
@@ -157,7 +158,9 @@ def move_shared(
     standard = forward(factor, effects - centre)
     slope = _slope(block, working, standard, scale_precision)
     step = torch.linalg.solve(working.precision, slope)
-    middle = working.anchor + step * (_LONGEST / (slope @ step).sqrt()).clamp_max(1)
+    short = (_LONGEST / (slope @ step).sqrt()).clamp_max(1)
+    short = torch.minimum(short, _WIDEST / step[2:].abs().max())
+    middle = working.anchor + short * step
     own = root(working.precision[None])[0]
     noise = normal(len(theta), generator=generator, like=theta)
     numbers = uniform(_TRIPLES + 1, generator=generator, like=theta)

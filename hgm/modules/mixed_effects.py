@@ -123,7 +123,7 @@ class MixedEffects(LightningModule):
         integrated: bool = True,
         num_chains: int = 4,
         num_draws: int = 500,
-        num_burn_in: int = 20,
+        num_burn_in: int = 40,
         planner: Planner | None = None,
         seed: int = 0,
     ) -> None:
@@ -280,7 +280,7 @@ class MixedEffects(LightningModule):
         table = self._table(self.best, batch)
         for draw in range(done * _DRAWS_PER_ROUND, (done + 1) * _DRAWS_PER_ROUND):
             if 0 < draw <= self.num_burn_in:
-                self.chains.anchor()
+                self.chains.anchor(max(0, draw - self.num_burn_in // 2))
                 self._fits.clear()
             for chain in range(self.chains.num_chains):
                 # Slopes of the last layer hold the scale: beside them a chain hardly moves it.

@@ -163,6 +163,22 @@ def test_the_last_step_of_a_sweep_leaves_the_predictor_consistent():
     assert abs(state.noise - 0.1) < 0.01
 
 
+@pytest.mark.parametrize("sigma", [0.05, 0.4, 8.0])
+def test_chains_come_back_from_afar(sigma):
+    """Many clusters of few rows: hardly any of which tells its own effect."""
+    source = torch.Generator().manual_seed(3)
+    clusters = torch.randint(0, 3000, (7500, 1), generator=source)
+    eta = 1.3 * torch.randn(3000, generator=source).double()[clusters[:, 0]]
+    fixed = torch.randn(7500, 1, generator=source).double()
+    chance = torch.rand(7500, generator=source).double()
+    target = (chance < (fixed[:, 0] + eta).sigmoid()).double()
+    state = start((3000,), 1, 1, sigma)
+    for _ in range(20):
+        state = sweep(Table(fixed, target, clusters), "bernoulli", anchored(state), source)
+    # The posterior's deviation is 0.06 or so.
+    assert abs(state.sigma[0] - 1.3) < 0.3
+
+
 def test_data_that_effects_separate_have_a_wide_posterior():
     """Clusters of all 0 or all 1: no likelihood ends, the prior of deviations does."""
     clusters = torch.arange(60)[:, None] % 5
