@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from hgm.effects.diagnostics import effective_size, r_hat
-from hgm.effects.sweep import State, anchored, start
+from hgm.effects.sweep import Fits, State, Table, anchored, start, sweep
 
 _FOLLOWED = 8
 """Clusters of every feature whose effects are in the trace."""
+_R_HAT, _SIZE = 1.01, 400
+"""Chains are drawn from until all agree that well, and are worth that many draws."""
 _MEMORY = 0.9
 """Of the running means of effects and anchors while the network learns."""
 
@@ -103,9 +105,30 @@ class Chains(nn.Module):
                     tensors[f"{name}_{level}"] = factor * tensors[f"{name}_{level}"]
             self.put(chain, State.of(tensors))
 
+    def advance(
+        self,
+        table: Table,
+        targets: str,
+        source: Callable[[int], torch.Generator],
+        rescales: bool,
+        fits: Fits,
+    ) -> None:
+        """A sweep of every chain: see :func:`hgm.effects.sweep.sweep`; `source` is of a chain."""
+        for chain in range(self.num_chains):
+            state = sweep(table, targets, self.state(chain), source(chain), rescales, fits)
+            self.put(chain, state)
+
+    def done(self) -> bool:
+        """Whether nothing more is to be drawn: all is kept that may be, or all chains agree."""
+        if int(self.kept) >= self.num_draws:
+            return True
+        return bool(self.disagreement().max() <= _R_HAT and self.effective_sizes().min() >= _SIZE)
+
     def record(self) -> None:
-        """Adds where all chains stand to trace and moments."""
+        """Adds where all chains stand to trace and moments, unless these are full."""
         place = int(self.kept)
+        if place >= self.num_draws:
+            return
         for chain in range(self.num_chains):
             state, total = self.state(chain), place * self.num_chains + chain + 1
             parts, shift, found = [], state.shift.clone(), []

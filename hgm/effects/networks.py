@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 
-def feedforward(num_inputs: int, num_outputs: int, width: int, depth: int, last: int) -> nn.Module:
+def feedforward(
+    num_inputs: int, num_outputs: int, width: int, depth: int, last: int
+) -> nn.Sequential:
     """Layers of ``width`` units, a last one of ``last``, and a linear map to the outputs.
 
     Args:

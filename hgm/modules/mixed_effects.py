@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,12 +23,10 @@ from hgm.effects.summary import chain_metrics, score
 from hgm.effects.sweep import TARGETS, Fits, Table, centred, sweep
 from hgm.effects.targets import check_clusters, num_columns
 from hgm.effects.tasks import StandardisedFeatures, between_tasks, sizes_of_tasks
-from hgm.modules.task_effects import TaskEffects, scale_of_rewards, standardise
+from hgm.modules.task_effects import TaskEffects
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.sizes import Sizes, TableSizes
 
-_R_HAT, _SIZE = 1.01, 400
-"""Chains are drawn from until all agree that well, and are worth that many draws."""
 _DRAWS_PER_ROUND = 10
 
 
@@ -159,15 +158,12 @@ class MixedEffects(LightningModule):
             with seeded(self.seed):
                 last = dim_slopes if slopes else width
                 network = feedforward(sizes.num_features, outputs, width, depth, last)
-            if of_tasks is not None:
-                network = nn.Sequential(
-                    StandardisedFeatures(sizes.num_features), *network.children()
-                )
+            if of_tasks is not None:  # tables come standardised
+                network.insert(0, StandardisedFeatures(sizes.num_features))
         self.network = network
         self.best = copy.deepcopy(network).requires_grad_(False)
         dim = 1 + (check_layers(network).in_features if slopes or of_tasks is not None else 0)
         self.tasks = None if of_tasks is None else TaskEffects(of_tasks, planner, dim)
-        self._agent: PlanningAgent | None = None
         dim = dim if slopes else 1
         self.chains = Chains(counts, dim, outputs, num_chains, num_draws)
         in_units = sizes is not None and self.targets == "gaussian"
@@ -282,17 +278,12 @@ class MixedEffects(LightningModule):
             if 0 < draw <= self.num_burn_in:
                 self.chains.anchor(max(0, draw - self.num_burn_in // 2))
                 self._fits.clear()
-            for chain in range(self.chains.num_chains):
-                # Slopes of the last layer hold the scale: beside them a chain hardly moves it.
-                args = self._generator(draw, chain), self.tasks is None, self._fits
-                state = sweep(table, self.targets, self.chains.state(chain), *args)
-                self.chains.put(chain, state)
-            if draw >= self.num_burn_in and int(self.chains.kept) < self.chains.num_draws:
+            # Slopes of the last layer hold the scale: beside them a chain hardly moves it.
+            rescales, source = self.tasks is None, partial(self._generator, draw)
+            self.chains.advance(table, self.targets, source, rescales, self._fits)
+            if draw >= self.num_burn_in:
                 self.chains.record()
-        full = int(self.chains.kept) >= self.chains.num_draws
-        worst, least = self.chains.disagreement().max(), self.chains.effective_sizes().min()
-        agree = bool(worst <= _R_HAT) and bool(least >= _SIZE)
-        self.finished.fill_(full or agree)
+        self.finished.fill_(self.chains.done())
 
     def validation_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Keeps the network if it is the best so far on rows ``[N]``."""
@@ -359,31 +350,28 @@ class MixedEffects(LightningModule):
             return batch
         rows = self.tasks.rows(batch, part)
         if part == "train" and int(self.rounds) == 0:
-            for network in (self.network, self.best):
-                standardise(network, rows["features"])
-            self.target_mean.fill_(rows["target"].mean())
-            self.target_scale.fill_(scale_of_rewards(rows["target"]))
+            mean, scale = self.tasks.units(rows, self.network, self.best)
+            self.target_mean.fill_(mean)
+            self.target_scale.fill_(scale)
         return rows
 
     @property
     def agent(self) -> PlanningAgent | None:
         """What :func:`hgm.evaluation.meta_test` tests; None of tables, and before any draw."""
-        if self.tasks is None or self._agent is not None:
-            return self._agent
-        units = (self.target_mean, self.target_scale)
-        found = self.tasks.agent(self.best, self.chains, *units, self.seed)
-        self._agent = found if bool(self.finished) else None
-        return found
+        if self.tasks is None or not int(self.chains.kept):
+            return None
+        units, lasts = (self.target_mean, self.target_scale), bool(self.finished)
+        return self.tasks.agent(self.best, self.chains, *units, self.seed, lasts)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the transitions, to which the dynamics are fitted again."""
-        if self.tasks is not None and self.tasks.transitions is not None:
+        if self.tasks is not None:
             checkpoint["transitions"] = self.tasks.transitions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
         if self.tasks is not None:
-            self.tasks.transitions, self._agent = checkpoint.get("transitions"), None
+            self.tasks.take(checkpoint.get("transitions"))
 
     def _table(self, network: nn.Module, batch: TensorDictBase) -> Table:
         with torch.no_grad():

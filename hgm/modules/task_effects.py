@@ -40,6 +40,7 @@ class TaskEffects:
         self._planner.check("dim_slopes", size, sizes.dim_action)
         self.transitions: Tensor | None = None
         self._rows: dict[str, TensorDict] = {}
+        self._agent: PlanningAgent | None = None
 
     def rows(self, batch: TensorDictBase, part: str) -> TensorDict:
         """Rows of ``"train"``, ``"val"`` or ``"test"``, the first two gathered once."""
@@ -55,23 +56,39 @@ class TaskEffects:
             self._rows[part] = rows
         return rows
 
+    def units(self, rows: TensorDict, *networks: nn.Module) -> tuple[float, float]:
+        """Mean and deviation of the rows' rewards, after networks are fitted to their features.
+
+        Raises:
+            ValueError: If all rewards are equal.
+        """
+        for layer in (layer for network in networks for layer in network.modules()):
+            if isinstance(layer, StandardisedFeatures):
+                layer.fit(rows["features"])
+        return float(rows["target"].mean()), scale_of_rewards(rows["target"])
+
+    def take(self, transitions: Tensor | None) -> None:
+        """Takes those of a checkpoint."""
+        self.transitions, self._agent = transitions, None
+
     def agent(
-        self, network: nn.Module, chains: Chains, place: Tensor, unit: Tensor, seed: int
+        self,
+        network: nn.Module,
+        chains: Chains,
+        place: Tensor,
+        unit: Tensor,
+        seed: int,
+        lasts: bool,
     ) -> PlanningAgent | None:
-        """The agent that meets new tasks; None before anything was drawn."""
-        if self.transitions is None or not int(chains.kept):
-            return None
+        """The agent that meets new tasks, kept if it `lasts`; None before there are transitions."""
+        if self._agent is not None or self.transitions is None:
+            return self._agent
         n, m = self._sizes.dim_state, self._sizes.dim_action
         state, action, after, _ = self.transitions.split((n, m, n, 1), -1)
         prior = EffectsPrior(cast(nn.Sequential, network), chains, place, unit)
-        return self._planner.agent(state, action, after, prior, seed)
-
-
-def standardise(network: nn.Module, features: Tensor) -> None:
-    """Fits a network's first layer to rows ``(N, p)``, where it is one that standardises."""
-    for layer in network.modules():
-        if isinstance(layer, StandardisedFeatures):
-            layer.fit(features)
+        found = self._planner.agent(state, action, after, prior, seed)
+        self._agent = found if lasts else None
+        return found
 
 
 def scale_of_rewards(rewards: Tensor) -> float:
