@@ -106,6 +106,37 @@ def _sqrt(element: Tensor, identity: Tensor) -> Tensor:
     return root
 
 
+def element(coords: Tensor, generators: Tensor) -> Tensor:
+    """``exp(hat(coords))``, ``(..., n, n)``, at the cost of the coordinates that generators touch.
+
+    No gradient passes to those entries of generators which are 0 throughout a row and column.
+
+    Example:
+        >>> turn = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+        >>> element(torch.tensor([torch.pi / 2]), turn).round()
+        tensor([[ 0., -1.,  0.],
+                [ 1.,  0.,  0.],
+                [ 0.,  0.,  1.]])
+    """
+    index = touched(generators)
+    whole = torch.eye(generators.shape[-1], dtype=generators.dtype, device=generators.device)
+    whole = whole.repeat(*coords.shape[:-1], 1, 1)
+    if len(index):
+        whole[..., index[:, None], index] = exp(hat(coords, block(generators, index)))
+    return whole
+
+
+def touched(generators: Tensor) -> Tensor:
+    """Coordinates that any generator ``(d, n, n)`` moves or reads; on others elements are 1."""
+    used = (generators != 0).any(0)
+    return (used.any(0) | used.any(1)).nonzero()[:, 0]
+
+
+def block(matrices: Tensor, index: Tensor) -> Tensor:
+    """Rows and columns ``index (m,)`` of matrices, ``(..., n, n)`` to ``(..., m, m)``."""
+    return matrices[..., index[:, None], index]
+
+
 def act(element: Tensor, points: Tensor) -> Tensor:
     r"""Points moved by matrices: :math:`g x`, or :math:`A x + b` for :math:`g = (A, b; 0, 1)`.
 

@@ -324,3 +324,24 @@ def test_a_shear_that_turns_by_error_has_no_period(rate, went, expected):
     shear = torch.tensor([[[0.0, 1.0], [-(rate**2), 0.0]]]).double()
     reach = lie.reach(shear, torch.tensor([[0.0], [went]]).double())
     assert_close(reach, torch.tensor([expected]).double())
+
+
+@pytest.mark.parametrize("where", [[1, 3, 4], [0, 1, 2, 3, 4], []])
+def test_elements_of_generators_that_touch_few_coordinates(where):
+    generators = torch.zeros(2, 5, 5, dtype=torch.float64)
+    index = torch.tensor(where, dtype=torch.long)
+    source = torch.Generator().manual_seed(0)
+    some = torch.randn(2, len(where), len(where), generator=source, dtype=torch.float64)
+    generators[:, index[:, None], index] = some
+    coords = torch.randn(3, 4, 2, generator=source, dtype=torch.float64)
+    assert lie.touched(generators).tolist() == where
+    assert_close(lie.element(coords, generators), lie.exp(lie.hat(coords, generators)))
+
+
+def test_a_coordinate_that_is_only_read_or_only_moved_is_touched():
+    shift = torch.zeros(1, 3, 3, dtype=torch.float64)
+    shift[0, 0, 2] = 1.0
+    assert lie.touched(shift).tolist() == [0, 2]
+    assert_close(
+        lie.element(torch.tensor([2.0]).double(), shift), torch.eye(3).double() + 2 * shift[0]
+    )

@@ -11,6 +11,7 @@ from hgm import lie
 from hgm.adaptation.candidates import NUM_ERRORS
 from hgm.adaptation.modes import Modes
 from hgm.adaptation.observations import Observations
+from hgm.adaptation.posterior import difference
 from hgm.adaptation.reward import TAIL, Reward, along
 from hgm.geometry import Geometry
 from hgm.geometry.reward_model import RewardModel
@@ -85,7 +86,14 @@ class Fitting:
 
     def inverse(self, coords: Tensor) -> Tensor:
         """Elements that carry back, ``(..., d) -> (..., k, k)``."""
-        return lie.exp(-lie.hat(coords, self.generators))
+        return lie.element(-coords, self.generators)
+
+    def apart(self, coords: Tensor, others: Tensor) -> Tensor:
+        """How far others are from places, ``(Q, d)`` each: :func:`posterior.difference`."""
+        # Coordinates that no element moves would make large matrices of small ones.
+        small = lie.block(self.generators, lie.touched(self.generators))
+        inverse, element = (lie.exp(lie.hat(c, small)) for c in (-coords, others))
+        return difference(inverse @ element, small, self.symmetries)
 
     def moved(self, modes: Modes, step: Tensor) -> tuple[Tensor, Tensor]:
         r"""Coordinates of :math:`L \exp(\hat\delta)` to first order in the step, and calibrations.

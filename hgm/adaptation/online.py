@@ -9,7 +9,7 @@ from hgm.adaptation.candidates import Candidates
 from hgm.adaptation.fitting import Fitting
 from hgm.adaptation.modes import Modes, tabulate
 from hgm.adaptation.observations import Observations, checked
-from hgm.adaptation.posterior import Posterior, difference
+from hgm.adaptation.posterior import Posterior
 from hgm.checks import check_int
 from hgm.geometry import Geometry
 from hgm.geometry.reward_model import RewardModel
@@ -195,7 +195,7 @@ class OnlineAdaptation:
             modes.put(index, fitting.fit(modes.at(index), self._seen, cell, _STALE))
         index = torch.cat((stale, new)).nonzero()[:, 0]
         fitted = fitting.fit(modes.at(index), self._seen, 0.0, _CONVERGED)
-        self._keep(modes.put(index, fitted))
+        self._keep(modes.put(index, fitted), met=len(index) > 0)
 
     @property
     @torch.no_grad()
@@ -289,25 +289,28 @@ class OnlineAdaptation:
         loss = loss / 2 - factor * (vr + shift * r) + shift * v - power * factor.log()
         return loss, torch.stack((factor.log(), shift), -1)
 
-    def _keep(self, modes: Modes) -> None:
-        """Sorts modes by task and weight; drops repetitions, and those beyond `num_modes`."""
+    def _keep(self, modes: Modes, met: bool = True) -> None:
+        """Sorts modes by task and weight; drops repetitions, and those beyond `num_modes`.
+
+        Those that stayed where they were have not `met`, and are no repetitions.
+        """
         fitting, d, num_tasks = self._fitting, self.geometry.dim_algebra, len(self._seen.mask)
         newton = fitting.solve(modes, self._seen.num_seen)
-        coords, _ = fitting.moved(modes, newton.step)
         order = newton.loss.argsort(stable=True)
         order = order[modes.row[order].argsort(stable=True)]
-        modes, coords = modes.at(order), coords[order]
-        table, _ = tabulate(modes.row, num_tasks)
-        pairs = torch.combinations(torch.arange(table.shape[1], device=table.device))
-        better, worse = table[:, pairs].flatten(0, 1).unbind(1)
-        better, worse = better[worse >= 0], worse[worse >= 0]
-        relative = fitting.inverse(coords[better]) @ fitting.inverse(-coords[worse])
-        step = difference(relative, fitting.generators, fitting.symmetries)
-        normal = modes.normal[better][:, :d, :d]
-        same = ((step[:, None] @ normal)[:, 0] * step).sum(-1) < _SAME
-        kept = torch.ones_like(order, dtype=torch.bool)
-        kept[worse[same]] = False
-        modes = modes.at(kept)
+        modes, step = modes.at(order), newton.step[order]
+        if met:
+            coords, _ = fitting.moved(modes, step)
+            table, _ = tabulate(modes.row, num_tasks)
+            pairs = torch.combinations(torch.arange(table.shape[1], device=table.device))
+            better, worse = table[:, pairs].flatten(0, 1).unbind(1)
+            better, worse = better[worse >= 0], worse[worse >= 0]
+            away = fitting.apart(coords[better], coords[worse])
+            normal = modes.normal[better][:, :d, :d]
+            same = ((away[:, None] @ normal)[:, 0] * away).sum(-1) < _SAME
+            kept = torch.ones_like(order, dtype=torch.bool)
+            kept[worse[same]] = False
+            modes = modes.at(kept)
         _, slot = tabulate(modes.row, num_tasks)
         self._modes = modes.at(slot < self.num_modes)
 

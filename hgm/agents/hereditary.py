@@ -136,7 +136,7 @@ class HereditaryAgent(Agent):
             if here.reward is None:
                 continue
             seen = here.reward.root.to(modes).mT
-            inverse = lie.exp(lie.hat(-modes, here.point_generators.to(modes)))
+            inverse = lie.element(-modes, here.point_generators.to(modes))
             n, off = seen.shape[1], inverse - inverse[:, :1]
             away = (seen @ off[..., :n, :n] @ torch.linalg.pinv(seen), seen @ off[..., :n, n:])
             close = torch.cat(away, -1).abs().amax((-2, -1)) < _ALIKE

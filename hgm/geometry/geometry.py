@@ -131,11 +131,11 @@ class Geometry:
 
     def element(self, coords: Tensor) -> Tensor:
         """The group element on states, ``(..., d) -> (..., k, k)``."""
-        return lie.exp(lie.hat(coords.to(self.generators), self.generators))
+        return lie.element(coords.to(self.generators), self.generators)
 
     def action_element(self, coords: Tensor) -> Tensor:
         """The group element on actions, ``(..., d) -> (..., m, m)``."""
-        return lie.exp(lie.hat(coords.to(self.action_generators), self.action_generators))
+        return lie.element(coords.to(self.action_generators), self.action_generators)
 
     def act(self, coords: Tensor, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         r"""Carries states and actions: :math:`(L_g s, K_g a)`, the states in the chart.
