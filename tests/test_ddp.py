@@ -136,3 +136,19 @@ def test_mixed_effects_of_two_processes_are_those_of_one(tmp_path):
     assert two["sigma"]["school"] == pytest.approx(one["sigma"]["school"], rel=1e-3)
     assert two["log_likelihood"] == pytest.approx(one["log_likelihood"], abs=1e-3)
     assert two["num_draws"] == one["num_draws"]
+
+
+def test_effects_of_tasks_are_of_the_transitions_of_all_processes(tmp_path):
+    words = ["model=mixed_effects", "data=transitions", "data.num_transitions=400"]
+    words += ["model.num_updates=400", "model.learning_rate=0.01", "model.width=32"]
+    words += ["model.num_draws=40", "report.protocol.num_test_tasks=4"]
+    rows = []
+    for name in FOLDERS:
+        output = run(tmp_path / name, f"trainer={name}", *words)
+        assert output.count("Meta-test, scored") == 1
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        rows.append(metrics["num_test_rows"])
+        scores = json.loads((tmp_path / name / "scores.json").read_text())
+        own, chance = (sum(scores[key]) / len(scores[key]) for key in ("regret", "regret_random"))
+        assert own < 0.3 * chance
+    assert rows[0] == rows[1]
