@@ -66,3 +66,41 @@ def test_pieces_make_the_whole(monkeypatch):
     for one, two in zip(whole, model.predict(inputs), strict=True):
         assert_close(one, two, atol=1e-5, rtol=1e-5)
     assert_close(model.values(inputs), whole.value, atol=1e-5, rtol=1e-5)
+
+
+def test_it_goes_on_while_held_out_displacements_gain(monkeypatch):
+    def change(state, action):
+        return torch.tanh(2 * state.roll(1, -1) * action)
+
+    monkeypatch.setattr("hgm.dynamics.network._STEPS", (100, 100))
+    inputs, moved, half = flat(drawn(change, 4, 4, 2000, 0.001, num_tasks=1))
+    found = {}
+    for more in (0, 3):
+        monkeypatch.setattr("hgm.dynamics.network._MORE", more)
+        model = NetworkDynamics(4, 4, width=32)
+        model.fit(inputs, moved, half)
+        model.examine(inputs, moved, half)
+        found[more] = model.surprise
+    assert found[3] < found[0] - 0.5
+
+
+def test_steps_that_do_harm_are_undone(monkeypatch):
+    inputs, change, half = flat(drawn(lambda s, a: s * a, 2, 2, 60, num_tasks=1))
+    found, descend = [], NetworkDynamics._descend
+
+    def ruin(self, *args):
+        if len(calls) == 0:
+            descend(self, *args)
+        else:
+            self.weights[-1] += 1
+        calls.append(args)
+
+    monkeypatch.setattr(NetworkDynamics, "_descend", ruin)
+    for more, num in ((0, 1), (3, 2)):
+        calls = []
+        monkeypatch.setattr("hgm.dynamics.network._MORE", more)
+        model = NetworkDynamics(2, 2, width=8)
+        model.fit(inputs, change, half)
+        found.append(model.values(inputs))
+        assert len(calls) == num
+    assert torch.equal(*found)
