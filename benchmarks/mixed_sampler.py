@@ -18,7 +18,7 @@ from hgm.effects.diagnostics import effective_size, r_hat
 from hgm.effects.moves import fit, move_effects
 from hgm.effects.sweep import Fits, Table, anchored, start, sweep
 
-_DRAWS, _WARM = 200, 100
+_DRAWS, _WARM = 1000, 100
 
 
 def compare(fixed: Tensor, clusters: Tensor, target: Tensor, variance: float) -> dict[str, Any]:

@@ -14,6 +14,8 @@ _FOLLOWED = 8
 """Clusters of every feature whose effects are in the trace."""
 _R_HAT, _SIZE = 1.01, 400
 """Chains are drawn from until all agree that well, and are worth that many draws."""
+_PATIENCE = 9.5
+"""Times the least burn-in that chains are waited for which started apart."""
 _MEMORY = 0.9
 """Of the running means of effects and anchors while the network learns."""
 
@@ -35,6 +37,9 @@ class Chains(nn.Module):
 
     trace: Tensor
     kept: Tensor
+    burnt: Tensor
+    averaged: Tensor
+    crossed: Tensor
     average: Tensor
 
     def __init__(
@@ -61,7 +66,9 @@ class Chains(nn.Module):
         size = len(self.labels)
         empty = torch.zeros(num_chains, num_draws, size, dtype=torch.float64)
         self.register_buffer("trace", empty)
-        self.register_buffer("kept", torch.zeros((), dtype=torch.long))
+        for name in ("kept", "burnt", "averaged"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.long))
+        self.register_buffer("crossed", torch.zeros(num_classes, dtype=torch.bool))
 
     def state(self, chain: int) -> State:
         """Where a chain stands."""
@@ -79,21 +86,32 @@ class Chains(nn.Module):
             self._moment("average", level).lerp_(effects, 1 - _MEMORY)
             getattr(self, f"state_anchors_{level}")[0].lerp_(state.anchors[level], 1 - _MEMORY)
 
-    def anchor(self, num: int) -> None:
-        """Anchors for the next draws, of which none before the last change is to be kept.
+    def burn_in(self, least: int) -> bool:
+        """Anchors the next draws, none of which is to be kept; False once that is over.
+
+        First every chain is taken from where it stands, from which it comes back from afar: until
+        the one that started lowest has been above the one that started highest, in every class.
+        Then from the mean over chains and places, which depends on where they stand less and less.
 
         Args:
-            num: 0 to take every chain from where it stands, from which it comes back from afar;
-                else the mean over chains and places, of which this is the `num`-th.
+            least: How many draws at least, half of them of either kind; at most ten times as many.
         """
+        if int(self.averaged) >= least - least // 2:
+            return False
         states = [anchored(self.state(chain)) for chain in range(self.num_chains)]
+        height = [torch.stack([one[0].log() for one in state.sigma]).mean(0) for state in states]
+        self.crossed |= height[0] >= height[-1]
+        apart = not bool(self.crossed.all()) and int(self.burnt) < _PATIENCE * least
+        here = int(self.burnt) < least // 2 or apart
+        (self.burnt if here else self.averaged).add_(1)
         for level in range(len(self.clusters)):
             places = torch.stack([state.anchors[level] for state in states])
             anchors = getattr(self, f"state_anchors_{level}")
-            if num:
-                anchors.lerp_(places.mean(0), 1 / num)
-            else:
+            if here:
                 anchors.copy_(places)
+            else:
+                anchors.lerp_(places.mean(0), 1 / float(self.averaged))
+        return True
 
     def spread(self) -> None:
         """All chains start where the first one is, with deviations half to twice as large."""

@@ -77,7 +77,7 @@ class MixedEffects(LightningModule):
             the paper does, which makes the network's logits too small.
         num_chains: Chains of the second part.
         num_draws: Most draws of each that are kept.
-        num_burn_in: Draws of each before those.
+        num_burn_in: Draws of each before those, at least: see :meth:`Chains.burn_in`.
         planner: How the agent plans that meets new tasks; None: with its defaults.
         seed: Seed of weights, minibatches and chains.
 
@@ -275,13 +275,13 @@ class MixedEffects(LightningModule):
             self._fits.clear()
         table = self._table(self.best, batch)
         for draw in range(done * _DRAWS_PER_ROUND, (done + 1) * _DRAWS_PER_ROUND):
-            if 0 < draw <= self.num_burn_in:
-                self.chains.anchor(max(0, draw - self.num_burn_in // 2))
+            burning = self.chains.burn_in(self.num_burn_in)
+            if burning:
                 self._fits.clear()
             # Slopes of the last layer hold the scale: beside them a chain hardly moves it.
             rescales, source = self.tasks is None, partial(self._generator, draw)
             self.chains.advance(table, self.targets, source, rescales, self._fits)
-            if draw >= self.num_burn_in:
+            if not burning:
                 self.chains.record()
         self.finished.fill_(self.chains.done())
 
