@@ -81,3 +81,30 @@ def test_opponents_that_are_told_clusters_use_them():
     }
     ignoring = found.pop("ignoring clusters")
     assert min(found.values()) > ignoring + 0.1
+
+
+def test_what_the_page_says_of_the_tables_is_so():
+    page = " ".join(PAGE.split())
+    cost = {name: numbers[1] for name, numbers in RESULTS["cost"].items()}
+    assert f"({cost['mixed effects'] / cost['embeddings']:.1f} times as long)" in page
+    worst = max(run["r_hat"] for run in RESULTS["grid"].values())
+    assert f"R-hat is at most {worst:.4f} everywhere" in page
+    real = RESULTS["real"]
+    folds = [real[f"randhie/{fold}"] for fold in range(5)]
+    spent = [
+        np.mean([fold[name]["seconds"] for fold in folds])
+        for name in ("mixed effects", "embeddings")
+    ]
+    assert f"training takes {spent[0] / spent[1]:.0f} times as long as embeddings" in page
+    assert max(rows["mixed effects"]["r_hat"] for rows in real.values()) < 1.01
+    assert "R-hat is at most 1.01 everywhere" in page
+    both = [RESULTS["sampler"][q] for q in ("1000", "10000")]
+    assert all(
+        min(one["effects"][f"ratio_{key}"] for key in ("median", "least")) > 5 for one in both
+    )
+    assert all(one["all"]["ratio_least"] > 5 for one in both)
+    low, high = (one["all"]["ratio_median"] for one in both)
+    assert f"That of its median is {low:.1f} and {high:.1f}" in page
+    theirs = [one["all"]["pyro"] for one in both]
+    few, many = (f"{run['warm_seconds'] / run['seconds'] * run['draws']:,.0f}" for run in theirs)
+    assert f"as long as {few} and {many} of its draws" in page
