@@ -118,11 +118,11 @@ def element(coords: Tensor, generators: Tensor) -> Tensor:
                 [ 1.,  0.,  0.],
                 [ 0.,  0.,  1.]])
     """
-    index = touched(generators)
-    whole = torch.eye(generators.shape[-1], dtype=generators.dtype, device=generators.device)
-    whole = whole.repeat(*coords.shape[:-1], 1, 1)
-    if len(index):
-        whole[..., index[:, None], index] = exp(hat(coords, block(generators, index)))
+    index, size = touched(generators), generators.shape[-1]
+    moved = exp(hat(coords, block(generators, index)))
+    whole = moved.new_zeros(*moved.shape[:-2], size, size)  # of `moved`: batched by vmap, too
+    whole.diagonal(dim1=-2, dim2=-1).fill_(1)
+    whole[..., index[:, None], index] = moved
     return whole
 
 

@@ -345,3 +345,22 @@ def test_a_coordinate_that_is_only_read_or_only_moved_is_touched():
     assert_close(
         lie.element(torch.tensor([2.0]).double(), shift), torch.eye(3).double() + 2 * shift[0]
     )
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_elements_have_derivatives_one_by_one_and_where_generators_are_zero(size):
+    generators = torch.zeros(2, 4, 4, dtype=torch.float64)
+    generators[:, 0, 2], generators[1, 2, 0] = size, -size
+    coords = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    coords.requires_grad_()
+
+    def plain(c):
+        return lie.exp(lie.hat(c, generators))
+
+    def few(c):
+        return lie.element(c, generators)
+
+    jacobians = [torch.func.vmap(torch.func.jacfwd(one))(coords.detach()) for one in (few, plain)]
+    assert_close(*jacobians)
+    slopes = [torch.autograd.grad(one(coords).square().sum(), coords)[0] for one in (few, plain)]
+    assert_close(*slopes)
