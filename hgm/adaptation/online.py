@@ -149,7 +149,8 @@ class OnlineAdaptation:
         self._seen = Observations(points, rewards, new(num_tasks, 0, dtype=torch.bool))
         self._sums = new(7, num_tasks, len(self._candidates.coords))
         self.asleep: Tensor | None = None
-        self._keep(self._starts())
+        starts = self._starts()
+        self._keep(starts, torch.ones_like(starts.row, dtype=torch.bool))
 
     @torch.no_grad()
     def observe(self, points: Tensor, rewards: Tensor, mask: Tensor | None = None) -> None:
@@ -195,7 +196,8 @@ class OnlineAdaptation:
             modes.put(index, fitting.fit(modes.at(index), self._seen, cell, _STALE))
         index = torch.cat((stale, new)).nonzero()[:, 0]
         fitted = fitting.fit(modes.at(index), self._seen, 0.0, _CONVERGED)
-        self._keep(modes.put(index, fitted), met=len(index) > 0)
+        moved = torch.cat((stale, new)).index_fill(0, near, True)
+        self._keep(modes.put(index, fitted), moved)
 
     @property
     @torch.no_grad()
@@ -289,29 +291,34 @@ class OnlineAdaptation:
         loss = loss / 2 - factor * (vr + shift * r) + shift * v - power * factor.log()
         return loss, torch.stack((factor.log(), shift), -1)
 
-    def _keep(self, modes: Modes, met: bool = True) -> None:
+    def _keep(self, modes: Modes, moved: Tensor) -> None:
         """Sorts modes by task and weight; drops repetitions, and those beyond `num_modes`.
 
-        Those that stayed where they were have not `met`, and are no repetitions.
+        Args:
+            modes: Those of all tasks, in any order.
+            moved: Which are not where they were, ``(Q,)`` bool: two others are no repetitions.
         """
         fitting, d, num_tasks = self._fitting, self.geometry.dim_algebra, len(self._seen.mask)
         newton = fitting.solve(modes, self._seen.num_seen)
         order = newton.loss.argsort(stable=True)
         order = order[modes.row[order].argsort(stable=True)]
-        modes, step = modes.at(order), newton.step[order]
-        if met:
+        modes = modes.at(order)
+        step, loss, moved = (one[order] for one in (newton.step, newton.loss, moved))
+        table, slot = tabulate(modes.row, num_tasks)
+        pairs = torch.combinations(torch.arange(table.shape[1], device=table.device))
+        better, worse = table[:, pairs].flatten(0, 1).unbind(1)
+        alike = loss[worse] < loss[better] + _HOPELESS  # repetitions have one likelihood
+        met = ((worse >= 0) & (moved[better] | moved[worse]) & alike).nonzero()[:, 0]
+        if len(met):
+            better, worse = better[met], worse[met]
             coords, _ = fitting.moved(modes, step)
-            table, _ = tabulate(modes.row, num_tasks)
-            pairs = torch.combinations(torch.arange(table.shape[1], device=table.device))
-            better, worse = table[:, pairs].flatten(0, 1).unbind(1)
-            better, worse = better[worse >= 0], worse[worse >= 0]
             away = fitting.apart(coords[better], coords[worse])
             normal = modes.normal[better][:, :d, :d]
             same = ((away[:, None] @ normal)[:, 0] * away).sum(-1) < _SAME
             kept = torch.ones_like(order, dtype=torch.bool)
             kept[worse[same]] = False
             modes = modes.at(kept)
-        _, slot = tabulate(modes.row, num_tasks)
+            _, slot = tabulate(modes.row, num_tasks)
         self._modes = modes.at(slot < self.num_modes)
 
 

@@ -64,3 +64,17 @@ def test_options_change_the_effort_and_seeds_do_not_change_the_answer():
     for name, value in vars(adapt(geometry, points, rewards)).items():
         if name != "geometry":
             assert_close(value, getattr(plain, name), msg=name)
+
+
+def test_modes_that_meet_in_one_step_are_one():
+    geometry = circle(bowl_model())
+    points, rewards = transitions(geometry, torch.tensor([[0.4]]).double(), 24, NOISE)
+    online = OnlineAdaptation(geometry, 1, False)
+    online.observe(points, rewards)
+    best = online.posterior
+    fitting, one, seen = online._fitting, online._modes.at([0, 0]), online._seen
+    apart = best.coords + torch.tensor([[-1.2], [1.2]]).double() * best.deviation
+    online._modes, _, _ = fitting.sums(one.row, apart, one.extra, seen)
+    online.observe(points[:, 0], rewards[:, 0], torch.tensor([False]))
+    assert len(online._modes.row) == 1
+    assert_close(online.posterior.coords, best.coords, atol=0.1 * float(best.deviation), rtol=0)
