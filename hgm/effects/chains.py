@@ -14,8 +14,8 @@ _FOLLOWED = 8
 """Clusters of every feature whose effects are in the trace."""
 _R_HAT, _SIZE = 1.01, 400
 """Chains are drawn from until all agree that well, and are worth that many draws."""
-_PATIENCE = 9.5
-"""Times the least burn-in that chains are waited for which started apart."""
+_PATIENCE = 10
+"""Times the least burn-in that the whole takes at most, where chains started apart."""
 _MEMORY = 0.9
 """Of the running means of effects and anchors while the network learns."""
 
@@ -96,12 +96,13 @@ class Chains(nn.Module):
         Args:
             least: How many draws at least, half of them of either kind; at most ten times as many.
         """
-        if int(self.averaged) >= least - least // 2:
+        second = least - least // 2
+        if int(self.averaged) >= second:
             return False
         states = [anchored(self.state(chain)) for chain in range(self.num_chains)]
         height = [torch.stack([one[0].log() for one in state.sigma]).mean(0) for state in states]
         self.crossed |= height[0] >= height[-1]
-        apart = not bool(self.crossed.all()) and int(self.burnt) < _PATIENCE * least
+        apart = not bool(self.crossed.all()) and int(self.burnt) < _PATIENCE * least - second
         here = int(self.burnt) < least // 2 or apart
         (self.burnt if here else self.averaged).add_(1)
         for level in range(len(self.clusters)):
@@ -129,7 +130,7 @@ class Chains(nn.Module):
         targets: str,
         source: Callable[[int], torch.Generator],
         rescales: bool,
-        fits: Fits,
+        fits: Fits | None,
     ) -> None:
         """A sweep of every chain: see :func:`hgm.effects.sweep.sweep`; `source` is of a chain."""
         for chain in range(self.num_chains):

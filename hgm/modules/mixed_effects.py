@@ -276,11 +276,10 @@ class MixedEffects(LightningModule):
         table = self._table(self.best, batch)
         for draw in range(done * _DRAWS_PER_ROUND, (done + 1) * _DRAWS_PER_ROUND):
             burning = self.chains.burn_in(self.num_burn_in)
-            if burning:
-                self._fits.clear()
+            fits = None if burning else self._fits  # before, a chain may have anchors of its own
             # Slopes of the last layer hold the scale: beside them a chain hardly moves it.
             rescales, source = self.tasks is None, partial(self._generator, draw)
-            self.chains.advance(table, self.targets, source, rescales, self._fits)
+            self.chains.advance(table, self.targets, source, rescales, fits)
             if not burning:
                 self.chains.record()
         self.finished.fill_(self.chains.done())

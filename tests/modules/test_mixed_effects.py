@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from hgm.callbacks.effects import EffectsReport
 from hgm.datamodules.base import Batches
 from hgm.datamodules.clustered import Rounds
+from hgm.effects.sweep import sweep
 from hgm.modules import MixedEffects
 from hgm.sizes import Sizes, TableSizes
 
@@ -363,3 +364,18 @@ def test_sizes_of_tables_are_checked(options, message):
 def test_models_of_transitions_refuse_tables_by_name():
     with pytest.raises(ValueError, match="'transitions' for list, got 'clustered'"):
         sizes().require("transitions", [])
+
+
+def test_approximations_that_are_kept_are_of_the_anchors_of_every_chain(tmp_path, monkeypatch):
+    equal = []
+
+    def spy(table, targets, state, generator, rescales, fits):
+        if fits:
+            equal.append(torch.equal(fits[0].anchor, state.anchors[0][:, 0]))
+        return sweep(table, targets, state, generator, rescales, fits)
+
+    monkeypatch.setattr("hgm.effects.chains.sweep", spy)
+    model = MixedEffects(linear(), "bernoulli", {"z": 100}, **QUICK)
+    trained(model, simulate(500), tmp_path)
+    assert len(equal) > 100
+    assert all(equal)
