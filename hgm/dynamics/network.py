@@ -15,6 +15,7 @@ _EPOCHS = 80
 _STEPS = (1000, 2000)  # fewest and most of Adam: what small and large data are given at first
 _MORE = 3  # times that as many steps again are given, each twice as many as before,
 _WORTH = 0.05  # as long as held-out errors fall by that share
+_NONE = 1e-3  # of a deviation: errors below it, those of what is exactly linear, fall for ever
 _BATCH = 256
 _WARM_UP = 0.1  # share of the steps
 _BUDGET = 4096  # points whose Jacobians are held at a time
@@ -24,8 +25,8 @@ class NetworkDynamics(DynamicsModel):
     r"""Twins :math:`f(x) = A x + \mathrm{net}(x)` of SiLU networks, both in one batched product.
 
     Inputs and targets are standardised; `A` starts at the least-squares solution; Adam with one
-    cycle of the learning rate. In ten dimensions and more a network needs far fewer transitions
-    than waves that must fill the space.
+    cycle of the learning rate, and more cycles while they gain. In ten dimensions and more a
+    network needs far fewer transitions than waves that must fill the space.
 
     Args:
         dim_state: State dimension ``n``.
@@ -72,10 +73,11 @@ class NetworkDynamics(DynamicsModel):
             before = [one.clone() for one in self._parameters]
             self._descend(x, y, size, 2**more * steps, generator)
             now = self._missed(x, y)
-            if now > missed:
+            gain = missed - now
+            if not gain >= 0:  # nor is it where steps diverged
                 for parameter, value in zip(self._parameters, before, strict=True):
                     parameter.copy_(value)
-            if now > missed - _WORTH:
+            if not gain >= _WORTH:
                 break
             missed = now
 
@@ -84,12 +86,12 @@ class NetworkDynamics(DynamicsModel):
         return [*self.weights, *self.biases, self.linear]
 
     def _missed(self, x: Tensor, y: Tensor) -> float:
-        """Mean logarithm of what the twins miss displacements by, on each other's half."""
+        """Mean logarithm of the share that twins miss of displacements on each other's half."""
         pieces = zip(
             x.flip(0).split(16 * _BUDGET, 1), y.flip(0).split(16 * _BUDGET, 1), strict=True
         )
         error = sum((self._value(a) - b).square().sum((0, 1)) for a, b in pieces)
-        return float(error.clamp_min(1e-300).log().mean() / 2)
+        return float((error / y[..., 0].numel()).clamp_min(_NONE**2).log().mean() / 2)
 
     def predict(self, inputs: Tensor) -> Prediction:
         """Both twins' displacements and Jacobians at ``(B, n + m)``."""

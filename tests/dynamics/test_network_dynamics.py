@@ -1,5 +1,7 @@
 """Dynamics as networks with a linear part."""
 
+import math
+
 import pytest
 import torch
 from systems import drawn, flat, integrator, randn
@@ -84,7 +86,23 @@ def test_it_goes_on_while_held_out_displacements_gain(monkeypatch):
     assert found[3] < found[0] - 0.5
 
 
-def test_steps_that_do_harm_are_undone(monkeypatch):
+def test_what_is_exact_already_counts_for_nothing(monkeypatch):
+    """Steps that fit one displacement ever better and the noise of another one, too."""
+    monkeypatch.setattr("hgm.dynamics.network._STEPS", (300, 300))
+    inputs, half = randn(300, 4, seed=0), torch.arange(300) % 2
+    noisy = torch.tanh(inputs[:, 0] * inputs[:, 1]) + 0.3 * randn(300, seed=1)
+    change, found = torch.stack((noisy, 0.1 * inputs[:, 2]), -1), []
+    for more in (0, 3):
+        monkeypatch.setattr("hgm.dynamics.network._MORE", more)
+        model = NetworkDynamics(2, 2, width=16)
+        model.fit(inputs, change, half)
+        model.examine(inputs, change, half)
+        found.append(float(model.noise[0]))
+    assert found[1] < 1.5 * found[0]
+
+
+@pytest.mark.parametrize("harm", [1.0, math.nan])
+def test_steps_that_do_harm_are_undone(monkeypatch, harm):
     inputs, change, half = flat(drawn(lambda s, a: s * a, 2, 2, 60, num_tasks=1))
     found, descend = [], NetworkDynamics._descend
 
@@ -92,7 +110,7 @@ def test_steps_that_do_harm_are_undone(monkeypatch):
         if len(calls) == 0:
             descend(self, *args)
         else:
-            self.weights[-1] += 1
+            self.weights[-1] += harm
         calls.append(args)
 
     monkeypatch.setattr(NetworkDynamics, "_descend", ruin)
