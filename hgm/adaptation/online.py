@@ -196,8 +196,8 @@ class OnlineAdaptation:
             modes.put(index, fitting.fit(modes.at(index), self._seen, cell, _STALE))
         index = torch.cat((stale, new)).nonzero()[:, 0]
         fitted = fitting.fit(modes.at(index), self._seen, 0.0, _CONVERGED)
-        moved = torch.cat((stale, new)).index_fill(0, near, True)
-        self._keep(modes.put(index, fitted), moved)
+        elsewhere = torch.cat((stale, new)).index_fill(0, near, True)
+        self._keep(modes.put(index, fitted), elsewhere)
 
     @property
     @torch.no_grad()

@@ -90,8 +90,9 @@ class Chains(nn.Module):
         """Anchors the next draws, none of which is to be kept; False once that is over.
 
         First every chain is taken from where it stands, from which it comes back from afar: until
-        the one that started lowest has been above the one that started highest, in every class.
-        Then from the mean over chains and places, which depends on where they stand less and less.
+        the one that started lowest has been above the one that started highest, in every class (by
+        the mean over features of the intercepts' ``log sigma``). Then from the mean over chains
+        and places, which depends on where they stand less and less.
 
         Args:
             least: How many draws at least, half of them of either kind; at most ten times as many.

@@ -204,10 +204,11 @@ class Cut(Callback):
             raise Stop
 
 
-@pytest.mark.parametrize("after", [3, 8, 10])  # of 8 rounds of learning, and 5 of drawing
+# Of 8 rounds of learning, 2 of burning in and 4 of drawing
+@pytest.mark.parametrize("after", [3, 8, 9, 11])
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(after, tmp_path):
     table = simulate(num=400, q=20)
-    options = {**QUICK, "clusters": {"z": 20}, "targets": "bernoulli"}
+    options = {**QUICK, "clusters": {"z": 20}, "targets": "bernoulli", "num_burn_in": 16}
     whole = MixedEffects(linear(), **options)
     trained(whole, table[:300], tmp_path, table[300:])
     with pytest.raises(Stop):
