@@ -1,8 +1,15 @@
-"""An ant that learned to run along one heading, and runs along all: speeds, figure and film.
+r"""An ant that learned to run along one heading, and runs along all: speeds, figure and film.
 
-    hgm experiment=ant run_dir=runs/ant
-    python benchmarks/ant.py --run runs/ant/seed_0   # a few minutes
-    python benchmarks/ant.py --draw                  # the figure again, from the committed numbers
+    hgm experiment=ant experiment.num_seeds=3 run_dir=runs/ant
+    python benchmarks/ant.py --run runs/ant/seed_0            # a minute each, added to the others
+    python benchmarks/ant.py --run runs/ant/seed_1 --seed 1
+    python benchmarks/ant.py                                  # numbers and figure of what is there
+
+Beside it PEARL, with the same reward, by the meta-test's return; its folder is `--pearl`:
+
+    hgm model=pearl env=ant env.control_cost=0.05 env.healthy_reward=0.5 data.explore_length=200 \
+        data.act_length=200 data.num_frames=400000 report.protocol.num_test_tasks=16 \
+        report.protocol.num_exploration=200 report.protocol.num_episodes=4 run_dir=runs/pearl
 
 Every agent has 200 random transitions of a heading, in which it is told rewards and no heading, and
 then runs episodes of 200 steps, 10 s, from starts of all yaws; counted is the way along the heading
@@ -16,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -123,38 +131,40 @@ def known(geometry: Any, generators: Any) -> Any:
     )
 
 
-def summary(content: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Mean speeds on test and training headings, their ratio, and the slowest test heading."""
-    num, table = content["num_test"], {}
-    for name, rows in content["speeds"].items():
+def summary(run: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Mean speeds on test and training headings, and the slowest test heading, of one seed."""
+    num, table = run["num_test"], {}
+    for name, rows in run["speeds"].items():
         means = np.mean(rows, 1)
-        test, train = means[:num].mean(), means[num:].mean()
         table[name] = {
-            "test": float(test),
-            "train": float(train),
-            "ratio": float(test / train),
+            "test": float(means[:num].mean()),
             "slowest": float(means[:num].min()),
+            "train": float(means[num:].mean()),
         }
     return table
 
 
-def draw(content: dict[str, Any]) -> None:
-    """Speed against heading."""
+def draw(runs: list[dict[str, Any]]) -> None:
+    """Speed against heading, a line a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    num = content["num_test"]
-    angle = np.radians(content["headings_deg"])
     figure, axes = plt.subplots(figsize=(5, 4.4), subplot_kw={"projection": "polar"})
-    order = np.argsort(angle[:num] % (2 * np.pi))
-    around = np.append(order, order[0])
-    for name, colour in AGENTS.items():
-        means = np.mean(content["speeds"][name], 1)
-        axes.plot(angle[around], means[around], "o-", color=colour, markersize=3, label=name)
-    means = np.mean(content["speeds"]["hereditary"], 1)
-    axes.plot(angle[num:], means[num:], "k*", markersize=9, label="training headings")
+    for index, run in enumerate(runs):
+        num, angle = run["num_test"], np.radians(run["headings_deg"])
+        order = np.argsort(angle[:num] % (2 * np.pi))
+        around = np.append(order, order[0])
+        for name, colour in AGENTS.items():
+            means, label = np.mean(run["speeds"][name], 1), None if index else name
+            axes.plot(
+                *(angle[around], means[around], "o-"),
+                **{"color": colour, "markersize": 2, "linewidth": 0.9, "label": label},
+            )
+        means = np.mean(run["speeds"]["hereditary"], 1)
+        label = None if index else "training headings"
+        axes.plot(angle[num:], means[num:], "k*", markersize=7, label=label)
     axes.set_title("Speed along the heading asked for, m/s", fontsize=10)
     axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(-0.45, -0.15))
     figure.savefig(FIGURES / "ant_speed.png", dpi=110, bbox_inches="tight")
@@ -224,45 +234,44 @@ def film(discovery: Path, policy: Path, reward: dict[str, float], path: Path) ->
 
 
 def main() -> None:
-    """Measures and draws, or draws alone."""
+    """Measures a run, if one is given, and shows all that were."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="folder with `discovery` and `policy`")
     parser.add_argument("--control-cost", type=float, default=0.05, help="the experiment's")
     parser.add_argument("--healthy-reward", type=float, default=0.5, help="the experiment's")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="what the numbers must be read with")
-    parser.add_argument("--draw", action="store_true", help="the figure alone")
+    parser.add_argument("--seed", type=int, default=0, help="the run's")
+    parser.add_argument("--pearl", type=Path, help="folder of PEARL's run")
+    parser.add_argument("--film", action="store_true", help="draw the ant of this run, too")
     options = parser.parse_args()
     reward = {"control_cost": options.control_cost, "healthy_reward": options.healthy_reward}
-    if not options.draw:
-        parts = options.run / "discovery", options.run / "policy"
-        found = measured(*parts, reward, options.seed)
-        metrics = {part.name: _metrics(part) for part in parts}
-        git = subprocess.run(
-            ("git", "rev-parse", "--short", "HEAD"), cwd=ROOT, capture_output=True, text=True
-        )
-        content = {
-            "config": {
-                "experiment": "ant",
-                **reward,
-                "exploration": EXPLORATION,
-                "episodes": EPISODES,
-                "steps": STEPS,
-            },
-            "seed": options.seed,
-            "commit": git.stdout.strip(),
-            "note": options.note,
-            "hardware": {"machine": platform.machine(), "cores": 2},
-            "metrics": metrics,
-            "summary": summary(found),
-            **found,
-        }
+    content: dict[str, Any] = json.loads(RESULTS.read_text())
+    if options.pearl is not None:
+        content["pearl"] = _metrics(options.pearl)
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-        film(*parts, reward, FIGURES / "ant.gif")
-    content = json.loads(RESULTS.read_text())
-    for name, row in content["summary"].items():
-        print(name, {key: round(value, 3) for key, value in row.items()})
-    draw(content)
+    if options.run is not None:
+        parts = options.run / "discovery", options.run / "policy"
+        git = ("git", "rev-parse", "--short", "HEAD")
+        commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        numbers = {"exploration": EXPLORATION, "episodes": EPISODES, "steps": STEPS}
+        run = {
+            "seed": options.seed,
+            "commit": commit,
+            "config": {"experiment": "ant", **reward, **numbers},
+            "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+            "metrics": {
+                name: _metrics(options.run / name) for name in ("discovery", "policy", "meta_test")
+            },
+            **measured(*parts, reward, options.seed),
+        }
+        others = [one for one in content["runs"] if one["seed"] != options.seed]
+        content["runs"] = sorted([*others, run], key=lambda one: one["seed"])
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+        if options.film:
+            film(*parts, reward, FIGURES / "ant.gif")
+    for run in content["runs"]:
+        for name, row in summary(run).items():
+            print(run["seed"], f"{name:14s}", {k: round(v, 2) for k, v in row.items()})
+    draw(content["runs"])
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -270,6 +279,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     kept = ("verdict", "return", "success", "num_frames", "num_updates", "wall_seconds")
+    kept += ("return_untransformed", "return_random", "frames", "updates")
     kept += ("span_cosine", "num_transitions", "reasons", "element_error_deg")
     return {key: value for key, value in json.loads(path.read_text()).items() if key in kept}
 
