@@ -108,3 +108,22 @@ def test_what_the_page_says_of_the_tables_is_so():
     theirs = [one["all"]["pyro"] for one in both]
     few, many = (f"{run['warm_seconds'] / run['seconds'] * run['draws']:,.0f}" for run in theirs)
     assert f"as long as {few} and {many} of its draws" in page
+
+
+def test_what_the_page_says_of_many_classes_is_so():
+    page = " ".join(PAGE.split())
+    first, second = (RESULTS["classes"][seed] for seed in ("0", "1"))
+    own = [rows["mixed effects"] for rows in (first, second)]
+    assert f"R-hat is {own[0]['r_hat']:.2f} on the first table" in page
+    assert f"1,200 draws are worth {own[0]['ess']:.0f}." in page
+    assert f"It is {own[1]['r_hat']:.1f} on the second" in page
+    for rows, found in zip((first, second), own, strict=True):
+        others = [row for name, row in rows.items() if name != "mixed effects"]
+        for key in ("log_likelihood", "auroc"):
+            assert found[key] > max(row[key] for row in others)
+    ends = [
+        [f(f(v) if isinstance(v, list) else v for v in found["sigma"].values()) for f in (min, max)]
+        for found in own
+    ]
+    (a, b), (c, d) = ends
+    assert f"found between {a:.2f} and {b:.2f}, and between {c:.2f} and {d:.2f}" in page
