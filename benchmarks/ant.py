@@ -35,7 +35,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "ant.json"
 FIGURES = ROOT / "docs" / "figures"
-NUM_HEADINGS, EXPLORATION, EPISODES, STEPS = 16, 200, 24, 200
+NUM_HEADINGS, EXPLORATION, EPISODES, STEPS = 16, 200, 96, 200
 AGENTS = {"hereditary": "C0", "true group": "C2", "untransformed": "C1", "random": "C7"}
 
 
