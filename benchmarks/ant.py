@@ -1,7 +1,7 @@
 r"""An ant that learned to run along one heading, and runs along all: speeds, figure and film.
 
     hgm experiment=ant experiment.num_seeds=3 run_dir=runs/ant
-    python benchmarks/ant.py --run runs/ant/seed_0            # a minute each, added to the others
+    python benchmarks/ant.py --run runs/ant/seed_0            # minutes each, added to the others
     python benchmarks/ant.py --run runs/ant/seed_1 --seed 1
     python benchmarks/ant.py                                  # numbers and figure of what is there
 
@@ -114,7 +114,10 @@ def measured(discovery: Path, policy: Path, reward: dict[str, float], seed: int)
         "outside": agent.outside.tolist(),
         "coords": agent.coords[:, 0].tolist(),
         "heading_error_deg": degrees.tolist(),
-        "speeds": {name: one[0].tolist() for name, one in found.items()},
+        "speeds": {name: one[0].mean(1).tolist() for name, one in found.items()},
+        "standard_errors": {
+            name: (one[0].std(1) / EPISODES**0.5).tolist() for name, one in found.items()
+        },
         "upright": {name: float(one[2].float().mean()) for name, one in found.items()},
     }
 
@@ -135,7 +138,7 @@ def summary(run: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Mean speeds on test and training headings, and the slowest test heading, of one seed."""
     num, table = run["num_test"], {}
     for name, rows in run["speeds"].items():
-        means = np.mean(rows, 1)
+        means = np.array(rows)
         table[name] = {
             "test": float(means[:num].mean()),
             "slowest": float(means[:num].min()),
@@ -157,12 +160,12 @@ def draw(runs: list[dict[str, Any]]) -> None:
         order = np.argsort(angle[:num] % (2 * np.pi))
         around = np.append(order, order[0])
         for name, colour in AGENTS.items():
-            means, label = np.mean(run["speeds"][name], 1), None if index else name
+            means, label = np.array(run["speeds"][name]), None if index else name
             axes.plot(
                 *(angle[around], means[around], "o-"),
                 **{"color": colour, "markersize": 2, "linewidth": 0.9, "label": label},
             )
-        means = np.mean(run["speeds"]["hereditary"], 1)
+        means = np.array(run["speeds"]["hereditary"])
         label = None if index else "training headings"
         axes.plot(angle[num:], means[num:], "k*", markersize=7, label=label)
     axes.set_title("Speed along the heading asked for, m/s", fontsize=10)

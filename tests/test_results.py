@@ -165,7 +165,7 @@ ANT_AGENTS = {
 
 def speeds(run, name):
     """Means on new headings, and on those of the discovery."""
-    means = np.mean(run["speeds"][name], 1)
+    means = np.array(run["speeds"][name])
     return means[: run["num_test"]], means[run["num_test"] :]
 
 
@@ -202,3 +202,15 @@ def test_returns_of_ants_are_those_of_the_committed_runs():
     pearl = read["pearl"]
     assert f"has {pearl['return']:,.0f} after" in text
     assert f"({pearl['frames']:,} frames" in text
+
+
+def test_what_is_said_of_seed_0_discovered_again_is_so():
+    read = json.loads((ROOT / "benchmarks" / "results" / "ant.json").read_text())
+    few, more = read["seed_0_again"]
+    text = " ".join(TEXT.split())
+    assert (few["verdict"], more["verdict"]) == ("partial", "found")
+    for found in (few, more):
+        worst = max(found["element_error_deg"])
+        assert f"(cosine {found['span_cosine']:.6f}, {worst:.2f} deg" in text
+    assert f"deviate by up to {few['equivariance'][1]:.3f}" in text
+    assert f"at most {more['equivariance'][1]:.3f}; {more['wall_seconds']:.0f} s)" in text
