@@ -131,9 +131,8 @@ def from_xml(path: str) -> Any:
     spec = mujoco.MjSpec.from_file(path)
     if spec.body("target") is not None:
         spec.delete(spec.body("target"))
-        model = spec.compile()
-        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT.value
-        return model
+        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT.value
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND.value
     return spec.compile()
 
 
@@ -250,7 +249,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--families", nargs="+", choices=list(FRAME_SKIP), default=list(FRAME_SKIP))
-    parser.add_argument("--num-envs", type=int, default=256)
+    parser.add_argument("--num-envs", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--mjbatch", metavar="FOLDER")

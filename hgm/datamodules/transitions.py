@@ -20,8 +20,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from torchrl.collectors import Collector
 
-MAX_COPIES = 64
-"""Most copies of a task that run at a time; more data take several rounds of episodes."""
+MAX_ROUND = 25_600
+"""Most transitions of a task in a round of episodes; more data take several rounds."""
 
 
 class Transitions(GatheredTransitions):
@@ -87,7 +87,7 @@ class Transitions(GatheredTransitions):
     def deliver(self) -> Iterator[TensorDictBase]:
         """Rounds of episodes as they are collected, ``[N, b]`` each."""
         steps, left = self.family.max_steps, self.num_local
-        rounds = math.ceil(left / (MAX_COPIES * steps))
+        rounds = math.ceil(left / (max(1, MAX_ROUND // steps) * steps))
         copies = math.ceil(left / (rounds * steps))
         env = self.family.make_env(self.tasks, copies, self.seed_for(ENVIRONMENT))
         seed = self.seed_for(BEHAVIOUR)
