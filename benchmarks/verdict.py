@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", choices=["tuned", "reported", "held_out", "all"], default="all")
     parser.add_argument("--only", nargs="+", choices=BANK, metavar="NAME", help="these specimens")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--first-seed", type=int, nargs="+", default=[0], help="or several firsts")
     parser.add_argument("--transitions", type=int, default=2000, help="per task")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--seconds", type=float, default=600.0, help="limit of a run")
@@ -300,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, specimen in BANK.items()
         if options.half in ("all", specimen.half) and name in (options.only or BANK)
     ]
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    seeds = [first + number for first in options.first_seed for number in range(options.seeds)]
     cases = [Case(name, seed, options.transitions, options.tag) for seed in seeds for name in names]
     entries = []
     columns = (
