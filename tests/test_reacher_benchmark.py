@@ -23,7 +23,8 @@ def test_the_table_is_that_of_the_committed_runs():
     _, _, rest = reacher.DOCUMENT.read_text().partition(reacher.MARKERS[0])
     lines = rest.partition(reacher.MARKERS[1])[0].strip().splitlines()[2:]
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert shown == [reacher.line(agent, rows(agent)) for agent in reacher.NAMES]
+    agents = ["hereditary", "untransformed", *reacher.OTHERS]
+    assert shown == [reacher.line(agent, rows(agent)) for agent in agents]
 
 
 def test_regrets_are_those_of_the_committed_runs():
@@ -49,7 +50,7 @@ def test_what_is_said_of_far_goals_is_so():
 def test_all_agents_met_the_same_goals():
     for seed in range(3):
         places = [row["separation"] for row in FOUND["runs"] if row["seed"] == seed]
-        assert len(places) == len(reacher.NAMES)
+        assert len(places) == len(reacher.NAMES) + (seed == 0)
         assert all(place == places[0] for place in places)
 
 
