@@ -13,9 +13,14 @@ from hgm.checks import check_choice, check_int, check_path
 from hgm.files import read_tensors, write_tensors
 from hgm.objectives.base import ActorCritic
 from hgm.objectives.td3 import TD3
-from hgm.objectives.trajectory import TrajectoryLoss, with_residuals, with_values
+from hgm.objectives.trajectory import (
+    TrajectoryLoss,
+    with_advantages,
+    with_residuals,
+    with_values,
+)
 
-SEES = ["values", "residuals"]
+SEES = ["values", "residuals", "advantages"]
 """What the objective may be told of values."""
 FILE = "objective.pt"
 """What a run of MetaGenRL leaves in its folder."""
@@ -44,7 +49,8 @@ class LearnedObjective(TD3):
         target_noise_clip: Largest such noise.
         num_steps: Steps ``T`` of a piece of a trajectory.
         sees: ``"values"``: as published; ``"residuals"``: temporal differences in the place of the
-            next states' values. A file says itself what it was learned with.
+            next states' values; ``"advantages"``: :math:`Q_1(s_t, a_t) - V(s_t)` there. A file says
+            itself what it was learned with.
         terminal_bonus: Whether the last step of every episode, also where time was up, counts as
             terminal and one more in the critics' loss, as in the authors' code.
         seed: Seed of the weights where there is no ``path``.
@@ -123,8 +129,9 @@ class LearnedObjective(TD3):
             after = networks.actor.dist(flat["next", "observation"]).deterministic_sample
             value = networks.critics(own, flat["observation"])[0]
             value_after = networks.critics(after, flat["next", "observation"])[0]
+            taken = networks.critics(flat["action"], flat["observation"])[0]
         box = (networks.actor.low, networks.actor.high)
-        values = (value.reshape(shape), value_after.reshape(shape))
+        values = (entry.reshape(shape) for entry in (value, value_after, taken))
         return {
             "loss_critic": self.critic(networks, self.ended(flat)),
             "loss_actor": self.learned(batch, own.unflatten(0, shape), *values, box),
@@ -137,6 +144,7 @@ class LearnedObjective(TD3):
         policy: Tensor,
         value: Tensor,
         value_after: Tensor,
+        taken: Tensor,
         box: tuple[Tensor, Tensor],
     ) -> Tensor:
         r"""The learned loss ``(...)`` of pieces ``[..., B, T]``.
@@ -148,6 +156,7 @@ class LearnedObjective(TD3):
             policy: The policy's actions in the states, ``(..., B, T, m)``.
             value: Values of the states, ``(..., B, T)``.
             value_after: Values of the next states, likewise.
+            taken: Values of the actions that were taken, likewise.
             box: Least and largest actions, ``(m,)`` each.
         """
         low, high = box
@@ -158,7 +167,12 @@ class LearnedObjective(TD3):
         )
         mask = done.cumsum(-1) - done.long() == 0
         steps = (reward, value, value_after, ~terminated, mask)
-        known = with_values(*steps) if self.sees == "values" else with_residuals(*steps, self.gamma)
+        if self.sees == "values":
+            known = with_values(*steps)
+        elif self.sees == "residuals":
+            known = with_residuals(*steps, self.gamma)
+        else:
+            known = with_advantages(reward, value, taken, mask)
         return self.loss((batch["action"] - centre) / half, (policy - centre) / half, known, mask)
 
     def ended(self, batch: TensorDictBase) -> TensorDictBase:

@@ -126,11 +126,13 @@ class ActorCritics(TensorDictModuleBase):
             critics = [*self.critics]
             value = self.values(critics, policy, state)[:, 0]
             value_after = self.values(critics, self.act(actors, after), after)[:, 0]
+            taken = self.values(critics, flat["action"], state)[:, 0]
         return objective.learned(
             batch,
             policy.unflatten(1, shape),
             value.unflatten(1, shape),
             value_after.unflatten(1, shape),
+            taken.unflatten(1, shape),
             (self.low, self.high),
         )
 

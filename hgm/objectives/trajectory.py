@@ -22,8 +22,8 @@ class TrajectoryLoss(nn.Module):
     backwards in time, with perceptrons g (three layers, normalised), e (two hidden layers, eight
     outputs) and f (two hidden layers, normalised), of whose units half are rectified and half
     squared, before they are normalised. The number of action dimensions j and their order mean
-    nothing to it, and states are not seen. What x is, see :func:`with_values` and
-    :func:`with_residuals`: scaling all rewards changes nothing, and neither does shifting them
+    nothing to it, and states are not seen. What x is, see :func:`with_values`,
+    :func:`with_residuals` and :func:`with_advantages`: scaling all rewards changes nothing, and neither does shifting them
     where no step is terminal.
 
     Source: L. Kirsch, S. van Steenkiste, J. Schmidhuber, *Improving Generalization in Meta
@@ -121,11 +121,46 @@ def with_residuals(
 ) -> tuple[Tensor, ...]:
     r"""Rewards, :math:`x_t = r_t + \gamma V_{t+1} (1 - d_t) - V_t`, and values.
 
-    Each is standardised by itself. The same is known as by :func:`with_values`, but the small
-    difference of large numbers that says whether an action was good need not be learned.
+    Rewards and values are standardised each by itself, x is in units of its root mean square: its
+    zero, where a step was as good as was thought, stays. The same is known as by
+    :func:`with_values`, but the small difference of large numbers that says whether an action was
+    good need not be learned.
     """
     residual = reward + gamma * after * goes_on - value
-    return tuple(standardised(entry, mask) for entry in (reward, residual, value))
+    size = value.abs() + reward.abs() + after.abs()
+    return standardised(reward, mask), scaled(residual, size, mask), standardised(value, mask)
+
+
+def with_advantages(
+    reward: Tensor, value: Tensor, taken: Tensor, mask: Tensor
+) -> tuple[Tensor, ...]:
+    r"""Rewards, :math:`x_t = Q_1(s_t, a_t) - V_t`, and values, in the units of the above.
+
+    What a single step was worth by the critic, instead of by its own reward and the next state: no
+    noise of the step is in it, nor the critic's errors at another state.
+    """
+    size = taken.abs() + value.abs()
+    return (
+        standardised(reward, mask),
+        scaled(taken - value, size, mask),
+        standardised(value, mask),
+    )
+
+
+def scaled(difference: Tensor, size: Tensor, mask: Tensor) -> Tensor:
+    """Entries that count, in units of their root mean square; zero where they are rounding.
+
+    Args:
+        difference: Differences of larger numbers, ``(..., B, T)``.
+        size: How large these are, likewise.
+        mask: Whether an entry counts.
+    """
+    entries = difference * mask
+    num = mask.sum((-2, -1), keepdim=True)
+    spread = (entries.square().sum((-2, -1), keepdim=True) / num).sqrt()
+    most = (size * mask).abs().amax((-2, -1), keepdim=True)
+    least = 64 * torch.finfo(size.dtype).eps * most + torch.finfo(size.dtype).tiny
+    return entries / torch.maximum(spread, least)
 
 
 def standardised(value: Tensor, mask: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The learned objective: its size, what changes nothing, its derivatives, its file."""
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
@@ -37,13 +38,13 @@ def inputs(num=3, ends=True):
     """What the network reads, at random."""
     data = make_batch(dim_action=num, ends=ends)
     policy = make_batch(dim_action=num, seed=1)["action"]
-    value, after = (make_batch(seed=seed)["next", "reward"][..., 0] for seed in (2, 3))
-    return data, policy, value, after
+    values = (make_batch(seed=seed)["next", "reward"][..., 0] for seed in (2, 3, 4))
+    return data, policy, *values
 
 
-def loss_of(objective, data, policy, value, after, num=3):
+def loss_of(objective, data, policy, value, after, taken, num=3):
     box = torch.tensor([[-0.2] * num, [0.6] * num]).double()
-    return objective.learned(data, policy, value, after, tuple(box))
+    return objective.learned(data, policy, value, after, taken, tuple(box))
 
 
 def test_it_has_the_published_number_of_parameters():
@@ -60,67 +61,67 @@ def _parts(objective):
 @pytest.mark.parametrize("num", [2, 3, 6])
 def test_the_order_of_action_dimensions_means_nothing(num):
     objective, _ = make()
-    data, policy, value, after = inputs(num)
+    data, policy, value, after, taken = inputs(num)
     order = torch.randperm(num, generator=torch.Generator().manual_seed(1))
     order = order.roll(1) if (order == torch.arange(num)).all() else order
     there = data.clone()
     there["action"] = data["action"][..., order]
-    expected = loss_of(objective, data, policy, value, after, num)
-    found = loss_of(objective, there, policy[..., order], value, after, num)
+    expected = loss_of(objective, data, policy, value, after, taken, num)
+    found = loss_of(objective, there, policy[..., order], value, after, taken, num)
     assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    other = loss_of(objective, there, policy, value, after, num)
+    other = loss_of(objective, there, policy, value, after, taken, num)
     assert (other - expected).abs() > 1e-6
 
 
-@pytest.mark.parametrize("sees", ["values", "residuals"])
+@pytest.mark.parametrize("sees", ["values", "residuals", "advantages"])
 @pytest.mark.parametrize("scale", [1e-3, 3.0, 1e4])
 def test_scaling_rewards_and_their_values_changes_nothing(scale, sees):
     objective, _ = make(sees=sees)
-    data, policy, value, after = inputs()
+    data, policy, value, after, taken = inputs()
     there = data.clone()
     there["next", "reward"] *= scale
-    expected = loss_of(objective, data, policy, value, after)
-    found = loss_of(objective, there, policy, scale * value, scale * after)
+    expected = loss_of(objective, data, policy, value, after, taken)
+    found = loss_of(objective, there, policy, *(scale * entry for entry in (value, after, taken)))
     assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("sees", ["values", "residuals"])
+@pytest.mark.parametrize("sees", ["values", "residuals", "advantages"])
 @pytest.mark.parametrize("shift", [-2.0, 50.0])
 def test_shifting_rewards_changes_nothing_where_no_step_is_terminal(shift, sees):
     objective, _ = make(sees=sees)
-    data, policy, value, after = inputs()
+    data, policy, value, after, taken = inputs()
     data["next", "terminated"] = torch.zeros_like(data["next", "done"])
     there = data.clone()
     there["next", "reward"] += shift
     more = shift / (1 - objective.gamma)
-    expected = loss_of(objective, data, policy, value, after)
-    found = loss_of(objective, there, policy, value + more, after + more)
+    expected = loss_of(objective, data, policy, value, after, taken)
+    found = loss_of(objective, there, policy, *(entry + more for entry in (value, after, taken)))
     assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_equal_rewards_are_zero():
     objective, _ = make()
-    data, policy, value, after = inputs()
+    data, policy, value, after, taken = inputs()
     found = []
     for reward in (0.0, 0.1, 1e6 / 3):
         data["next", "reward"] = torch.full_like(data["next", "reward"], reward)
-        found.append(loss_of(objective, data, policy, value, after))
+        found.append(loss_of(objective, data, policy, value, after, taken))
     assert_close(found[1], found[0], rtol=0.1, atol=0)
     assert_close(found[2], found[0], rtol=0.1, atol=0)
 
 
 def test_what_comes_after_an_episodes_end_does_not_count():
     objective, _ = make()
-    data, policy, value, after = inputs(ends=False)
+    data, policy, value, after, taken = inputs(ends=False)
     data["next", "done"][:, 3] = True
-    expected = loss_of(objective, data, policy, value, after)
+    expected = loss_of(objective, data, policy, value, after, taken)
     changed = data.clone()
     for key in ("action", ("next", "reward")):
         changed[key][:, 4:] += 0.3
     value[:, 4:], after[:, 4:], policy[:, 4:] = 7.0, -5.0, 0.0
-    assert_close(loss_of(objective, changed, policy, value, after), expected)
+    assert_close(loss_of(objective, changed, policy, value, after, taken), expected)
     changed["next", "reward"][:, 3] += torch.linspace(0, 1, PIECES)[:, None]
-    assert (loss_of(objective, changed, policy, value, after) - expected).abs() > 1e-6
+    assert (loss_of(objective, changed, policy, value, after, taken) - expected).abs() > 1e-6
 
 
 def test_a_step_hears_of_later_steps_and_not_of_earlier_ones():
@@ -156,10 +157,10 @@ def heard(objective, *given):
 def test_values_are_standardised_together_as_published():
     """One mean and deviation of V over T + 1 states of a piece; nothing follows a terminal step."""
     objective, _ = make(sees="values")
-    data, policy, _, _ = inputs(ends=False)
+    data, policy, *_, taken = inputs(ends=False)
     data["next", "terminated"][2, -1] = data["next", "done"][2, -1] = True
     states = torch.randn(PIECES, STEPS + 1, generator=torch.Generator().manual_seed(4)).double()
-    reward, after, value, _ = heard(objective, data, policy, states[:, :-1], states[:, 1:])
+    reward, after, value, _ = heard(objective, data, policy, states[:, :-1], states[:, 1:], taken)
     numbers = states.numpy()
     expected = (numbers - numbers.mean()) / numbers.std()
     assert_close(value.numpy(), expected[:, :-1])
@@ -171,13 +172,28 @@ def test_values_are_standardised_together_as_published():
 
 def test_residuals_are_temporal_differences():
     objective, _ = make(sees="residuals")
-    data, policy, value, after = inputs()
-    _, found, _, mask = heard(objective, data, policy, value, after)
+    data, policy, value, after, taken = inputs()
+    _, found, _, mask = heard(objective, data, policy, value, after, taken)
     ended = data["next", "terminated"][..., 0]
     expected = data["next", "reward"][..., 0] + 0.99 * after * (~ended) - value
     kept = expected[mask].numpy()
-    assert_close(found[mask].numpy(), (kept - kept.mean()) / kept.std())
+    assert_close(found[mask].numpy(), kept / np.sqrt(np.square(kept).mean()))
     assert (found[~mask] == 0).all()
+
+
+def test_advantages_are_what_the_critic_says_of_the_action_taken():
+    objective, _ = make(sees="advantages")
+    data, policy, value, after, taken = inputs()
+    _, found, _, mask = heard(objective, data, policy, value, after, taken)
+    kept = (taken - value)[mask].numpy()
+    assert_close(found[mask].numpy(), kept / np.sqrt(np.square(kept).mean()))
+    assert (found[~mask] == 0).all()
+    objective, networks = make(sees="advantages")
+    data["action"] = networks.actor.dist(data["observation"]).deterministic_sample.detach()
+    told = []
+    objective.loss.register_forward_pre_hook(lambda _, inputs: told.extend(inputs[2]))
+    objective(networks, data)  # the policy's own actions are no better than themselves
+    assert (told[1] == 0).all()
 
 
 def test_layers_are_normalised_after_their_units():
@@ -191,11 +207,11 @@ def test_layers_are_normalised_after_their_units():
 @pytest.mark.parametrize("sees", ["values", "residuals"])
 def test_time_that_is_up_is_no_terminal_step(sees):
     objective, _ = make(sees=sees)
-    data, policy, value, after = inputs()
+    data, policy, value, after, taken = inputs()
     data["next", "terminated"] = torch.zeros_like(data["next", "done"])
-    alive = loss_of(objective, data, policy, value, after)
+    alive = loss_of(objective, data, policy, value, after, taken)
     data["next", "terminated"] = data["next", "done"]
-    assert (loss_of(objective, data, policy, value, after) - alive).abs() > 1e-6
+    assert (loss_of(objective, data, policy, value, after, taken) - alive).abs() > 1e-6
 
 
 # --- as an objective ----------------------------------------------------------------------------
