@@ -23,8 +23,8 @@ class TrajectoryLoss(nn.Module):
     outputs) and f (two hidden layers, normalised), of whose units half are rectified and half
     squared, before they are normalised. The number of action dimensions j and their order mean
     nothing to it, and states are not seen. What x is, see :func:`with_values`,
-    :func:`with_residuals` and :func:`with_advantages`: scaling all rewards changes nothing, and neither does shifting them
-    where no step is terminal.
+    :func:`with_residuals` and :func:`with_advantages`: scaling all rewards changes nothing, and
+    neither does shifting them where no step is terminal.
 
     Source: L. Kirsch, S. van Steenkiste, J. Schmidhuber, *Improving Generalization in Meta
     Reinforcement Learning using Learned Objectives*, ICLR 2020, arXiv 1910.04098.
