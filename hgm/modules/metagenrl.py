@@ -46,8 +46,9 @@ class MetaGenRL(LightningModule):
         meta_lr: Adam's learning rate of the objective.
         inner_lr: Size :math:`\eta` of the step that the objective is judged by.
         unit: Whether gradients of policies count with length 1, in the step that the objective is
-            judged by, in the policies' own steps, and critics' words in units of their slope, so
-            that all agents count alike; otherwise as they are, as published.
+            judged by and in the policies' own steps, and critics' words in units of their usual
+            slope: all agents count alike, and those that have little left to learn for less.
+            Otherwise all is as it comes, as published.
         meta_every: Updates for one of the objective.
         num_annealed: Updates in which w falls, linearly.
         least_share: What w falls to, in [0, 1].
@@ -236,7 +237,7 @@ class MetaGenRL(LightningModule):
                     "share": share,
                 }
             )
-        return slopes, self.inner_lr * slope.clamp_min(torch.finfo(slope.dtype).eps)
+        return slopes, self.inner_lr * agents.usual_slope(slope)
 
     def _renew(self) -> None:
         """Gives an agent of every family a fresh policy, where it is time."""

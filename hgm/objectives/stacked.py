@@ -17,6 +17,8 @@ from hgm.objectives.learned import LearnedObjective
 from hgm.policies.feedforward import perceptron, twin_values
 
 Weights = Sequence[Tensor]
+RECENT = 0.01
+"""Share of the present slope in the usual one."""
 
 
 class ActorCritics(TensorDictModuleBase):
@@ -38,6 +40,7 @@ class ActorCritics(TensorDictModuleBase):
         actors: Weights of the policies, each ``(A, ...)``.
         critics: Weights of the critics, likewise.
         targets: Weights that follow those of the critics.
+        square_slope: See :meth:`usual_slope`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -45,6 +48,7 @@ class ActorCritics(TensorDictModuleBase):
 
     low: Tensor
     high: Tensor
+    square_slope: Tensor
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class ActorCritics(TensorDictModuleBase):
         self.targets.requires_grad_(False)
         self.register_buffer("low", box[0].clone())
         self.register_buffer("high", box[1].clone())
+        self.register_buffer("square_slope", torch.zeros(self.num))
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes ``action``."""
@@ -157,6 +162,18 @@ class ActorCritics(TensorDictModuleBase):
         pairs = zip(self.actors, gradients, strict=True)
         moved = [weight.detach() - rate * gradient for weight, gradient in pairs]
         return self.judged(moved, observation)
+
+    def usual_slope(self, slope: Tensor) -> Tensor:
+        """Root mean square ``(A,)`` of the slopes so far, of which the last 100 or so count most.
+
+        Args:
+            slope: Length of the critics' gradient in a policy's weights at this update, ``(A,)``.
+        """
+        square = slope.detach().square()
+        begun = self.square_slope > 0
+        self.square_slope.copy_(torch.where(begun, self.square_slope, square))
+        self.square_slope.lerp_(square, RECENT)
+        return self.square_slope.sqrt().clamp_min(torch.finfo(slope.dtype).eps)
 
     def follow(self, rate: float) -> None:
         """Moves the targets by a share of the way towards the critics."""
