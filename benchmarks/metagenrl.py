@@ -42,9 +42,9 @@ TRAINED_ON = ("navigation", "double_integrator", "pendulum")
 TRAINING = [
     "model=metagenrl",
     f"data.envs=[{', '.join(f'{{_target_: hgm.envs.{FAMILIES[key]}}}' for key in TRAINED_ON)}]",
-    *("data.num_agents=3", "data.num_frames=20000", "data.num_pieces=16"),
+    *("data.num_agents=3", "data.num_frames=10000", "data.num_pieces=16"),
     *("model.num_annealed=3000", "model.reset_every=200", "model.meta_every=1"),
-    *("model.objective.sees=advantages", "trainer.val_check_interval=0.05"),
+    *("model.objective.sees=advantages", "trainer.val_check_interval=0.1"),
 ]
 FRESH = [
     *("model=policy", "data.num_frames=65536", "data.updates_per_batch=128"),
