@@ -75,11 +75,11 @@ class MetaGenRL(LightningModule):
         meta_lr: float = 1e-3,
         inner_lr: float = 0.05,
         unit: bool = True,
-        meta_every: int = 2,
-        num_annealed: int = 10_000,
+        meta_every: int = 1,
+        num_annealed: int = 3000,
         least_share: float = 0.0,
         num_alone: int = 1,
-        reset_every: int = 1000,
+        reset_every: int = 200,
         seed: int = 0,
     ) -> None:
         super().__init__()

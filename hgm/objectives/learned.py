@@ -30,9 +30,9 @@ class LearnedObjective(TD3):
     r"""TD3 whose actor descends on a learned loss of trajectories, :math:`L_\alpha`, not on -Q.
 
     The critics are TD3's. :math:`L_\alpha`, see
-    :class:`hgm.objectives.trajectory.TrajectoryLoss`, is told what
-    :math:`V(s) = Q_1(s, \mu(s))` says of a step's states, without gradient, and what the policy
-    would do, which is all that its gradient in the policy goes through. It knows nothing of the
+    :class:`hgm.objectives.trajectory.TrajectoryLoss`, is told what the critics say of a step, with
+    :math:`V(s) = Q_1(s, \mu(s))`, without gradient, and what the policy would do, which is all that
+    its gradient in the policy goes through. It knows nothing of the
     sizes of states and actions.
 
     It is frozen here: :class:`hgm.modules.MetaGenRL` is what learns it.
@@ -80,7 +80,7 @@ class LearnedObjective(TD3):
         target_noise: float = 0.2,
         target_noise_clip: float = 0.5,
         num_steps: int = 20,
-        sees: str = "values",
+        sees: str = "advantages",
         terminal_bonus: bool = False,
         seed: int = 0,
     ) -> None:
