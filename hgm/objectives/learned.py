@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,10 @@ class LearnedObjective(TD3):
             value_after = networks.critics(after, flat["next", "observation"])[0]
             taken = networks.critics(flat["action"], flat["observation"])[0]
         box = (networks.actor.low, networks.actor.high)
-        values = (entry.reshape(shape) for entry in (value, value_after, taken))
+        said = tuple(entry.reshape(shape) for entry in (value, value_after, taken))
         return {
             "loss_critic": self.critic(networks, self.ended(flat)),
-            "loss_actor": self.learned(batch, own.unflatten(0, shape), *values, box),
+            "loss_actor": self.learned(batch, own.unflatten(0, shape), said, box),
             "qvalue": value.mean(),
         }
 
@@ -142,9 +143,7 @@ class LearnedObjective(TD3):
         self,
         batch: TensorDictBase,
         policy: Tensor,
-        value: Tensor,
-        value_after: Tensor,
-        taken: Tensor,
+        values: Sequence[Tensor],
         box: tuple[Tensor, Tensor],
     ) -> Tensor:
         r"""The learned loss ``(...)`` of pieces ``[..., B, T]``.
@@ -154,11 +153,11 @@ class LearnedObjective(TD3):
         Args:
             batch: Has ``action``, and under ``next``: ``reward``, ``done`` and ``terminated``.
             policy: The policy's actions in the states, ``(..., B, T, m)``.
-            value: Values of the states, ``(..., B, T)``.
-            value_after: Values of the next states, likewise.
-            taken: Values of the actions that were taken, likewise.
+            values: Values of the states, of the next ones, and of the actions that were taken,
+                ``(..., B, T)`` each.
             box: Least and largest actions, ``(m,)`` each.
         """
+        value, value_after, taken = values
         low, high = box
         centre, half = (high + low) / 2, (high - low) / 2
         after = batch["next"]

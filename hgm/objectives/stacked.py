@@ -132,14 +132,9 @@ class ActorCritics(TensorDictModuleBase):
             value = self.values(critics, policy, state)[:, 0]
             value_after = self.values(critics, self.act(actors, after), after)[:, 0]
             taken = self.values(critics, flat["action"], state)[:, 0]
-        return objective.learned(
-            batch,
-            policy.unflatten(1, shape),
-            value.unflatten(1, shape),
-            value_after.unflatten(1, shape),
-            taken.unflatten(1, shape),
-            (self.low, self.high),
-        )
+        said = tuple(entry.unflatten(1, shape) for entry in (value, value_after, taken))
+        box = (self.low, self.high)
+        return objective.learned(batch, policy.unflatten(1, shape), said, box)
 
     def renew(self, index: int) -> None:
         """Gives one agent a policy that knows nothing; its critics stay."""

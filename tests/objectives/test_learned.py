@@ -44,7 +44,7 @@ def inputs(num=3, ends=True):
 
 def loss_of(objective, data, policy, value, after, taken, num=3):
     box = torch.tensor([[-0.2] * num, [0.6] * num]).double()
-    return objective.learned(data, policy, value, after, taken, tuple(box))
+    return objective.learned(data, policy, (value, after, taken), tuple(box))
 
 
 def test_it_has_the_published_number_of_parameters():
