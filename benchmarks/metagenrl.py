@@ -109,7 +109,8 @@ def collect(folder: Path, metas: int, seeds: int, families: list[str]) -> dict[s
         made = run(folder / f"meta_{meta}", [*TRAINING, f"seed={meta}"])
         seconds = json.loads((made / "metrics.json").read_text())["wall_seconds"]
         cosine = curve(made, "train/gradient_cosine")
-        trained.append({"seed": meta, "seconds": seconds, "cosine": cosine[:: len(cosine) // 40]})
+        few = cosine[:: max(1, len(cosine) // 40)]
+        trained.append({"seed": meta, "seconds": seconds, "cosine": few})
     for family in families:
         for seed in range(seeds):
             rows.append({"family": family, "objective": "uniform", "seed": seed})
@@ -122,7 +123,8 @@ def collect(folder: Path, metas: int, seeds: int, families: list[str]) -> dict[s
                 words += [f"model.objective.path={(folder / f'meta_{meta}').absolute()}"]
                 rows.append(fresh(folder, family, f"learned_{meta}", seed, words))
                 rows[-1]["objective"], rows[-1]["meta"] = "learned", meta
-            print(family, seed, {row["objective"]: round(row["return"], 2) for row in rows[-6:]})
+            some = [row for row in rows if (row["family"], row["seed"]) == (family, seed)]
+            print(family, seed, [(row["objective"], round(row["return"], 2)) for row in some])
     return {"training": TRAINING, "fresh": FRESH, "trained": trained, "runs": rows}
 
 
@@ -157,7 +159,7 @@ def table(runs: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def draw(runs: list[dict[str, Any]]) -> None:
-    """Return against updates of fresh agents, a panel a family."""
+    """Return of fresh agents against steps of eight updates, a panel a family."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -180,7 +182,7 @@ def draw(runs: list[dict[str, Any]]) -> None:
                 axes.plot(*points.T, color=f"C{number}", lw=0.8, label=label)
         low = returns_of(runs, family, "uniform").mean()
         axes.axhline(low, color="0.5", lw=0.8, ls=":")
-        axes.set_xlabel("updates", fontsize=8)
+        axes.set_xlabel("steps of eight updates", fontsize=8)
         axes.tick_params(labelsize=7)
     panels[0, 0].set_ylabel("return", fontsize=8)
     figure.legend(loc="outside lower center", ncols=6, frameon=False, fontsize=8)

@@ -1,6 +1,7 @@
 """The table of fresh agents is that of the committed runs, and shares are what they say."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -53,3 +54,16 @@ def test_returns_of_uniform_actions_are_those_of_the_environment():
     env = family.make_env(family.train_tasks(0)[:1], 50, 1)
     steps = env.rollout(family.max_steps, break_when_any_done=False)
     assert found == pytest.approx(float(steps["next", "reward"].sum(-2).mean()), rel=0.15)
+
+
+def test_what_the_prose_says_of_shares_is_so():
+    text = " ".join(metagenrl.DOCUMENT.read_text().split())
+    shares = {key: metagenrl.share(FOUND["runs"], key, "learned") for key in metagenrl.FAMILIES}
+    pendulum = shares.pop("pendulum")
+    (least,) = re.findall(r"closes (\d+)% of the way or more in every run", text)
+    assert min(one.min() for one in shares.values()) >= int(least) / 100
+    (low, high) = re.findall(r"on the pendulum (\d+)% to (\d+)%", text)[0]
+    assert f"{pendulum.min():.0%} {pendulum.max():.0%}" == f"{low}% {high}%"
+    for control in ("random", "reinforce"):
+        most = max(metagenrl.share(FOUND["runs"], key, control).max() for key in metagenrl.FAMILIES)
+        assert most < 0.25

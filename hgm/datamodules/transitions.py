@@ -21,7 +21,8 @@ with warnings.catch_warnings():
     from torchrl.collectors import Collector
 
 MAX_ROUND = 25_600
-"""Most transitions of a task in a round of episodes; more data take several rounds."""
+"""Most transitions of a task in a round of episodes, or those of one episode; more data take
+several rounds."""
 
 
 class Transitions(GatheredTransitions):
@@ -87,7 +88,8 @@ class Transitions(GatheredTransitions):
     def deliver(self) -> Iterator[TensorDictBase]:
         """Rounds of episodes as they are collected, ``[N, b]`` each."""
         steps, left = self.family.max_steps, self.num_local
-        rounds = math.ceil(left / (max(1, MAX_ROUND // steps) * steps))
+        most = min(self.family.max_copies, max(1, MAX_ROUND // steps))
+        rounds = math.ceil(left / (most * steps))
         copies = math.ceil(left / (rounds * steps))
         env = self.family.make_env(self.tasks, copies, self.seed_for(ENVIRONMENT))
         seed = self.seed_for(BEHAVIOUR)

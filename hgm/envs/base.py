@@ -62,6 +62,7 @@ class TaskFamily(ABC):
     Attributes:
         num_train_tasks: Number ``N`` of training tasks, set by the subclass's constructor.
         max_steps: Length of an episode that does not terminate.
+        max_copies: Most copies of a task that collect transitions side by side.
         discrete: Whether actions are scores, of which the environment carries out the largest.
         fails: Whether episodes terminate in failure, as by a fall, and not at the goal: success
             then is not to terminate.
@@ -69,6 +70,7 @@ class TaskFamily(ABC):
 
     num_train_tasks: int
     max_steps: int = 100
+    max_copies: int = 256
     discrete: bool = False
     fails: bool = False
 

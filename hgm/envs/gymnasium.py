@@ -66,6 +66,8 @@ class GymnasiumFamily(TaskFamily):
         (3, 1, 200)
     """
 
+    max_copies = 64  # an environment of Gymnasium's each
+
     def __init__(
         self,
         make_env: str | Callable[[], gymnasium.Env],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_model(path: str | Path, remove: Sequence[str] = ()) -> MjModel:
-    """Reads a model file; looks for no contacts or islands where there can be none, to save time.
+    """Reads a model file; spares time where nobody may touch, and where islands are one.
 
     Args:
         path: An MJCF or URDF file; the name alone of one that Gymnasium ships, as ``"ant.xml"``.
@@ -33,7 +33,7 @@ def load_model(path: str | Path, remove: Sequence[str] = ()) -> MjModel:
             "Expected MuJoCo to be installed, for a family that it simulates: pip install "
             '"hgm[mujoco]"'
         )
-    from mujoco import MjSpec, mjtDisableBit
+    from mujoco import MjSpec, mjtDisableBit, mjtEnableBit
 
     found = Path(path)
     if not found.exists():
@@ -50,7 +50,8 @@ def load_model(path: str | Path, remove: Sequence[str] = ()) -> MjModel:
     may_touch = model.geom_contype[:, None] & model.geom_conaffinity
     if not may_touch.any() and model.npair == 0:
         model.opt.disableflags |= mjtDisableBit.mjDSBL_CONTACT.value
-    if model.ntree == 1:  # its constraints are one island: finding islands only costs time
+    sleeps = model.opt.enableflags & mjtEnableBit.mjENBL_SLEEP.value
+    if model.ntree == 1 and not sleeps:  # one island, and only who sleeps asks for it
         model.opt.disableflags |= mjtDisableBit.mjDSBL_ISLAND.value
     return model
 

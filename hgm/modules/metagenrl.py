@@ -40,15 +40,15 @@ class MetaGenRL(LightningModule):
 
     Args:
         sizes: Those of :class:`hgm.datamodules.Populations`.
-        objective: What is learned, and the numbers of the critics; as published if None.
+        objective: What is learned, and the numbers of the critics; a new one if None.
         width: Width of the hidden layers of actors and critics.
         depth: Number of hidden layers.
         meta_lr: Adam's learning rate of the objective.
         inner_lr: Size :math:`\eta` of the step that the objective is judged by.
         unit: Whether gradients of policies count with length 1, in the step that the objective is
             judged by and in the policies' own steps, and critics' words in units of their usual
-            slope: all agents count alike, and those that have little left to learn for less.
-            Otherwise all is as it comes, as published.
+            slope: agents of large rewards count for no more, those with little left to learn for
+            less. Otherwise all is as it comes, as published.
         meta_every: Updates for one of the objective.
         num_annealed: Updates in which w falls, linearly.
         least_share: What w falls to, in [0, 1].

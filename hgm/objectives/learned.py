@@ -17,11 +17,11 @@ from hgm.objectives.td3 import TD3
 from hgm.objectives.trajectory import (
     TrajectoryLoss,
     with_advantages,
-    with_residuals,
+    with_differences,
     with_values,
 )
 
-SEES = ["values", "residuals", "advantages"]
+SEES = ["values", "differences", "advantages"]
 """What the objective may be told of values."""
 FILE = "objective.pt"
 """What a run of MetaGenRL leaves in its folder."""
@@ -49,9 +49,9 @@ class LearnedObjective(TD3):
         target_noise: Standard deviation of the noise on target actions, in half action ranges.
         target_noise_clip: Largest such noise.
         num_steps: Steps ``T`` of a piece of a trajectory.
-        sees: ``"values"``: as published; ``"residuals"``: temporal differences in the place of the
-            next states' values; ``"advantages"``: :math:`Q_1(s_t, a_t) - V(s_t)` there. A file says
-            itself what it was learned with.
+        sees: ``"values"``: as published; ``"differences"``: temporal differences in the place of
+            the next states' values; ``"advantages"``: :math:`Q_1(s_t, a_t) - V(s_t)` there. A file
+            says itself what it was learned with.
         terminal_bonus: Whether the last step of every episode, also where time was up, counts as
             terminal and one more in the critics' loss, as in the authors' code.
         seed: Seed of the weights where there is no ``path``.
@@ -168,8 +168,8 @@ class LearnedObjective(TD3):
         steps = (reward, value, value_after, ~terminated, mask)
         if self.sees == "values":
             known = with_values(*steps)
-        elif self.sees == "residuals":
-            known = with_residuals(*steps, self.gamma)
+        elif self.sees == "differences":
+            known = with_differences(*steps, self.gamma)
         else:
             known = with_advantages(reward, value, taken, mask)
         return self.loss((batch["action"] - centre) / half, (policy - centre) / half, known, mask)

@@ -159,7 +159,7 @@ class ActorCritics(TensorDictModuleBase):
         return self.judged(moved, observation)
 
     def usual_slope(self, slope: Tensor) -> Tensor:
-        """Root mean square ``(A,)`` of the slopes so far, of which the last 100 or so count most.
+        """Running root mean square ``(A,)`` of slopes, from the first on; a new one counts 1%.
 
         Args:
             slope: Length of the critics' gradient in a policy's weights at this update, ``(A,)``.

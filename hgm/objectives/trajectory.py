@@ -23,7 +23,7 @@ class TrajectoryLoss(nn.Module):
     outputs) and f (two hidden layers, normalised), of whose units half are rectified and half
     squared, before they are normalised. The number of action dimensions j and their order mean
     nothing to it, and states are not seen. What x is, see :func:`with_values`,
-    :func:`with_residuals` and :func:`with_advantages`: scaling all rewards changes nothing, and
+    :func:`with_differences` and :func:`with_advantages`: scaling all rewards changes nothing, and
     neither does shifting them where no step is terminal.
 
     Source: L. Kirsch, S. van Steenkiste, J. Schmidhuber, *Improving Generalization in Meta
@@ -55,7 +55,7 @@ class TrajectoryLoss(nn.Module):
         Args:
             action: What was done, in half action ranges, ``(..., B, T, m)``.
             policy: What the policy would do now, likewise.
-            known: Rewards, x and values, standardised, ``(..., B, T)`` each.
+            known: Rewards, x and values, in units of their own, ``(..., B, T)`` each.
             mask: Whether a step counts; those that do not, come after those that do.
         """
         steps = mask.shape[-1]
@@ -116,7 +116,7 @@ def with_values(
     return standardised(reward, mask), then * goes_on, before
 
 
-def with_residuals(
+def with_differences(
     reward: Tensor, value: Tensor, after: Tensor, goes_on: Tensor, mask: Tensor, gamma: float
 ) -> tuple[Tensor, ...]:
     r"""Rewards, :math:`x_t = r_t + \gamma V_{t+1} (1 - d_t) - V_t`, and values.
@@ -148,7 +148,7 @@ def with_advantages(
 
 
 def scaled(difference: Tensor, size: Tensor, mask: Tensor) -> Tensor:
-    """Entries that count, in units of their root mean square; zero where they are rounding.
+    """Entries that count, in units of their root mean square; small where they are rounding.
 
     Args:
         difference: Differences of larger numbers, ``(..., B, T)``.

@@ -129,6 +129,12 @@ def test_large_requests_take_several_rounds(monkeypatch):
     assert data._received == 150
 
 
+def test_copies_are_no_more_than_a_family_can_have(monkeypatch):
+    monkeypatch.setattr(type(SMALL), "max_copies", 2)
+    data = Transitions(SMALL, num_transitions=100)
+    assert [piece.shape[1] for piece in data.deliver()] == [40, 40, 20]
+
+
 def test_split_does_not_depend_on_batch_size_and_never_overlaps():
     whole = Transitions(SMALL, num_transitions=300, holdout_fraction=0.3)
     parts = Transitions(SMALL, num_transitions=300, holdout_fraction=0.3, batch_size=32)

@@ -134,6 +134,21 @@ def test_contacts_are_looked_for_where_geoms_may_touch():
     assert not Ant().model.opt.disableflags & disabled
 
 
+def test_one_island_is_not_looked_for_unless_bodies_may_sleep(tmp_path):
+    one = mujoco.mjtDisableBit.mjDSBL_ISLAND.value
+    assert Reacher().model.opt.disableflags & one
+    text = """<mujoco><option><flag {}/></option><worldbody>{}</worldbody></mujoco>"""
+    body = '<body pos="{} 0 1"><freejoint/><geom size="0.1"/></body>'
+    for flag, bodies, skipped in (
+        ('sleep="enable"', 1, False),
+        ('sleep="disable"', 1, True),
+        ('sleep="disable"', 2, False),
+    ):
+        path = tmp_path / "model.xml"
+        path.write_text(text.format(flag, "".join(body.format(k) for k in range(bodies))))
+        assert bool(load_model(path).opt.disableflags & one) == skipped
+
+
 # --- episodes ----------------------------------------------------------------------------------
 
 

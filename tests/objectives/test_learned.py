@@ -73,7 +73,7 @@ def test_the_order_of_action_dimensions_means_nothing(num):
     assert (other - expected).abs() > 1e-6
 
 
-@pytest.mark.parametrize("sees", ["values", "residuals", "advantages"])
+@pytest.mark.parametrize("sees", ["values", "differences", "advantages"])
 @pytest.mark.parametrize("scale", [1e-3, 3.0, 1e4])
 def test_scaling_rewards_and_their_values_changes_nothing(scale, sees):
     objective, _ = make(sees=sees)
@@ -85,7 +85,7 @@ def test_scaling_rewards_and_their_values_changes_nothing(scale, sees):
     assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("sees", ["values", "residuals", "advantages"])
+@pytest.mark.parametrize("sees", ["values", "differences", "advantages"])
 @pytest.mark.parametrize("shift", [-2.0, 50.0])
 def test_shifting_rewards_changes_nothing_where_no_step_is_terminal(shift, sees):
     objective, _ = make(sees=sees)
@@ -171,7 +171,7 @@ def test_values_are_standardised_together_as_published():
 
 
 def test_residuals_are_temporal_differences():
-    objective, _ = make(sees="residuals")
+    objective, _ = make(sees="differences")
     data, policy, value, after, taken = inputs()
     _, found, _, mask = heard(objective, data, policy, value, after, taken)
     ended = data["next", "terminated"][..., 0]
@@ -204,7 +204,7 @@ def test_layers_are_normalised_after_their_units():
     assert_close(found.var(-1, unbiased=False), torch.ones(50).double(), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("sees", ["values", "residuals"])
+@pytest.mark.parametrize("sees", ["values", "differences"])
 def test_time_that_is_up_is_no_terminal_step(sees):
     objective, _ = make(sees=sees)
     data, policy, value, after, taken = inputs()
@@ -271,13 +271,13 @@ def test_single_transitions_are_refused():
 
 
 def test_it_goes_through_a_file(tmp_path):
-    one, other = LearnedObjective(seed=1, sees="residuals"), LearnedObjective(seed=2)
+    one, other = LearnedObjective(seed=1, sees="differences"), LearnedObjective(seed=2)
     weight = "gates.weight"
     assert not torch.equal(one.loss.state_dict()[weight], other.loss.state_dict()[weight])
     one.save(tmp_path / "objective.pt")
     for path in (tmp_path, tmp_path / "objective.pt"):
         again = LearnedObjective(path, seed=2)
-        assert again.sees == "residuals"
+        assert again.sees == "differences"
         again = again.loss.state_dict()
         assert all(torch.equal(again[key], value) for key, value in one.loss.state_dict().items())
 

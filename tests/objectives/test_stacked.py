@@ -139,6 +139,19 @@ def test_ascending_on_the_gain_makes_the_objective_teach_what_the_critics_want()
     assert gains[-1] - float(still) > 2 * abs(gains[0] - float(still))
 
 
+def test_the_usual_slope_starts_at_the_first_and_follows_by_one_in_a_hundred():
+    _, agents = make()
+    slopes = torch.tensor([[1.0, 2.0, 0.0], [3.0, 2.0, 4.0], [5.0, 2.0, 4.0]]).double()
+    assert_close(agents.usual_slope(slopes[0])[:2], slopes[0, :2])
+    square = 0.99 * 1.0 + 0.01 * 9.0
+    found = agents.usual_slope(slopes[1])
+    # Who has had no slope yet starts at this one.
+    assert_close(found.square(), torch.tensor([square, 4.0, 16.0]).double())
+    found = agents.usual_slope(slopes[2])
+    assert_close(found[0].square(), torch.tensor(0.99 * square + 0.01 * 25).double())
+    assert "square_slope" in agents.state_dict()
+
+
 def test_targets_follow():
     _, agents = make()
     before = [value.clone() for value in agents.targets]
