@@ -167,7 +167,7 @@ def sharpen(chart: Straightened, raw: Samples, findings: Findings) -> Sharpened 
         gained = judged(chart.part, whole) - judged(better, whole)
         found = interval(gained, whole.stretch[whole.held])
     rewards = first - _residuals(reward, better, tasks, whole)
-    if not (found[0] > 0 and rewards > 0):
+    if not (found[2] > 0 and rewards > 0):  # the dynamics alone may not tell the two apart
         return Sharpened(None, *found, rewards)
     _learn(better, reward, whole, tasks, torch.ones_like(seen))
     better.settle(whole.moves.state)

@@ -80,10 +80,13 @@ def test_rewards_that_no_element_explains_move_none():
     assert sharp.record()["accepted"] is False
 
 
-def test_a_chart_that_held_out_transitions_do_not_ask_for_stays():
-    sharp = sharpen(straightened(Arch(2, TRUE)), samples(distance), found())
-    assert sharp.chart is None
+@pytest.mark.parametrize(("high", "moves"), [(-0.5, False), (0.2, True)])
+def test_a_chart_that_held_out_transitions_surely_speak_against_stays(high, moves, monkeypatch):
+    """Where they cannot tell the two apart, rewards decide."""
+    monkeypatch.setattr("hgm.symmetry.charting.interval", lambda *_: (-0.7, -0.9, high))
+    sharp = sharpen(straightened(Arch(2, NEAR)), samples(distance), found())
     assert sharp.gain < 0 < sharp.rewards
+    assert (sharp.chart is not None) == moves
 
 
 def test_nothing_is_sharpened_without_a_chart_a_group_or_one_orbit():
