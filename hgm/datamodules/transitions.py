@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from torchrl.collectors import Collector
 
-MAX_ROUND = 25_600
+MAX_AT_ONCE = 25_600
 """Most transitions of a task in a round of episodes, or those of one episode; more data take
 several rounds."""
 
@@ -88,7 +88,7 @@ class Transitions(GatheredTransitions):
     def deliver(self) -> Iterator[TensorDictBase]:
         """Rounds of episodes as they are collected, ``[N, b]`` each."""
         steps, left = self.family.max_steps, self.num_local
-        most = min(self.family.max_copies, max(1, MAX_ROUND // steps))
+        most = min(self.family.max_copies, max(1, MAX_AT_ONCE // steps))
         rounds = math.ceil(left / (most * steps))
         copies = math.ceil(left / (rounds * steps))
         env = self.family.make_env(self.tasks, copies, self.seed_for(ENVIRONMENT))

@@ -16,6 +16,7 @@ from hgm.objectives.base import ActorCritic
 from hgm.objectives.td3 import TD3
 from hgm.objectives.trajectory import (
     TrajectoryLoss,
+    counted,
     with_advantages,
     with_differences,
     with_values,
@@ -33,8 +34,7 @@ class LearnedObjective(TD3):
     The critics are TD3's. :math:`L_\alpha`, see
     :class:`hgm.objectives.trajectory.TrajectoryLoss`, is told what the critics say of a step, with
     :math:`V(s) = Q_1(s, \mu(s))`, without gradient, and what the policy would do, which is all that
-    its gradient in the policy goes through. It knows nothing of the
-    sizes of states and actions.
+    its gradient in the policy goes through. It knows nothing of the sizes of states and actions.
 
     It is frozen here: :class:`hgm.modules.MetaGenRL` is what learns it.
 
@@ -164,7 +164,7 @@ class LearnedObjective(TD3):
         reward, done, terminated = (
             after[key].squeeze(-1) for key in ("reward", "done", "terminated")
         )
-        mask = done.cumsum(-1) - done.long() == 0
+        mask = counted(done)
         steps = (reward, value, value_after, ~terminated, mask)
         if self.sees == "values":
             known = with_values(*steps)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
+from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 from hgm.checks import check_int, check_real
 from hgm.objectives.base import ActorCritic
 from hgm.objectives.td3 import TD3
+from hgm.objectives.trajectory import counted
 
 
 class Reinforce(TD3):
@@ -32,8 +34,6 @@ class Reinforce(TD3):
         actor_lr: Adam's learning rate of the actor, at the start.
         critic_lr: Adam's learning rate of the critics, at the start.
         spread: Standard deviation of the exploration, and of :math:`\pi` before it is squashed.
-        target_noise: Standard deviation of the noise on target actions, in half action ranges.
-        target_noise_clip: Largest such noise.
         num_steps: Steps ``T`` of a piece.
         trace: The weight :math:`\lambda` of later residuals, in [0, 1].
 
@@ -48,14 +48,10 @@ class Reinforce(TD3):
         actor_lr: float = 3e-3,
         critic_lr: float = 3e-3,
         spread: float = 0.5,
-        target_noise: float = 0.2,
-        target_noise_clip: float = 0.5,
         num_steps: int = 20,
         trace: float = 0.95,
     ) -> None:
-        super().__init__(
-            gamma, target_rate, actor_lr, critic_lr, spread, target_noise, target_noise_clip
-        )
+        super().__init__(gamma, target_rate, actor_lr, critic_lr, spread)
         self.num_steps = check_int("num_steps", num_steps, 2, 10_000)
         self.trace = check_real("trace", trace, 0.0)
         if self.trace > 1:
@@ -103,11 +99,9 @@ class Reinforce(TD3):
         reward, done, terminated = (
             batch["next", key].squeeze(-1) for key in ("reward", "done", "terminated")
         )
-        mask = done.cumsum(-1) - done.long() == 0
-        residual = (reward + self.gamma * after * ~terminated - value) * mask
-        found, later = [], torch.zeros_like(reward[:, 0])
-        for step in residual.unbind(1)[::-1]:
-            later = step + self.gamma * self.trace * later
-            found.append(later)
-        # Residuals beyond an end are zero, and so is what they add.
-        return torch.stack(found[::-1], 1) * mask, mask
+        mask = counted(done)
+        found, _ = generalized_advantage_estimate(
+            *(self.gamma, self.trace, value[..., None], after[..., None]),
+            *(reward[..., None], done[..., None], terminated[..., None]),
+        )
+        return found.squeeze(-1) * mask, mask

@@ -101,6 +101,11 @@ class _Perceptron(nn.Module):
         return found
 
 
+def counted(done: Tensor) -> Tensor:
+    """Which steps of pieces ``(..., T)`` count: those up to the first end of an episode."""
+    return done.cumsum(-1) - done.long() == 0
+
+
 def with_values(
     reward: Tensor, value: Tensor, after: Tensor, goes_on: Tensor, mask: Tensor
 ) -> tuple[Tensor, ...]:
@@ -156,11 +161,7 @@ def scaled(difference: Tensor, size: Tensor, mask: Tensor) -> Tensor:
         mask: Whether an entry counts.
     """
     entries = difference * mask
-    num = mask.sum((-2, -1), keepdim=True)
-    spread = (entries.square().sum((-2, -1), keepdim=True) / num).sqrt()
-    most = (size * mask).abs().amax((-2, -1), keepdim=True)
-    least = 64 * torch.finfo(size.dtype).eps * most + torch.finfo(size.dtype).tiny
-    return entries / torch.maximum(spread, least)
+    return entries / _spread(entries, size, mask)
 
 
 def standardised(value: Tensor, mask: Tensor) -> Tensor:
@@ -173,9 +174,16 @@ def moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation ``(..., 1, 1)`` of the entries that count, over the last two axes."""
     num = mask.sum((-2, -1), keepdim=True)
     mean = (value * mask).sum((-2, -1), keepdim=True) / num
-    rest = (value - mean) * mask
+    return mean, _spread((value - mean) * mask, value, mask)
+
+
+def _spread(rest: Tensor, size: Tensor, mask: Tensor) -> Tensor:
+    """Root mean square of differences, ``(..., 1, 1)``; more than the rounding of what they are of.
+
+    Equal numbers differ by rounding, which is not to be blown up.
+    """
+    num = mask.sum((-2, -1), keepdim=True)
     spread = (rest.square().sum((-2, -1), keepdim=True) / num).sqrt()
-    # Equal numbers differ from their mean by rounding, which is not to be blown up.
-    size = (value * mask).abs().amax((-2, -1), keepdim=True)
-    least = 64 * torch.finfo(value.dtype).eps * size + torch.finfo(value.dtype).tiny
-    return mean, torch.maximum(spread, least)
+    most = (size * mask).abs().amax((-2, -1), keepdim=True)
+    least = 64 * torch.finfo(size.dtype).eps * most + torch.finfo(size.dtype).tiny
+    return torch.maximum(spread, least)

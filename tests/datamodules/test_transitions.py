@@ -120,7 +120,7 @@ def test_transitions_arrive_as_whole_episodes_in_time_order():
 
 
 def test_large_requests_take_several_rounds(monkeypatch):
-    monkeypatch.setattr("hgm.datamodules.transitions.MAX_ROUND", 60)
+    monkeypatch.setattr("hgm.datamodules.transitions.MAX_AT_ONCE", 60)
     data = Transitions(SMALL, num_transitions=150, batch_size=30)
     loader = iter(data.train_dataloader())
     next(loader)
@@ -164,7 +164,7 @@ def test_validation_before_training_changes_nothing():
 
 
 def test_validation_in_the_middle_of_the_first_pass(monkeypatch):
-    monkeypatch.setattr("hgm.datamodules.transitions.MAX_ROUND", 40)
+    monkeypatch.setattr("hgm.datamodules.transitions.MAX_AT_ONCE", 40)
     data = Transitions(SMALL, num_transitions=160, batch_size=20)
     loader = iter(data.train_dataloader())
     batches = [next(loader)]
@@ -283,7 +283,7 @@ def test_under_a_trainer(batch_size, sizes, tmp_path):
 
 
 def test_teardown_stops_a_collector_in_the_middle(monkeypatch):
-    monkeypatch.setattr("hgm.datamodules.transitions.MAX_ROUND", 20)
+    monkeypatch.setattr("hgm.datamodules.transitions.MAX_AT_ONCE", 20)
     data = Transitions(SMALL, num_transitions=100, batch_size=5)
     next(iter(data.train_dataloader()))
     assert data._collector is not None
