@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from hgm import lie
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.findings import Findings, Refined, Span
 from hgm.symmetry.finite import frequency, refine, snap_periods
@@ -69,8 +70,9 @@ def _complete(
         if orbits:  # no element tells what the dynamics of another orbit should be
             return Both(generators, action_generators), False
         free = completion.free_rows(units.dim_state, len(units.frame))
+        price = partial(price_of_turns, within, scaled.action)
         return inherited_or_shared(
-            within.dynamics.model, scaled, generators, action_generators, coords, free
+            within.dynamics.model, scaled, generators, action_generators, coords, free, price
         )
 
     both, inherited = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
@@ -99,6 +101,20 @@ def _complete(
     again = partial(Refitter(within, span, refined.unknowns, findings), num_refits)
     refits = yield from run_phase(Once("fits of halves", "intervals", again))
     return findings._replace(refits=refits)
+
+
+def price_of_turns(within: Within, action: Tensor, turns: Tensor) -> float:
+    r"""What rewards say against action elements ``(N, m, m)``, in nats per transition.
+
+    Where all tasks have the same terms of the action,
+    :math:`\frac12 \log(1 + \langle (g(K_i^{-1} a) - g(a))^2 \rangle / \sigma^2)` with the noise
+    :math:`\sigma` of rewards; else nothing.
+    """
+    terms = within.problem.view.sight.terms
+    if terms is None or not terms.shared:
+        return 0.0
+    changed = terms(lie.act(torch.linalg.inv(turns), action)) - terms(action)
+    return float(changed.square().mean().div(within.estimator.noise.square().mean()).log1p()) / 2
 
 
 def _locate_others(

@@ -9,6 +9,7 @@ the base task, moved:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from scipy.stats import ttest_1samp
@@ -35,9 +36,22 @@ _MISFIT = 0.1  # of a typical displacement
 _RIDGE = 1e-6
 _RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
 
+Price = Callable[[Tensor], float]
+"""Nats per transition that action elements ``(N, m, m)`` cost."""
+
+
+def free_of_charge(turns: Tensor) -> float:
+    """Rewards do not depend on the action."""
+    return 0.0
+
 
 def inherited_action_generators(
-    samples: Samples, half: Tensor, generators: Tensor, coords: Tensor, start: Tensor
+    samples: Samples,
+    half: Tensor,
+    generators: Tensor,
+    coords: Tensor,
+    start: Tensor,
+    price: Price = free_of_charge,
 ) -> Tensor:
     """Action generators ``(d, m, m)`` that carry the base task's dynamics into all tasks'.
 
@@ -52,6 +66,7 @@ def inherited_action_generators(
         generators: Scaled state generators, ``(d, k, k)``.
         coords: Coordinates of the tasks, ``(N, d)``.
         start: Action generators to start from, too.
+        price: What rewards say against action elements.
     """
     few = Samples(*(thin(field, _FEW) for field in samples))
     few_half = thin(half, _FEW)
@@ -61,7 +76,8 @@ def inherited_action_generators(
         found.append(_turned(few, few_half, elements, coords, guess, _ROUNDS))
     best = min(found, key=lambda one: one[1])[0]
     many = Samples(*(thin(field, _MANY) for field in samples))
-    return _simplest(many, thin(half, _MANY), elements, coords, _simpler(best, generators))
+    guesses = _simpler(best, generators)
+    return _simplest(many, thin(half, _MANY), elements, coords, guesses, price)
 
 
 def again_inherited(
@@ -121,12 +137,13 @@ def _simplest(
     elements: Tensor,
     coords: Tensor,
     guesses: list[tuple[int, Tensor]],
+    price: Price,
 ) -> Tensor:
     num, costs = samples.reward.numel(), []
     for free, guess in guesses:
         turns = lie.exp(lie.hat(coords, guess))
         surprise = base_dynamics(carried(samples, elements, turns), half).surprise
-        costs.append(num * surprise + free / 2 * math.log(num))
+        costs.append(num * (surprise + price(turns)) + free / 2 * math.log(num))
     return guesses[min(range(len(costs)), key=costs.__getitem__)][1]
 
 
@@ -233,6 +250,7 @@ def inherited_or_shared(
     action_generators: Tensor,
     coords: Tensor,
     free: Tensor | None = None,
+    price: Price = free_of_charge,
 ) -> tuple[Both, bool]:
     """Generators, and whether tasks inherit dynamics of their own by them.
 
@@ -246,6 +264,7 @@ def inherited_or_shared(
         coords: Coordinates of the tasks, ``(N, d)``.
         free: Which entries of state generators rewards do not tell, ``(k, k)``;
             None: none.
+        price: What rewards say against action elements.
     """
     shared = Both(generators, action_generators)
     half = halves(samples.reward.shape).to(coords.device)
@@ -254,7 +273,7 @@ def inherited_or_shared(
         return shared, False
     if free is not None and bool(free.any()):
         generators, action_generators = inherited_rows(samples, coords, shared, free)
-    found = inherited_action_generators(samples, half, generators, coords, action_generators)
+    found = inherited_action_generators(samples, half, generators, coords, action_generators, price)
     if len(found) == 1:
         size = generators.shape[-1]
         both = torch.block_diag(generators[0], found[0])

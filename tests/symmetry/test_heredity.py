@@ -51,6 +51,23 @@ def test_turns_that_are_no_rotations_stay_what_they_are():
 
 
 @torch.no_grad()
+def test_what_rewards_say_against_actions_counts_beside_the_dynamics():
+    """Through the lens, dynamics tell that actions stretch; a price on stretching is dearer."""
+    lens = torch.tensor([[1.5, 0.9], [0.0, 0.6]]).double()
+    data = family(SAME, noise=0.0)
+    element = lie.exp(2 * COORDS[..., None] * TURN)
+    change = lie.act(element, pushed(data.state, lie.act(lens, data.action)))
+    data = data._replace(next_state=data.state + change)
+
+    def price(turns):
+        return 1e3 * float((turns.mT @ turns - torch.eye(2).double()).square().mean())
+
+    start = torch.zeros(1, 2, 2).double()
+    found = inherited_action_generators(data, halves_of(data), TURN, COORDS, start, price)
+    assert_close(found, -found.mT)
+
+
+@torch.no_grad()
 def test_shared_dynamics_keep_their_action_generators():
     data = family(SAME)
     found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)

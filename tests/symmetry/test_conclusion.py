@@ -1,0 +1,50 @@
+"""What terms of the action in rewards say of what elements do to actions."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from systems import TURN, randn
+
+from hgm import lie
+from hgm.symmetry.conclusion import price_of_turns
+
+ACTION = randn(3, 4000, 2)
+TURNS = lie.exp(torch.tensor([0.0, 0.7, -1.1]).double()[:, None, None] * TURN)
+
+
+class Cost:
+    """Squares of the action."""
+
+    def __init__(self, shared=True):
+        self.shared = shared
+
+    def __call__(self, action):
+        return -0.5 * action.square().sum(-1)
+
+
+def price(terms, turns):
+    view = SimpleNamespace(sight=SimpleNamespace(terms=terms))
+    noise = torch.tensor([0.1, 0.1, 0.1]).double()
+    within = SimpleNamespace(
+        problem=SimpleNamespace(view=view), estimator=SimpleNamespace(noise=noise)
+    )
+    return price_of_turns(within, ACTION, turns)
+
+
+def test_turns_that_keep_the_cost_are_free():
+    assert price(Cost(), TURNS) == pytest.approx(0, abs=1e-12)
+
+
+def test_what_changes_the_cost_is_paid_for_in_its_noise():
+    """Actions of half the size cost four times as much: 3/2 of the mean square, against 0.1."""
+    square = ACTION.square().sum(-1).square().mean()
+    halved = 0.5 * TURNS
+    expected = 0.5 * math.log1p(float((1.5**2) * square) / 0.1**2)
+    assert price(Cost(), halved) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("terms", [None, Cost(shared=False)])
+def test_terms_of_a_task_s_own_say_nothing(terms):
+    assert price(terms, 0.5 * TURNS) == 0.0
