@@ -47,6 +47,7 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
     that explains more.
     """
     most, least = _PULLED * degrees_of(within), 0.0
+    stiff: list[Refined] = []
     for times in _STIFFER:
         if times * least > most:
             continue  # elements go no shorter a way where less holds them
@@ -59,11 +60,14 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
             if pulled < most:
                 return best
             least = pulled / times
+            stiff.append(best)
     best = yield from within.refine_fit(span.fit, penalty_of(within, span))
     if best.pool is None or best.pool.spread >= EXPLAINED:
         other = yield from within.refine_fit(span.fit)
-        if better(other, best):
-            best = other
+        # What may go further and explains less is stuck on the way.
+        for one in (other, *stiff):
+            if better(one, best):
+                best = one
     return best
 
 

@@ -10,9 +10,6 @@ from hgm.numerics.gauss_newton import normal_equations
 from hgm.numerics.maps import Maps, bent
 from hgm.numerics.ranks import ALONE, Ranks
 
-CALIBRATIONS = ("same", "affine", "increasing")
-"""Each is more freedom than the one before: as they are, factors and shifts, increasing maps."""
-
 _STEADY = 1e-9  # of the largest square: pieces of maps without rewards are 0
 
 

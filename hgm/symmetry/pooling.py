@@ -71,6 +71,9 @@ class Effort(NamedTuple):
 
 
 USUAL = Effort()
+MORE = Effort(waves=(768, 1024, 1152))
+"""For kinks all over a space that tasks share out among them."""
+
 # Residuals of more waves are small where rewards are flat: what tells is no outlier.
 _FINER = Effort((768, 1024, 1152), choices=(0,), tail=1e4)
 

@@ -17,7 +17,7 @@ from hgm.numerics.ranks import Ranks
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.findings import Refined
 from hgm.symmetry.phases import Phase, Stage
-from hgm.symmetry.pooling import USUAL, PooledModel
+from hgm.symmetry.pooling import USUAL, Effort, PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup, deviations
@@ -50,6 +50,7 @@ class Pool(Phase):
             rewards (``"affine"``), or ``"increasing"`` maps of them.
         penalty: What is known of the unknowns besides.
         sees: Which coordinates of the points rewards see; None: all.
+        effort: What the one model describes rewards by.
     """
 
     name, tag = "pooled refinement", "pooling"
@@ -63,8 +64,10 @@ class Pool(Phase):
         calibration: str = "same",
         penalty: Penalty | None = None,
         sees: Sequence[int] | None = None,
+        effort: Effort = USUAL,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
+        self.effort = effort
         self.num_steps, self.calibration, self.penalty = num_steps, calibration, penalty
         self.sees, self._converged, self._fine = sees, False, False
         self._spreads: list[float] = []
@@ -121,7 +124,13 @@ class Pool(Phase):
     def _start(self, samples: Seen, ranks: Ranks) -> PooledModel:
         noise = self.estimator.noise.clamp_min(_MISFIT)
         start = partial(
-            PooledModel, self.subgroup, self.unknowns, noise, penalty=self.penalty, sees=self.sees
+            PooledModel,
+            self.subgroup,
+            self.unknowns,
+            noise,
+            penalty=self.penalty,
+            sees=self.sees,
+            effort=self.effort,
         )
         if self.calibration == "same":
             return start()

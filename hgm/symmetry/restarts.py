@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hgm.symmetry.losses import Invariance
 from hgm.symmetry.phases import Fit
-from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.subgroup import free_in
 from hgm.symmetry.winding import shortest
 
 if TYPE_CHECKING:
@@ -21,39 +22,56 @@ ALIGNED = 1.5
 SAME_FIT = 0.15
 """Robust loss by which fewer directions may be worse than free elements, and still be enough."""
 
-_ROUNDS, _BETTER = 8, 0.95  # at most; loss, relative to that before, that is worth another round
+_ROUNDS, _IN_VAIN = 8, 2  # at most, of which so many in a row may be of no use
+_BETTER = 0.95  # loss, relative to that before, that is of use
 
 
-def settled(within: Within, free: Fit, prior: Tensor, root: Tensor) -> Stage[list[Fit]]:
-    """Free elements, the best first, by one or two logarithms.
+def resettled(
+    within: Within,
+    free: Fit,
+    prior: Tensor,
+    root: Tensor,
+    invariance: Invariance | None = None,
+) -> Stage[Fit]:
+    """Free elements that have looked for places among all others, while they fit badly.
 
-    The base task alone may not tell an element. So while elements fit badly, each looks for a place
-    among all others, from starts all over the group. Then, as a full turn is none, elements go the
-    short way: what goes the long way may be on no line with the others.
+    The base task alone may not tell an element. Starts are all over the group, others each round.
 
     Args:
         within: The search.
         free: Elements that are free in their group.
         prior: What the dynamics say of the group's coordinates.
         root: Inverse square root of the points' covariance, ``(q, q)``.
+        invariance: What is to be alike; None: what the search is told.
     """
     group, num = free.subgroup.group, within.estimator.num_tasks
-
-    def align(name: str, coords: Tensor) -> Stage[Fit]:
-        every = LeftActions(torch.eye(group.dim_algebra).to(coords), coords)
-        subgroup = Subgroup(group, every, fixed=True)
-        return (yield from within.align(name, "alignment", subgroup, prior))
-
-    for _ in range(_ROUNDS if num > 2 else 0):
-        if free.loss < ALIGNED * within.expected:
+    in_vain = 0
+    for number in range(1, 1 + _ROUNDS if num > 2 else 0):
+        if free.loss < ALIGNED * within.expected or in_vain == _IN_VAIN:
             break
-        coords = yield from within.align_each(group, prior, root, free.coords)
-        again = yield from align("left actions, jointly again", coords)
-        if again.loss > _BETTER * free.loss:
-            break
-        free = again
+        coords = yield from within.align_each(group, prior, root, free.coords, invariance, number)
+        name, subgroup = "left actions, jointly again", free_in(group, coords)
+        again = yield from within.align(name, "alignment", subgroup, prior, invariance)
+        in_vain = 0 if again.loss < _BETTER * free.loss else in_vain + 1
+        free = min(free, again, key=lambda fit: fit.loss)
+    return free
+
+
+def shortened(within: Within, free: Fit, prior: Tensor) -> Stage[list[Fit]]:
+    """Free elements, the best first, by one or two logarithms.
+
+    As a full turn is none, elements go the short way: what goes the long way may be on no line with
+    the others.
+
+    Args:
+        within: The search.
+        free: Elements that are free in their group.
+        prior: What the dynamics say of the group's coordinates.
+    """
+    group = free.subgroup.group
     short = shortest(group, free.coords)
     if torch.equal(short, free.coords):
         return [free]
-    nearer = yield from align("left actions, the short way", short)
+    name, subgroup = "left actions, the short way", free_in(group, short)
+    nearer = yield from within.align(name, "alignment", subgroup, prior)
     return [nearer, free] if nearer.loss < free.loss + SAME_FIT else [free]

@@ -12,7 +12,7 @@ from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.alignment import draw_within
 from hgm.symmetry.losses import relative_invariance
 from hgm.symmetry.phases import AlignStarts, Fit, Stage
-from hgm.symmetry.restarts import SAME_FIT
+from hgm.symmetry.restarts import ALIGNED, SAME_FIT, resettled
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import Subgroup, free_in
 
@@ -64,3 +64,24 @@ def values_agree(within: Within, span: Fit, alike: Fit, prior: Tensor) -> Stage[
     name = "values of rewards"
     fit = yield from within.align(name, "algebra", subgroup, prior, relative_invariance)
     return bool(fit.loss < alike.loss + SAME_FIT)
+
+
+def settled_by_values(
+    within: Within, free: Fit, prior: Tensor, root: Tensor
+) -> Stage[tuple[Fit, Fit | None]]:
+    """Free elements that fit badly are looked for by values, if rewards are comparable.
+
+    Directions of gradients say nothing of the size of what has corners only. Elements that no
+    better align the directions are not taken.
+    """
+    group, name = free.subgroup.group, "left actions, jointly"
+    if free.loss < ALIGNED * within.expected:
+        return free, None
+    coords = yield from within.align_each(group, prior, root, invariance=relative_invariance)
+    start = free_in(group, coords)
+    alike = yield from within.align(name, "alignment", start, prior, relative_invariance)
+    alike = yield from resettled(within, alike, prior, root, relative_invariance)
+    if alike.loss > _ALIKE:
+        return free, None
+    again = yield from within.align(name, "alignment", free_in(group, alike.coords), prior)
+    return (again, alike) if again.loss < free.loss else (free, None)

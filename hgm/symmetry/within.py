@@ -17,7 +17,6 @@ from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.believed import CONVINCING, believing, better, convincing
-from hgm.symmetry.calibration import CALIBRATIONS
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
@@ -30,19 +29,30 @@ from hgm.symmetry.phases import (
     Through,
     run_phase,
 )
+from hgm.symmetry.pooling import MORE, USUAL, PooledModel
 from hgm.symmetry.refinement import NEGLIGIBLE, Pool, sharpened
-from hgm.symmetry.restarts import ALIGNED, SAME_FIT, settled
+from hgm.symmetry.restarts import ALIGNED, SAME_FIT, resettled, shortened
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.stragglers import without_straggler
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, free_in, low_rank
-from hgm.symmetry.valued import STARTS, free_elements, values_agree
+from hgm.symmetry.valued import STARTS, free_elements, settled_by_values, values_agree
 
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _INSIDE = 0.9  # cosine of directions that counts as the same
 _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
+
+
+_REACH = 2.0  # spread that more waves may bring down
+_LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", USUAL))
+"""Each is more freedom: rewards as they are, by more waves, with factors and shifts, with maps."""
+
+
+def _blurred(model: PooledModel) -> bool:
+    """Whether kinks that are finer than its waves may be what a model misses."""
+    return bool(model.spread < _REACH) and model.misfit > NEGLIGIBLE
 
 
 class Within:
@@ -162,7 +172,10 @@ class Within:
         free, alike = yield from free_elements(self, group, prior, root)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))
-        frees = yield from settled(self, free, prior, root)
+        free = yield from resettled(self, free, prior, root)
+        if alike is None:
+            free, alike = yield from settled_by_values(self, free, prior, root)
+        frees = yield from shortened(self, free, prior)
         return (yield from self._find_span(frees, prior, least, alike))
 
     def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
@@ -219,19 +232,34 @@ class Within:
         return any(True for _ in self.group.parameters())
 
     def align_each(
-        self, group: LieGroup, prior: Tensor, root: Tensor, among: Tensor | None = None
+        self,
+        group: LieGroup,
+        prior: Tensor,
+        root: Tensor,
+        among: Tensor | None = None,
+        invariance: Invariance | None = None,
+        purpose: int = STARTS,
     ) -> Stage[Tensor]:
-        """Every element for itself, from starts all over the group, ``(N - 1, D)``."""
+        """Every element for itself, from starts all over the group, ``(N - 1, D)``.
+
+        Args:
+            group: Where they are.
+            prior: What the dynamics say of its coordinates.
+            root: Inverse square root of the points' covariance, ``(q, q)``.
+            among: Elements so far, see :class:`~hgm.symmetry.phases.AlignStarts`.
+            invariance: What is to be alike; None: what the search is told.
+            purpose: Of the starts' seed.
+        """
         num_starts = self.steps.num_starts or 12 * group.dim_space
         draw = draw_within if isinstance(group, Spanned) else draw_starts
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, STARTS))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, purpose))
         starts = draw(group, root, num_starts, generator)
         return (
             yield from self.run(
                 AlignStarts(
                     group,
                     self.estimator,
-                    self.invariance,
+                    invariance or self.invariance,
                     starts,
                     self.steps.start_steps,
                     self.steps.num_points,
@@ -341,14 +369,17 @@ class Within:
         subgroup = fit.subgroup
         deviation = deviations(subgroup, fit.unknowns, fit.covariance)
         best = Refined(fit.unknowns, deviation, None)
-        for calibration in CALIBRATIONS:
+        model: PooledModel | None = None
+        for calibration, effort in _LADDER:
             taken = best.pool
             if taken is not None and taken.spread < CONVINCING:
                 # What is left of calibrated rewards may still be their maps.
                 if not taken.calibrated or taken.misfit < NEGLIGIBLE:
                     break
-            elif taken is not None and not taken.calibrated and calibration == CALIBRATIONS[-1]:
+            elif taken is not None and not taken.calibrated and calibration == _LADDER[-1][0]:
                 break  # neither factors nor shifts explain more: no map does
+            if effort is MORE and (model is None or not _blurred(model)):
+                continue
             pool = Pool(
                 subgroup,
                 best.unknowns,
@@ -357,6 +388,7 @@ class Within:
                 calibration,
                 penalty,
                 self._sees,
+                effort,
             )
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread

@@ -34,6 +34,8 @@ def test_no_pool_is_worse_than_any():
         ((1.2, 1.19, 1.18, 1.1), [99.0, 99.0], [100.0, 10.0, None, "free"], 1.1),
         ((None, None, None, 1.1), [0.0, 0.0], [100.0, 10.0, None, "free"], 1.1),
         ((None, 0.7), [0.0, 0.0], [100.0, 10.0], 0.7),
+        # Elements that may go further and explain less are stuck on the way.
+        ((0.95, 1.02, 1.01, 1.01), [99.0, 99.0], [100.0, 10.0, None, "free"], 0.95),
     ],
 )
 def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(

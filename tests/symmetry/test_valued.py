@@ -1,5 +1,8 @@
 """Elements by values of rewards, in groups of few dimensions."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 from systems import randn
 
@@ -13,7 +16,8 @@ from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import FitRewards
 from hgm.symmetry.samples import Seen
-from hgm.symmetry.valued import free_elements, values_agree
+from hgm.symmetry.subgroup import free_in
+from hgm.symmetry.valued import free_elements, settled_by_values, values_agree
 from hgm.symmetry.within import Within
 
 MOTIONS = torch.zeros(3, 3, 3).double()
@@ -32,18 +36,12 @@ def hills(points):
     )
 
 
-def found(own_maps, steps=USUAL):
-    """Elements ``(4, 3, 3)`` that are found, the fits, and how to run more."""
-    points = 1.2 * randn(5, 1500, 2)
-    back = torch.linalg.inv(lie.exp(lie.hat(PLACES, MOTIONS)))
-    rewards = hills(lie.act(back, points))
-    if own_maps:
-        rewards = rewards ** torch.tensor([1.0, 0.3, 3.0, 0.5, 2.0]).double()[:, None]
-    seen = Seen(points, rewards)
+def prepared(seen, kept, steps):
+    """A search in the affine group of the plane, and how its stages are run."""
     estimator = FourierEstimator(5, 2)
     group = Affine(2).double()
     problem = Problem(lambda samples: samples, group, estimator, torch.arange(5), True)
-    kept = Kept(torch.zeros(6, 6).double(), lie.vee(MOTIONS, group.generators))
+    kept = Kept(torch.zeros(6, 6).double(), kept)
     within = Within(problem, None, kept, differential_invariance, steps, 0)
 
     def done(stage):
@@ -57,7 +55,19 @@ def found(own_maps, steps=USUAL):
                     phase.step(seen, ALONE)
                     phase.end_pass(ALONE)
 
-    root = done(within.run(FitRewards(estimator)))
+    return within, done
+
+
+def found(own_maps, steps=USUAL):
+    """Elements ``(4, 3, 3)`` that are found, the fits, and how to run more."""
+    points = 1.2 * randn(5, 1500, 2)
+    back = torch.linalg.inv(lie.exp(lie.hat(PLACES, MOTIONS)))
+    rewards = hills(lie.act(back, points))
+    if own_maps:
+        rewards = rewards ** torch.tensor([1.0, 0.3, 3.0, 0.5, 2.0]).double()[:, None]
+    seen = Seen(points, rewards)
+    within, done = prepared(seen, lie.vee(MOTIONS, Affine(2).double().generators), steps)
+    root = done(within.run(FitRewards(within.estimator)))
     inside, prior = within._spanned(within.kept), within.prior_in(within.kept)
     free, alike = done(free_elements(within, inside, prior, root))
     return inside.exp(free.coords), free, alike, lambda stage: done(stage(within, prior))
@@ -90,3 +100,41 @@ def test_elements_that_are_elsewhere_do_not_agree_in_values():
     _, free, alike, run = found(own_maps=False)
     moved = free._replace(unknowns=free.unknowns + 1.5)
     assert not run(lambda within, prior: values_agree(within, moved, alike, prior))
+
+
+def corners(points):
+    """A peak with straight sides: directions of gradients say next to nothing of its size."""
+    return -(points[..., 0] - 0.3).abs() - 0.6 * (points[..., 1] + 0.1).abs()
+
+
+@pytest.mark.parametrize("comparable", [True, False])
+def test_what_has_corners_is_found_by_values_where_directions_fail(comparable):
+    """Scales and shifts; starts from places of the elements' own size are beside them."""
+    coords = torch.tensor([[0.5, 0.8], [0.3, -0.5], [-0.4, 0.9], [-0.2, -0.9]]).double()
+    basis = torch.zeros(2, 3, 3).double()
+    basis[0, [0, 1], [0, 1]] = basis[1, [0, 1], 2] = 1.0
+    truth = torch.cat((torch.eye(3).double()[None], lie.exp(lie.hat(coords, basis))))
+    points = 1.2 * randn(5, 1500, 2)
+    rewards = corners(lie.act(torch.linalg.inv(truth), points))
+    if not comparable:
+        rewards = -((-rewards) ** torch.tensor([1.0, 0.3, 3.0, 0.5, 2.0]).double()[:, None])
+    within, done = prepared(Seen(points, rewards), torch.zeros(0, 6).double(), USUAL)
+    root = done(within.run(FitRewards(within.estimator)))
+    start = within.align(
+        "start", "alignment", free_in(within.group, torch.zeros(4, 6).double()), within.prior
+    )
+    bad = done(start)._replace(loss=10.0)
+    free, alike = done(settled_by_values(within, bad, within.prior, root))
+    if not comparable:
+        assert alike is None
+        assert free is bad
+        return
+    assert alike is not None
+    elements = within.group.exp(alike.coords)
+    assert (elements - truth[1:]).abs().max() < 0.05
+
+
+def test_elements_that_fit_are_not_looked_for_by_values():
+    within, done = prepared(Seen(randn(5, 50, 2), randn(5, 50)), torch.zeros(0, 6).double(), USUAL)
+    good = SimpleNamespace(loss=0.1, subgroup=SimpleNamespace(group=within.group))
+    assert done(settled_by_values(within, good, within.prior, None)) == (good, None)

@@ -19,6 +19,7 @@ from hgm.symmetry.findings import Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import Fit
+from hgm.symmetry.pooling import MORE
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 from hgm.symmetry.within import Within
 
@@ -32,10 +33,11 @@ def test_directions_stay_with_those_of_the_dynamics():
 
 
 @pytest.mark.slow
-def test_the_dynamics_do_not_overrule_noisy_rewards():
+@pytest.mark.parametrize("seed", [2, 3])
+def test_the_dynamics_do_not_overrule_noisy_rewards(seed):
     """They keep other directions than those that carry the tasks into each other."""
     specimen = replace(BANK["currents"], reward_noise=0.2)
-    found = Searched(specimen, 500, steps=SearchSteps(num_refits=0))
+    found = Searched(specimen, 500, seed, steps=SearchSteps(num_refits=0))
     angles = [
         elements[:, 1, 0].atan2(elements[:, 0, 0])
         for elements in (
@@ -190,6 +192,49 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
     with pytest.raises(StopIteration) as end:
         next(within.explain(None))
     assert end.value.value == (span, nothing)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "misfit", "asked", "taken"),
+    [
+        ([0.9], 0.1, ["same"], 0.9),
+        ([1.2, 0.6], 0.1, ["same", "more"], 0.6),
+        ([1.2, 0.9], 0.0, ["same", "affine"], 0.9),  # only noise is left
+        ([2.5, 0.9], 0.1, ["same", "affine"], 0.9),  # too much for waves
+    ],
+)
+def test_kinks_that_are_finer_than_its_waves_are_given_more(
+    monkeypatch, spreads, misfit, asked, taken
+):
+    group = GL(2).double()
+    view = SimpleNamespace(columns=[0, 1], sight=SimpleNamespace(columns=[0, 1]))
+    problem = Problem(view, group, Told(3), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    subgroup = Subgroup(group, LeftActions(torch.eye(4).double()[:1], randn(2, 1)))
+    fit = Fit(subgroup, subgroup.start, None, torch.zeros(6, 6).double(), 0.0)
+    ways = []
+
+    def run(pool):
+        ways.append("more" if pool.effort is MORE else pool.calibration)
+        spread = torch.tensor(spreads.pop(0))
+        calibrated = pool.calibration == "affine"
+        pool.model = SimpleNamespace(
+            spread=spread,
+            misfit=0.0 if calibrated and spread < 1 else misfit,
+            calibrated=calibrated,
+            increasing=True,
+            actions=subgroup.start,
+            covariance=lambda: torch.zeros(6, 6).double(),
+        )
+        return pool.model
+        yield
+
+    monkeypatch.setattr(within, "run", run)
+    with pytest.raises(StopIteration) as end:
+        next(within.refine_fit(fit))
+    assert ways == asked
+    assert float(end.value.value.pool.spread) == pytest.approx(taken)
 
 
 def test_what_dynamics_say_counts_more_at_first_and_then_has_no_tails():
