@@ -64,10 +64,14 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
     best = yield from within.refine_fit(span.fit, penalty_of(within, span))
     if best.pool is None or best.pool.spread >= EXPLAINED:
         other = yield from within.refine_fit(span.fit)
-        # What may go further and explains less is stuck on the way.
-        for one in (other, *stiff):
-            if better(one, best):
-                best = one
+        if better(other, best):
+            best = other
+        for one in stiff:
+            if better(one, best):  # what may go further and explains less is stuck on the way
+                further = span.fit._replace(unknowns=one.unknowns)
+                again = yield from within.refine_fit(further, penalty_of(within, span))
+                if better(again, best):
+                    best = again
     return best
 
 

@@ -17,6 +17,7 @@ from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.location import located
 from hgm.symmetry.orbits import Orbit, Parted, apart, join, strangers
 from hgm.symmetry.phases import Once, Stage, run_phase
+from hgm.symmetry.refinement import MISFIT
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
@@ -107,14 +108,15 @@ def price_of_turns(within: Within, action: Tensor, turns: Tensor) -> float:
     r"""What rewards say against action elements ``(N, m, m)``, in nats per transition.
 
     Where all tasks have the same terms of the action,
-    :math:`\frac12 \log(1 + \langle (g(K_i^{-1} a) - g(a))^2 \rangle / \sigma^2)` with the noise
+    :math:`\frac12 \log(1 + \mathrm{var}(g(K_i^{-1} a) - g(a)) / \sigma^2)` with the noise
     :math:`\sigma` of rewards; else nothing.
     """
     terms = within.problem.view.sight.terms
     if terms is None or not terms.shared:
         return 0.0
     changed = terms(lie.act(torch.linalg.inv(turns), action)) - terms(action)
-    return float(changed.square().mean().div(within.estimator.noise.square().mean()).log1p()) / 2
+    noise = within.estimator.noise.clamp_min(MISFIT).square().mean()
+    return float((changed.var(1).mean() / noise).log1p()) / 2
 
 
 def _locate_others(

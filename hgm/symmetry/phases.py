@@ -249,7 +249,7 @@ class AlignStarts(Phase):
         invariance: One of :mod:`hgm.symmetry.losses`.
         starts: Coordinates of the starts, ``(S, D)``.
         num_steps: Gauss-Newton steps.
-        num_points: Points of every task per step.
+        num_points: Points of every task per step; two, if fewer are asked for.
         prior: What the dynamics say of the group's coordinates, ``(D, D)``.
         among: Elements so far, ``(N - 1, D)``, which are starts, too: every task is then compared
             with all others and not only with the base task.
@@ -271,8 +271,8 @@ class AlignStarts(Phase):
         first: int | None = None,
     ) -> None:
         self.group, self.estimator, self.invariance = group, estimator, invariance
-        self.num_steps, self.num_points, self.among = num_steps, num_points, among
-        self.first = first
+        self.num_steps, self.num_points = num_steps, max(_FEWEST, num_points)
+        self.among, self.first = among, first
         penalty = None
         if prior is not None:
             root = (_START_PRIOR**0.5) * root_of(prior)

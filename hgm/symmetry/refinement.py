@@ -17,7 +17,7 @@ from hgm.numerics.ranks import Ranks
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.findings import Refined
 from hgm.symmetry.phases import Phase, Stage
-from hgm.symmetry.pooling import USUAL, Effort, PooledModel
+from hgm.symmetry.pooling import MORE, USUAL, Effort, PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup, deviations
@@ -31,7 +31,9 @@ _SETTLED = 0.9  # spread relative to that of the step before
 _PACE = 3  # steps that tell how fast the spread falls, after the last choice of a length scale
 _POOL_BUDGET = 4096  # points, over all tasks and processes, of pooled steps that do not decide yet
 _CALIBRATION = 500  # points of every task that start the rewards' calibration
-_MISFIT = 1e-3  # standard deviations of the reward that any model may be off
+MISFIT = 1e-3
+"""Standard deviations of the reward that any model may be off."""
+
 NEGLIGIBLE = 5e-6
 """Share of the rewards' variance that one model may miss: an amplitude of 0.2%."""
 
@@ -122,7 +124,7 @@ class Pool(Phase):
         return self.subgroup.snapshot(self.tag, self.model.actions, float(self.model.spread))
 
     def _start(self, samples: Seen, ranks: Ranks) -> PooledModel:
-        noise = self.estimator.noise.clamp_min(_MISFIT)
+        noise = self.estimator.noise.clamp_min(MISFIT)
         start = partial(
             PooledModel,
             self.subgroup,
@@ -146,9 +148,9 @@ class Pool(Phase):
 
 
 def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
-    """The same with more waves, where those that there are miss something."""
+    """The same with more waves, where those that there are miss something and are not the most."""
     pool = refined.pool
-    if pool is None or pool.misfit < NEGLIGIBLE:
+    if pool is None or pool.effort is MORE or pool.misfit < NEGLIGIBLE:
         return refined
     model = yield from within.run(Sharpen(pool))
     return Refined(model.actions, _deviations(model), model)

@@ -31,7 +31,8 @@ def resettled(
     free: Fit,
     prior: Tensor,
     root: Tensor,
-    invariance: Invariance | None = None,
+    invariance: Invariance,
+    expected: float,
 ) -> Stage[Fit]:
     """Free elements that have looked for places among all others, while they fit badly.
 
@@ -42,12 +43,12 @@ def resettled(
         free: Elements that are free in their group.
         prior: What the dynamics say of the group's coordinates.
         root: Inverse square root of the points' covariance, ``(q, q)``.
-        invariance: What is to be alike; None: what the search is told.
+        invariance: What is to be alike.
+        expected: Loss of residuals as large as predicted.
     """
-    group, num = free.subgroup.group, within.estimator.num_tasks
-    in_vain = 0
-    for number in range(1, 1 + _ROUNDS if num > 2 else 0):
-        if free.loss < ALIGNED * within.expected or in_vain == _IN_VAIN:
+    group, in_vain = free.subgroup.group, 0
+    for number in range(_ROUNDS if within.estimator.num_tasks > 2 else 0):
+        if free.loss < ALIGNED * expected or in_vain == _IN_VAIN:
             break
         coords = yield from within.align_each(group, prior, root, free.coords, invariance, number)
         name, subgroup = "left actions, jointly again", free_in(group, coords)

@@ -10,9 +10,9 @@ from torch import Tensor
 from hgm.groups import LieGroup
 from hgm.numerics.seeds import derive_seed
 from hgm.symmetry.alignment import draw_within
-from hgm.symmetry.losses import relative_invariance
+from hgm.symmetry.losses import expected_loss, functional_invariance, relative_invariance
 from hgm.symmetry.phases import AlignStarts, Fit, Stage
-from hgm.symmetry.restarts import ALIGNED, SAME_FIT, resettled
+from hgm.symmetry.restarts import SAME_FIT, resettled
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import Subgroup, free_in
 
@@ -25,7 +25,7 @@ STARTS = 0
 _DENSE = (48, 256, 768)  # starts in a group of one, two and three dimensions
 _FIRST = 24  # of them that go on
 _ALIKE = 3.0  # loss of values that misses by some per cent have
-_FEWEST = 2  # points: one has no deviation
+_WITHIN_REACH = 9.0  # loss of values of which some elements are in wrong places
 _FAR = 2.0  # deviations of the data that places change by
 
 
@@ -38,11 +38,11 @@ def free_elements(
     starts may be dense. Also the fit to values, if they are.
     """
     name, by_values = "left actions, jointly", list[Fit]()
-    if isinstance(group, Spanned) and group.dim_algebra <= len(_DENSE):
+    if _few(group):
         generator = torch.Generator().manual_seed(derive_seed(within.seed, STARTS))
         starts = draw_within(group, root, _DENSE[group.dim_algebra - 1], generator, _FAR)
         parts = (group, within.estimator, relative_invariance, starts)
-        steps = (within.steps.start_steps, max(_FEWEST, within.steps.num_points), prior)
+        steps = (within.steps.start_steps, within.steps.num_points, prior)
         coords = yield from within.run(AlignStarts(*parts, *steps, first=_FIRST))
         alike = yield from within.align(
             name, "alignment", free_in(group, coords), prior, relative_invariance
@@ -66,22 +66,26 @@ def values_agree(within: Within, span: Fit, alike: Fit, prior: Tensor) -> Stage[
     return bool(fit.loss < alike.loss + SAME_FIT)
 
 
-def settled_by_values(
-    within: Within, free: Fit, prior: Tensor, root: Tensor
-) -> Stage[tuple[Fit, Fit | None]]:
-    """Free elements that fit badly are looked for by values, if rewards are comparable.
+def settled_by_values(within: Within, root: Tensor) -> Stage[tuple[Fit, Fit] | None]:
+    """Free elements from where values are alike, and the fit to values; None if they are not.
 
-    Directions of gradients say nothing of the size of what has corners only. Elements that no
-    better align the directions are not taken.
+    From the starts of gradients, in rounds like theirs.
     """
-    group, name = free.subgroup.group, "left actions, jointly"
-    if free.loss < ALIGNED * within.expected:
-        return free, None
+    group, prior = within.group, within.prior
+    if _few(group) or within.invariance is functional_invariance:
+        return None
+    name, rest = "left actions, jointly", (relative_invariance, expected_loss(1))
     coords = yield from within.align_each(group, prior, root, invariance=relative_invariance)
     start = free_in(group, coords)
     alike = yield from within.align(name, "alignment", start, prior, relative_invariance)
-    alike = yield from resettled(within, alike, prior, root, relative_invariance)
+    if alike.loss < _WITHIN_REACH:
+        alike = yield from resettled(within, alike, prior, root, *rest)
     if alike.loss > _ALIKE:
-        return free, None
-    again = yield from within.align(name, "alignment", free_in(group, alike.coords), prior)
-    return (again, alike) if again.loss < free.loss else (free, None)
+        return None
+    free = yield from within.align(name, "alignment", free_in(group, alike.coords), prior)
+    return free, alike
+
+
+def _few(group: LieGroup) -> bool:
+    """Whether starts are dense in a group, and judged by values at once."""
+    return isinstance(group, Spanned) and group.dim_algebra <= len(_DENSE)

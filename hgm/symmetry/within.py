@@ -47,7 +47,7 @@ _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimen
 
 _REACH = 2.0  # spread that more waves may bring down
 _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", USUAL))
-"""Each is more freedom: rewards as they are, by more waves, with factors and shifts, with maps."""
+"""Rewards as they are, by more waves, with factors and shifts, with increasing maps."""
 
 
 def _blurred(model: PooledModel) -> bool:
@@ -116,7 +116,25 @@ class Within:
     def explain(self, root: Tensor) -> Stage[tuple[Span, Refined]]:
         """Directions that all elements share, and the one reward that explains all tasks, if any.
 
-        Gradients are rough, and may be aligned by fewer directions than rewards need: where these
+        Directions of gradients say nothing of the size of what has corners only: where elements
+        that align them explain nothing, they are looked for by values, if these are comparable.
+        """
+        span, refined = yield from self._explain_by_gradients(root)
+        if convincing(refined) or self.raw_parameters:
+            return span, refined
+        by_values = yield from settled_by_values(self, root)
+        if by_values is None:
+            return span, refined
+        free, alike = by_values
+        frees = yield from shortened(self, free, self.prior)
+        other = yield from self._find_span(frees, self.prior, alike=alike)
+        other, again = yield from self.refine(other)
+        return (other, again) if better(again, refined) else (span, refined)
+
+    def _explain_by_gradients(self, root: Tensor) -> Stage[tuple[Span, Refined]]:
+        """By the directions of gradients, or what the search is told.
+
+        They are rough, and may be aligned by fewer directions than rewards need: where these
         explain nothing, it is tried with all that the dynamics keep.
         """
         span = yield from self.find(root)
@@ -172,9 +190,7 @@ class Within:
         free, alike = yield from free_elements(self, group, prior, root)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))
-        free = yield from resettled(self, free, prior, root)
-        if alike is None:
-            free, alike = yield from settled_by_values(self, free, prior, root)
+        free = yield from resettled(self, free, prior, root, self.invariance, self.expected)
         frees = yield from shortened(self, free, prior)
         return (yield from self._find_span(frees, prior, least, alike))
 
@@ -238,7 +254,7 @@ class Within:
         root: Tensor,
         among: Tensor | None = None,
         invariance: Invariance | None = None,
-        purpose: int = STARTS,
+        number: int | None = None,
     ) -> Stage[Tensor]:
         """Every element for itself, from starts all over the group, ``(N - 1, D)``.
 
@@ -248,11 +264,12 @@ class Within:
             root: Inverse square root of the points' covariance, ``(q, q)``.
             among: Elements so far, see :class:`~hgm.symmetry.phases.AlignStarts`.
             invariance: What is to be alike; None: what the search is told.
-            purpose: Of the starts' seed.
+            number: Other numbers give other starts.
         """
         num_starts = self.steps.num_starts or 12 * group.dim_space
         draw = draw_within if isinstance(group, Spanned) else draw_starts
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, purpose))
+        purpose = (STARTS,) if number is None else (STARTS, number)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
         starts = draw(group, root, num_starts, generator)
         return (
             yield from self.run(
@@ -380,6 +397,8 @@ class Within:
                 break  # neither factors nor shifts explain more: no map does
             if effort is MORE and (model is None or not _blurred(model)):
                 continue
+            if taken is not None:
+                effort = max(effort, taken.effort, key=lambda one: one.waves)
             pool = Pool(
                 subgroup,
                 best.unknowns,

@@ -8,6 +8,9 @@ import torch
 from hgm.symmetry import believed
 from hgm.symmetry.believed import believing, better, convincing
 from hgm.symmetry.findings import Refined, Span
+from hgm.symmetry.phases import Fit
+
+START = Fit(None, None, None, None, 0.0)
 
 
 def refined(spread):
@@ -34,8 +37,9 @@ def test_no_pool_is_worse_than_any():
         ((1.2, 1.19, 1.18, 1.1), [99.0, 99.0], [100.0, 10.0, None, "free"], 1.1),
         ((None, None, None, 1.1), [0.0, 0.0], [100.0, 10.0, None, "free"], 1.1),
         ((None, 0.7), [0.0, 0.0], [100.0, 10.0], 0.7),
-        # Elements that may go further and explain less are stuck on the way.
-        ((0.95, 1.02, 1.01, 1.01), [99.0, 99.0], [100.0, 10.0, None, "free"], 0.95),
+        # Elements that may go further and explain less are stuck: once more, from further on.
+        ((0.95, 1.02, 1.01, 1.01, 0.94), [99.0, 99.0], [100.0, 10.0, None, "free", None], 0.94),
+        ((0.95, 1.02, 1.01, 1.01, 1.05), [99.0, 99.0], [100.0, 10.0, None, "free", None], 1.01),
     ],
 )
 def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(
@@ -60,7 +64,7 @@ def test_dynamics_are_believed_as_far_as_rewards_do_not_pull(
         refine_fit=refine_fit, group=SimpleNamespace(dim_algebra=4), kept=[None, None]
     )
     with pytest.raises(StopIteration) as end:
-        next(believing(within, Span(None, None, 1, kept=True)))
+        next(believing(within, Span(START, None, 1, kept=True)))
     assert calls == asked
     assert float(end.value.value.pool.spread) == pytest.approx(taken)
 

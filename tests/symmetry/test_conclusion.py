@@ -24,12 +24,10 @@ class Cost:
         return -0.5 * action.square().sum(-1)
 
 
-def price(terms, turns):
+def price(terms, turns, noise=0.1):
     view = SimpleNamespace(sight=SimpleNamespace(terms=terms))
-    noise = torch.tensor([0.1, 0.1, 0.1]).double()
-    within = SimpleNamespace(
-        problem=SimpleNamespace(view=view), estimator=SimpleNamespace(noise=noise)
-    )
+    estimator = SimpleNamespace(noise=torch.full((3,), noise).double())
+    within = SimpleNamespace(problem=SimpleNamespace(view=view), estimator=estimator)
     return price_of_turns(within, ACTION, turns)
 
 
@@ -38,11 +36,16 @@ def test_turns_that_keep_the_cost_are_free():
 
 
 def test_what_changes_the_cost_is_paid_for_in_its_noise():
-    """Actions of half the size cost four times as much: 3/2 of the mean square, against 0.1."""
-    square = ACTION.square().sum(-1).square().mean()
+    """Actions of half the size cost four times as much: 3/2 of the square, against 0.1."""
+    square = ACTION.square().sum(-1).var(1).mean()
     halved = 0.5 * TURNS
     expected = 0.5 * math.log1p(float((1.5**2) * square) / 0.1**2)
     assert price(Cost(), halved) == pytest.approx(expected)
+
+
+def test_rewards_without_noise_are_known_as_well_as_any_model_knows_them():
+    assert price(Cost(), TURNS, noise=0.0) == pytest.approx(0, abs=1e-12)
+    assert 1 < price(Cost(), 0.5 * TURNS, noise=0.0) < 20
 
 
 @pytest.mark.parametrize("terms", [None, Cost(shared=False)])

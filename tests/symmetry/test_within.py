@@ -50,6 +50,46 @@ def test_the_dynamics_do_not_overrule_noisy_rewards(seed):
     assert torch.atan2(off.sin(), off.cos()).abs().max() < 0.25
 
 
+@pytest.mark.slow
+def test_what_has_straight_sides_is_found_by_values():
+    """Gradients are aligned by one direction, too; 256 waves do not explain the true elements."""
+    found = Searched(BANK["heat_exchanger"], 2000, seed=120, steps=SearchSteps(num_refits=0))
+    assert len(found.findings.seen) == 2
+    assert found.findings.inherited
+    assert lie.span_cosine(found.generators, BANK["heat_exchanger"].generators) > 0.99
+
+
+@pytest.mark.parametrize(("spread", "taken"), [(0.6, 2), (1.19, 1), (None, 1)])
+def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, spread, taken):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:0])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    spreads = [1.2, spread]
+
+    def at_once(value):
+        return value
+        yield
+
+    def refine(span):
+        now = spreads.pop(0)
+        pool = None if now is None else SimpleNamespace(spread=torch.tensor(now))
+        return at_once((span, Refined(None, None, pool)))
+
+    def find_span(frees, prior, alike):
+        assert (frees, alike) == (["free"], "alike")
+        return at_once(Span(None, None, 2))
+
+    monkeypatch.setattr(within, "find", lambda root: at_once(Span(None, None, 1)))
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "_find_span", find_span)
+    module = "hgm.symmetry.within"
+    monkeypatch.setattr(f"{module}.settled_by_values", lambda *_: at_once(("free", "alike")))
+    monkeypatch.setattr(f"{module}.shortened", lambda _, free, prior: at_once([free]))
+    with pytest.raises(StopIteration) as end:
+        next(within.explain(None))
+    assert end.value.value[0].num_directions == taken
+
+
 class Told:
     """As much of a problem as a penalty needs."""
 
@@ -169,6 +209,7 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "_find_in", find_in)
     monkeypatch.setattr(within, "_widen", lambda span, *_: at_once(span))
+    monkeypatch.setattr("hgm.symmetry.within.settled_by_values", lambda *_: at_once(None))
     with pytest.raises(StopIteration) as end:
         next(within.explain(None))
     assert least == [2]
@@ -201,6 +242,8 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
         ([1.2, 0.6], 0.1, ["same", "more"], 0.6),
         ([1.2, 0.9], 0.0, ["same", "affine"], 0.9),  # only noise is left
         ([2.5, 0.9], 0.1, ["same", "affine"], 0.9),  # too much for waves
+        ([1.29, 1.1, 0.8], 0.1, ["same", "more", "affine with more"], 0.8),
+        ([1.4, 1.5, 0.8], 0.1, ["same", "more", "affine"], 0.8),
     ],
 )
 def test_kinks_that_are_finer_than_its_waves_are_given_more(
@@ -216,13 +259,15 @@ def test_kinks_that_are_finer_than_its_waves_are_given_more(
     ways = []
 
     def run(pool):
-        ways.append("more" if pool.effort is MORE else pool.calibration)
+        more = "more" if pool.calibration == "same" else f"{pool.calibration} with more"
+        ways.append(more if pool.effort is MORE else pool.calibration)
         spread = torch.tensor(spreads.pop(0))
         calibrated = pool.calibration == "affine"
         pool.model = SimpleNamespace(
             spread=spread,
             misfit=0.0 if calibrated and spread < 1 else misfit,
             calibrated=calibrated,
+            effort=pool.effort,
             increasing=True,
             actions=subgroup.start,
             covariance=lambda: torch.zeros(6, 6).double(),
