@@ -12,15 +12,17 @@ network as meta-training starts. What counts is the share of the way from unifor
     (return - return of uniform actions) / (return of TD3 - return of uniform actions),
 
 with the mean over TD3's seeds. Every run is `hgm` with a folder of its own in `--folder`: what is
-finished is not run again.
+finished there, or among the committed runs of the same settings, is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,30 +104,46 @@ def curve(folder: Path, tag: str) -> list[list[float]]:
     return [[event.step, round(event.value, 3)] for event in events.Scalars(tag)]
 
 
-def collect(folder: Path, metas: int, seeds: int, families: list[str]) -> dict[str, Any]:
-    """All runs."""
-    trained, rows = [], []
-    for meta in range(metas):
-        made = run(folder / f"meta_{meta}", [*TRAINING, f"seed={meta}"])
-        seconds = json.loads((made / "metrics.json").read_text())["wall_seconds"]
-        cosine = curve(made, "train/gradient_cosine")
-        few = cosine[:: max(1, len(cosine) // 40)]
-        trained.append({"seed": meta, "seconds": seconds, "cosine": few})
-    for family in families:
-        for seed in range(seeds):
-            rows.append({"family": family, "objective": "uniform", "seed": seed})
-            rows[-1]["return"] = uniform(family, seed)
-            for name, target in DESIGNED.items():
-                words = [f"model.objective._target_=hgm.objectives.{target}"]
-                rows.append(fresh(folder, family, name, seed, words))
-            for meta in range(metas):
-                words = ["model.objective._target_=hgm.objectives.LearnedObjective"]
-                words += [f"model.objective.path={(folder / f'meta_{meta}').absolute()}"]
-                rows.append(fresh(folder, family, f"learned_{meta}", seed, words))
-                rows[-1]["objective"], rows[-1]["meta"] = "learned", meta
-            some = [row for row in rows if (row["family"], row["seed"]) == (family, seed)]
-            print(family, seed, [(row["objective"], round(row["return"], 2)) for row in some])
-    return {"training": TRAINING, "fresh": FRESH, "trained": trained, "runs": rows}
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a run is known by."""
+    return tuple(row.get(name) for name in ("family", "objective", "seed", "meta"))
+
+
+def meta_trained(folder: Path, meta: int) -> dict[str, Any]:
+    """An objective's meta-training: its seconds, and the cosine it comes to."""
+    made = run(folder / f"meta_{meta}", [*TRAINING, f"seed={meta}"])
+    seconds = json.loads((made / "metrics.json").read_text())["wall_seconds"]
+    cosine = curve(made, "train/gradient_cosine")
+    return {"seed": meta, "seconds": seconds, "cosine": cosine[:: max(1, len(cosine) // 40)]}
+
+
+def collect(
+    folder: Path, metas: list[int], seeds: int, families: list[str], known: set[tuple[Any, ...]]
+) -> Iterator[dict[str, Any]]:
+    """All runs that are not known."""
+    target = "model.objective._target_=hgm.objectives"
+    for family, seed in itertools.product(families, range(seeds)):
+        if (family, "uniform", seed, None) not in known:
+            found = {"family": family, "objective": "uniform", "seed": seed}
+            yield found | {"return": uniform(family, seed)}
+        for name, designed in DESIGNED.items():
+            if (family, name, seed, None) not in known:
+                yield fresh(folder, family, name, seed, [f"{target}.{designed}"])
+        for meta in metas:
+            if (family, "learned", seed, meta) not in known:
+                path = f"model.objective.path={(folder / f'meta_{meta}').absolute()}"
+                words = [f"{target}.LearnedObjective", path]
+                found = fresh(folder, family, f"learned_{meta}", seed, words)
+                yield found | {"objective": "learned", "meta": meta}
+
+
+def write(results: dict[str, Any]) -> None:
+    """A line a run."""
+    runs = sorted(results["runs"], key=lambda row: [list(FAMILIES).index(row["family"])])
+    rows = ",\n".join(json.dumps(one) for one in runs)
+    rest = {name: value for name, value in results.items() if name != "runs"}
+    head = json.dumps(rest).removesuffix("}")
+    RESULTS.write_text(f'{head}, "runs": [\n{rows}\n]}}\n')
 
 
 def returns_of(runs: list[dict[str, Any]], family: str, objective: str) -> np.ndarray:
@@ -195,18 +213,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where runs are, or go")
     parser.add_argument("--commit", help="what is checked out")
-    parser.add_argument("--metas", type=int, default=3)
+    parser.add_argument("--metas", type=int, nargs="+", default=[0, 1, 2], help="their seeds")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     options = parser.parse_args()
     if options.folder is not None:
-        known = _git("rev-parse", "--verify", "--short", f"{options.commit}^{{commit}}")
-        if options.commit is None or not known:
+        commit = _git("rev-parse", "--verify", "--short", f"{options.commit}^{{commit}}")
+        if options.commit is None or not commit:
             parser.error("give --commit COMMIT, one of this repository's")
-        found = collect(options.folder, options.metas, options.seeds, options.families)
-        rows = ",\n".join(json.dumps(one) for one in found.pop("runs"))
-        head = json.dumps({"commit": known, **found}).removesuffix("}")
-        RESULTS.write_text(f'{head}, "runs": [\n{rows}\n]}}\n')
+        results = json.loads(RESULTS.read_text())
+        if (results["training"], results["fresh"]) != (TRAINING, FRESH):
+            results = {"training": TRAINING, "fresh": FRESH, "trained": [], "runs": []}
+        for meta in set(options.metas) - {one["seed"] for one in results["trained"]}:
+            results["trained"].append(meta_trained(options.folder, meta) | {"commit": commit})
+        known = {key(row) for row in results["runs"]}
+        what = (options.folder, options.metas, options.seeds, options.families, known)
+        for found in collect(*what):
+            print(found["family"], found["objective"], found["seed"], round(found["return"], 2))
+            results["runs"].append(found | {"commit": commit})
+            write(results)
     runs = json.loads(RESULTS.read_text())["runs"]
     lines = table(runs)
     document(lines, DOCUMENT, ("family", "in training", *SHOWN), MARKERS)
