@@ -1,13 +1,9 @@
 """Two processes find what one finds: started as a user starts them, as a script."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import run
 from torch.testing import assert_close
 
 from hgm import lie
@@ -16,40 +12,10 @@ from hgm.datamodules.writing import write_recording
 from hgm.envs import Navigation
 from hgm.geometry import load_geometry
 
-ROOT = Path(__file__).parents[1]
-FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
-
 FOLDERS = ("default", "ddp")
 TRANSITIONS = "data.num_transitions=2000"
 
 pytestmark = pytest.mark.slow
-
-
-def run(run_dir, *overrides, seconds=300):
-    """Output of ``python train.py``; all its processes are gone when this returns."""
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(FOREIGN) and not key.endswith("RANK")
-    }
-    command = [sys.executable, "train.py", f"run_dir={run_dir}"]
-    process = subprocess.Popen(
-        [*command, "trainer.accelerator=cpu", *overrides],
-        cwd=ROOT,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, errors = process.communicate(timeout=seconds)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, errors
-    return output
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hgm.files import write_json
 
 
 class PopulationReport(TrainingReport):
-    """Writes what :class:`~hgm.modules.MetaGenRL` learned."""
+    """Writes what :class:`~hgm.modules.MetaGenRL` learned, on the first process."""
 
     needs = ("actors", "metrics", "save")
 
@@ -22,6 +22,8 @@ class PopulationReport(TrainingReport):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes files and the figure, and prints the table."""
+        if not trainer.is_global_zero:
+            return
         pl_module.save(self.run_dir / "objective.pt")
         data, step = trainer.datamodule, trainer.global_step  # type: ignore[attr-defined]
         write_json(self.run_dir / "scores.json", {"curve": self.curve})
@@ -30,8 +32,8 @@ class PopulationReport(TrainingReport):
         metrics = {
             **pl_module.metrics,
             "num_updates": step,
-            "num_frames": data.num_frames,
-            "num_agents": data.num_agents * len(data.envs),
+            "num_frames": data.num_frames * trainer.world_size,
+            "num_agents": data.num_agents * len(data.envs) * trainer.world_size,
         }
         self._publish(trainer, metrics, summary, step)
 

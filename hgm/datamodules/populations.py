@@ -42,7 +42,7 @@ class Populations(Streamed):
     Args:
         family: The family of the training if there are no ``envs``.
         envs: Families of the training, of whatever sizes; none: ``family``.
-        num_agents: Agents ``A`` of every family, each with a task of its own.
+        num_agents: Agents ``A`` of every family in every process, each with a task of its own.
         num_copies: Copies of its task that an agent runs side by side.
         num_frames: Transitions that an agent collects in all, the last round rounded up.
         frames_per_batch: Transitions that an agent collects in a round, in steps of all copies.
@@ -110,8 +110,13 @@ class Populations(Streamed):
 
     def own_tasks(self, index: int) -> Tensor:
         """Hidden parameters of the tasks of a family's agents, ``(A, k)``."""
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, _TASKS, index))
+        generator = torch.Generator().manual_seed(self._own(_TASKS, index))
         return self.envs[index].sample_tasks(self.num_agents, generator)
+
+    def _own(self, *purpose: int) -> int:
+        """A seed of this process."""
+        seed = derive_seed(self.seed, *purpose)
+        return derive_seed(seed, self._rank) if self._rank else seed
 
     def val_dataloader(self) -> Batches:
         """One batch: entries as in training, returns ``[A, E]``."""
@@ -124,7 +129,7 @@ class Populations(Streamed):
     def _score(self, purpose: int) -> Iterator[TensorDictBase]:
         actors, found = learner_of(self, "actors").actors, {}
         for index, env in enumerate(self.envs):
-            seed = derive_seed(self.seed, purpose, index)
+            seed = self._own(purpose, index)
             tasks = self.own_tasks(index)
             with closing(env.make_env(tasks, self._num_episodes, seed, self.device)) as own:
                 found[str(index)] = returns(own, actors[index], env.max_steps).returns
@@ -134,7 +139,7 @@ class Populations(Streamed):
         learner: Any = learner_of(self, "actors", "num_steps")
         parts = []
         for index, family in enumerate(self.envs):
-            seed = derive_seed(self.seed, _TASKS, index, 1)
+            seed = self._own(_TASKS, index, 1)
             env = family.make_env(self.own_tasks(index), self.num_copies, seed, device)
             collection = Collection(env, learner.actors[index], self._num_steps)
             parts.append((collection, Trails(self._buffer_steps, device)))

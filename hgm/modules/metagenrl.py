@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import LightningModule
 from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from hgm.checks import check_entries, check_finite_numbers, check_int, check_network, check_real
+from hgm.numerics.ranks import across_processes
 from hgm.numerics.seeds import derive_seed, seeded
 from hgm.objectives import ActorCritics, LearnedObjective
 from hgm.sizes import Sizes
 
 LOG_EVERY = 50
 """Updates between two entries of the log, and between two checks for divergence."""
+_AGENTS = 1 << 20
+"""Purpose of a seed; smaller numbers are of updates."""
 _SATURATED = 0.95
 """An action this far from the middle of its range, in half ranges, counts as saturated."""
 
@@ -34,6 +38,9 @@ class MetaGenRL(LightningModule):
     and every so many updates :math:`\alpha` along the gradient of the mean over agents of
     :math:`Q_1(s', \mu_{\phi'}(s'))` with :math:`\phi' = \phi - \eta \nabla_\phi L_\alpha`, on other
     pieces of trajectories. The weight w falls from 1.
+
+    Several processes have agents of their own each, which never leave them; the objective's
+    gradient is the mean over all agents.
 
     Source: L. Kirsch, S. van Steenkiste, J. Schmidhuber, ICLR 2020, arXiv 1910.04098; what is
     different is in docs/learned_learners.md.
@@ -109,18 +116,25 @@ class MetaGenRL(LightningModule):
         most = min((part.num_tasks for part in sizes.members), default=sizes.num_tasks)
         self.num_alone = check_int("num_alone", num_alone, 0, most)
         self.reset_every = check_int("reset_every", reset_every, 0)
-        with seeded(self.seed):
-            self.agents = torch.nn.ModuleList(
-                ActorCritics(objective, n.num_tasks, n.dim_state, n.dim_action, n.box, width, depth)
-                for n in sizes.members
-            )
+        self._network = (width, depth)
+        self.agents = self._born(self.seed)
         self.objective.loss.requires_grad_(True)
+        self._restored: dict[str, Any] | None = None
         self.metrics: dict[str, float] = {}
 
     @property
     def actors(self) -> list[Any]:
         """How the agents act, one a family."""
         return [*self.agents]
+
+    @property
+    def _several(self) -> bool:
+        return self.trainer.world_size > 1
+
+    @property
+    def _own_seed(self) -> int:
+        """Of this process."""
+        return derive_seed(self.seed, _AGENTS, self.global_rank) if self.global_rank else self.seed
 
     @property
     def num_steps(self) -> int:
@@ -133,17 +147,44 @@ class MetaGenRL(LightningModule):
         passed = min(1.0, self.global_step / self.num_annealed) if self.num_annealed else 1.0
         return 1 - passed * (1 - self.least_share)
 
-    def setup(self, stage: str) -> None:
-        """Refuses several processes.
-
-        Raises:
-            ValueError: If there are several.
-        """
-        if self.trainer.world_size > 1:
-            raise ValueError(
-                f"Expected one process for MetaGenRL, got {self.trainer.world_size}: checkpoints "
-                "hold the agents of one only. Choose trainer=policy."
+    def _born(self, seed: int) -> torch.nn.ModuleList:
+        """Agents that know nothing."""
+        with seeded(seed):
+            return torch.nn.ModuleList(
+                ActorCritics(
+                    self.objective, n.num_tasks, n.dim_state, n.dim_action, n.box, *self._network
+                )
+                for n in self.sizes.members
             )
+
+    def on_train_start(self) -> None:
+        """Every process has agents of its own: Lightning has just made them those of the first."""
+        if not self._several:
+            return
+        # Buffers, too, are those of a process's own agents.
+        strategy: Any = self.trainer.strategy
+        strategy.model.broadcast_buffers = False
+        if self._restored is not None:
+            self.agents.load_state_dict(self._restored)
+            self._restored = None
+        elif self.global_rank:
+            born = self._born(self._own_seed)
+            self.agents.load_state_dict(born.state_dict())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning writes what the first process has: all processes' agents are put beside it."""
+        if self._several:
+            own = {"agents": self.agents.state_dict(), "optimizers": checkpoint["optimizer_states"]}
+            ranks = [own] * self.trainer.world_size
+            dist.all_gather_object(ranks, own)
+            checkpoint["agents_of_ranks"] = ranks
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes what this process's agents and their optimizer had come to."""
+        ranks = checkpoint.get("agents_of_ranks")
+        if ranks is not None and self.trainer.world_size == len(ranks):
+            own = ranks[self.global_rank]
+            self._restored, checkpoint["optimizer_states"] = own["agents"], own["optimizers"]
 
     def configure_optimizers(self) -> Any:
         """One fused Adam with constant rates: agents live on, as the objective does."""
@@ -247,7 +288,7 @@ class MetaGenRL(LightningModule):
         optimizer: Any = self.optimizers()
         for number, agents in enumerate(self.actors):
             index = (step // self.reset_every - 1) % agents.num
-            with seeded(derive_seed(self.seed, step, number)):
+            with seeded(derive_seed(self._own_seed, step, number)):
                 agents.renew(index)
             for weight in agents.actors:
                 # Where the old policy was heading is nothing to the new one.
@@ -257,7 +298,9 @@ class MetaGenRL(LightningModule):
         """Sets the objective's gradient, of norm 1 at most; its norm before."""
         weights = [*self.objective.loss.parameters()]
         found = torch.autograd.grad(-gain, weights, allow_unused=True, materialize_grads=True)
-        _set_gradients(weights, found)
+        mean = _over_processes(torch.cat([one.flatten() for one in found]))
+        parts = mean.split([one.numel() for one in found])
+        _set_gradients(weights, [p.view_as(one) for p, one in zip(parts, found, strict=True)])
         return torch.nn.utils.clip_grad_norm_(weights, 1.0)
 
     def _note(self, values: dict[str, float]) -> None:
@@ -274,11 +317,14 @@ class MetaGenRL(LightningModule):
     def validation_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Logs mean returns of the agents, of all of them and of every family."""
         for key, value in _measure(batch).items():
-            self.log(f"val/{key}", value, prog_bar=key == "return", batch_size=1)
+            shown = key == "return"
+            self.log(f"val/{key}", value, prog_bar=shown, batch_size=1, sync_dist=self._several)
 
     def test_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """The same, kept in :attr:`metrics`."""
-        self.metrics = _measure(batch)
+        found = _measure(batch)
+        mean = _over_processes(torch.tensor([*found.values()], dtype=torch.float64))
+        self.metrics = dict(zip(found, mean.tolist(), strict=True))
         for key, value in self.metrics.items():
             self.log(f"test/{key}", value, logger=False, batch_size=1)
 
@@ -296,6 +342,12 @@ def _set_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> No
     for weight, gradient in zip(weights, gradients, strict=True):
         # The fused Adam reads memory in its order, and vmap's gradients may be transposed views.
         weight.grad = gradient.contiguous()
+
+
+def _over_processes(values: Tensor) -> Tensor:
+    """Mean over processes, which have equally many agents."""
+    ranks = across_processes()
+    return ranks.sum(values) / ranks.sum(values.new_ones(()))
 
 
 def _measure(batch: TensorDictBase) -> dict[str, float]:

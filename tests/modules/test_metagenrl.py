@@ -306,13 +306,6 @@ def test_the_commands(tmp_path):
 # --- refusals -----------------------------------------------------------------------------------
 
 
-def test_several_processes_are_refused():
-    model, _ = make()
-    model.trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False)
-    with pytest.raises(ValueError, match="one process for MetaGenRL, got 2.*trainer=policy"):
-        model.setup("fit")
-
-
 def test_families_must_have_a_box_of_actions():
     with pytest.raises(ValueError, match="got CartPole"):
         Populations(ENVS[0], envs=[CartPole()])

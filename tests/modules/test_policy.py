@@ -1,18 +1,13 @@
 """Training of a policy: it learns, repeats, resumes exactly, and leaves a file."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
+from processes import run_on_two
 from tensordict import TensorDict
 from torch.testing import assert_close
 
@@ -29,7 +24,6 @@ FAMILY = Navigation(max_steps=5, radius=0.4)
 SIZES = Replay(FAMILY).sizes
 SMALL = dict(num_frames=640, frames_per_batch=128, updates_per_batch=4, batch_size=32)
 SMALL["updates_per_step"] = 3  # and 1, as 4 are asked for
-FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
 
 def make(objective=None, seed=0, family=FAMILY, shape=(16, 1), **options):
@@ -412,41 +406,11 @@ with open(f"{out}/{trainer.global_rank}_{stop}_{bool(ckpt)}.json", "w") as file:
 """
 
 
-def run_script(folder, stop=0, ckpt=""):
-    """What both ranks report; all processes are gone when this returns."""
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(FOREIGN) and not key.endswith("RANK")
-    }
-    process = subprocess.Popen(
-        [sys.executable, script, folder, str(stop), str(ckpt)],
-        cwd=Path(__file__).parents[2],
-        env={**environment, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, errors = process.communicate(timeout=180)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, errors
-    return [
-        json.loads((folder / f"{rank}_{stop}_{bool(ckpt)}.json").read_text()) for rank in range(2)
-    ]
-
-
 @pytest.mark.slow
 def test_two_processes_share_the_weights_and_resume_exactly(tmp_path):
-    whole = run_script(tmp_path)
-    run_script(tmp_path, stop=7)
-    rest = run_script(tmp_path, ckpt=tmp_path / "last.ckpt")
+    whole = run_on_two(SCRIPT, tmp_path)
+    run_on_two(SCRIPT, tmp_path, stop=7)
+    rest = run_on_two(SCRIPT, tmp_path, ckpt=tmp_path / "last.ckpt")
     assert whole == rest
     assert whole[0]["step"] == 20
     assert whole[0].pop("buffer") != whole[1].pop("buffer")

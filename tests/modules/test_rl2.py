@@ -1,17 +1,13 @@
 """RL2: advantages of trials, learning, repeating, resuming, what is logged and refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
+from processes import run
 from tensordict import TensorDict
 from torch.testing import assert_close
 from torchrl.modules import set_recurrent_mode
@@ -28,7 +24,6 @@ SMALL = dict(
     num_frames=300, num_envs=8, num_steps=20, num_episodes=2, num_epochs=2, num_minibatches=3
 )
 NUM_UPDATES = 12
-FOREIGN = ("PYTEST", "MASTER_", "WORLD_SIZE", "LOCAL_", "NODE_", "GROUP_")
 
 
 def make(family=FAMILY, seed=0, **options):
@@ -307,31 +302,11 @@ def test_divergence_is_named(tmp_path):
 
 
 def command(run_dir, *overrides):
-    """``python train.py model=rl2``, small; all processes are gone when this returns."""
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(FOREIGN) and not key.endswith("RANK")
-    }
+    """``python train.py model=rl2``, small."""
     given = [f"data.{key}={value}" for key, value in SMALL.items()]
     given += ["report.protocol.num_test_tasks=3", "report.protocol.num_episodes=2"]
-    given += ["report.protocol.num_first_episodes=2", "+env.max_steps=5", "trainer.accelerator=cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "train.py", "model=rl2", f"run_dir={run_dir}", *given, *overrides],
-        cwd=Path(__file__).parents[2],
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, errors = process.communicate(timeout=180)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, errors
+    given += ["report.protocol.num_first_episodes=2", "+env.max_steps=5"]
+    run(run_dir, "model=rl2", *given, *overrides)
 
 
 @pytest.mark.parametrize(
