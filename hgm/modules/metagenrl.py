@@ -174,7 +174,8 @@ class MetaGenRL(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lightning writes what the first process has: all processes' agents are put beside it."""
         if self._several:
-            own = {"agents": self.agents.state_dict(), "optimizers": checkpoint["optimizer_states"]}
+            optimizers = checkpoint.get("optimizer_states")  # none where weights only are saved
+            own = {"agents": self.agents.state_dict(), "optimizers": optimizers}
             ranks = [own] * self.trainer.world_size
             dist.all_gather_object(ranks, own)
             checkpoint["agents_of_ranks"] = ranks
@@ -184,7 +185,9 @@ class MetaGenRL(LightningModule):
         ranks = checkpoint.get("agents_of_ranks")
         if ranks is not None and self.trainer.world_size == len(ranks):
             own = ranks[self.global_rank]
-            self._restored, checkpoint["optimizer_states"] = own["agents"], own["optimizers"]
+            self._restored = own["agents"]
+            if own["optimizers"] is not None:
+                checkpoint["optimizer_states"] = own["optimizers"]
 
     def configure_optimizers(self) -> Any:
         """One fused Adam with constant rates: agents live on, as the objective does."""
