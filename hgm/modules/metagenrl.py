@@ -182,8 +182,8 @@ class MetaGenRL(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes what this process's agents and their optimizer had come to."""
-        ranks = checkpoint.get("agents_of_ranks")
-        if ranks is not None and self.trainer.world_size == len(ranks):
+        ranks = checkpoint.get("agents_of_ranks", ())
+        if len(ranks) == int(across_processes().sum(torch.ones(()))):
             own = ranks[self.global_rank]
             self._restored = own["agents"]
             if own["optimizers"] is not None:

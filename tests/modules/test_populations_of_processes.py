@@ -6,6 +6,8 @@ import pytest
 import torch
 from processes import run, run_on_two
 
+from hgm import restore
+
 SCRIPT = """
 import json
 import sys
@@ -77,3 +79,8 @@ def test_the_command_counts_all_agents_and_tells_once(tmp_path):
     assert metrics["num_agents"] == 4
     assert metrics["num_frames"] == 2 * 2 * 160
     assert (tmp_path / "run" / "objective.pt").is_file()
+    _, model = restore(tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    first, second = (one["agents"]["0.actors.0"] for one in saved["agents_of_ranks"])
+    assert torch.equal(model.state_dict()["agents.0.actors.0"], first)
+    assert not torch.equal(first, second)
