@@ -139,7 +139,7 @@ def collect(
 
 def write(results: dict[str, Any]) -> None:
     """A line a run."""
-    runs = sorted(results["runs"], key=lambda row: [list(FAMILIES).index(row["family"])])
+    runs = sorted(results["runs"], key=lambda row: [*FAMILIES].index(row["family"]))
     rows = ",\n".join(json.dumps(one) for one in runs)
     rest = {name: value for name, value in results.items() if name != "runs"}
     head = json.dumps(rest).removesuffix("}")

@@ -64,6 +64,10 @@ def test_what_the_prose_says_of_shares_is_so():
     assert min(one.min() for one in shares.values()) >= int(least) / 100
     (low, high) = re.findall(r"on the pendulum (\d+)% to (\d+)%", text)[0]
     assert f"{pendulum.min():.0%} {pendulum.max():.0%}" == f"{low}% {high}%"
+    assert sum(pendulum < 0.5) == 2
+    assert len(pendulum) == 9
+    minutes = [one["seconds"] / 60 for one in FOUND["trained"]]
+    assert f"{min(minutes):.0f} to {max(minutes):.0f} minutes on half a core" in text
     for control in ("random", "reinforce"):
         most = max(metagenrl.share(FOUND["runs"], key, control).max() for key in metagenrl.FAMILIES)
         assert most < 0.25

@@ -12,8 +12,6 @@ import symmetries
 
 from hgm.agents import Agent
 
-TEXT = " ".join(symmetries.DOCUMENT.read_text().split())
-
 
 class Noted(Agent):
     """Goes where it is told, and remembers what it is told."""

@@ -38,7 +38,7 @@ def free_elements(
     starts may be dense. Also the fit to values, if they are.
     """
     name, by_values = "left actions, jointly", list[Fit]()
-    if _few(group):
+    if _dense(group):
         generator = torch.Generator().manual_seed(derive_seed(within.seed, STARTS))
         starts = draw_within(group, root, _DENSE[group.dim_algebra - 1], generator, _FAR)
         parts = (group, within.estimator, relative_invariance, starts)
@@ -72,7 +72,7 @@ def settled_by_values(within: Within, root: Tensor) -> Stage[tuple[Fit, Fit] | N
     From the starts of gradients, in rounds like theirs.
     """
     group, prior = within.group, within.prior
-    if _few(group) or within.invariance is functional_invariance:
+    if _dense(group) or within.invariance is functional_invariance:
         return None
     name, rest = "left actions, jointly", (relative_invariance, expected_loss(1))
     coords = yield from within.align_each(group, prior, root, invariance=relative_invariance)
@@ -86,6 +86,6 @@ def settled_by_values(within: Within, root: Tensor) -> Stage[tuple[Fit, Fit] | N
     return free, alike
 
 
-def _few(group: LieGroup) -> bool:
+def _dense(group: LieGroup) -> bool:
     """Whether starts are dense in a group, and judged by values at once."""
     return isinstance(group, Spanned) and group.dim_algebra <= len(_DENSE)

@@ -43,8 +43,6 @@ _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _INSIDE = 0.9  # cosine of directions that counts as the same
 _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
-
-
 _REACH = 2.0  # spread that more waves may bring down
 _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", USUAL))
 """Rewards as they are, by more waves, with factors and shifts, with increasing maps."""
