@@ -1,7 +1,6 @@
 """Rollouts, still and moving, of families with and without goals."""
 
 import io
-import time
 
 import numpy as np
 import pytest
@@ -62,12 +61,9 @@ def test_families_without_goals_have_none_to_draw():
     assert TaskFamily.goals(Navigation(), torch.zeros(2, 5)) is None
 
 
-def test_gif_moves_is_small_and_quick():
+def test_gif_moves_and_is_small():
     family = Navigation(radius=8.0)  # episodes of all 100 steps
-    found = episodes(family)
-    start = time.process_time()
-    gif = rollouts_gif(found)
-    assert time.process_time() - start < 1.5
+    gif = rollouts_gif(episodes(family))
     assert len(gif) < 300_000
     image, pictures = frames(gif)
     assert 10 <= image.n_frames <= 40
