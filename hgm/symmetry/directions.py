@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
+from hgm.symmetry.projection import turned_by_values
 from hgm.symmetry.samples import thin
 
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
+_MOST_ROWS = 4000  # of the regressions that turn directions
 _ROUNDS = 3
 FEWEST = 3
 """Coordinates of which there may be fewer directions: of two, nothing is won."""
@@ -30,7 +32,8 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     the next ones, in which directions that matter little matter less (Radhakrishnan et al.,
     *Mechanism for feature learning in neural networks*, Science 383, 2024). Eigenvectors of small
     share are dropped, as many as can be while the others explain rewards as well as all did in any
-    metric.
+    metric. Those that are left are turned to where they explain values best, see
+    :func:`~hgm.symmetry.projection.turned_by_values`.
 
     Args:
         points: What rewards are functions of, ``(N, B, q)``, of about unit scale.
@@ -40,13 +43,14 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     if dim < FEWEST:
         return None
     tasks = slice(None, None, max(1, len(points) // _TASKS))
-    points, reward = thin(points[tasks], _ROWS), thin(reward[tasks], _ROWS)
+    points, reward = thin(points[tasks], _MOST_ROWS), thin(reward[tasks], _MOST_ROWS)
     points = points - points.flatten(0, 1).mean(0)
     reward = reward - reward.mean(1, keepdim=True)
     reward = reward / reward.std(1, keepdim=True).clamp_min(1e-12)
+    few, their = thin(points, _ROWS), thin(reward, _ROWS)
     root, least = torch.eye(dim).to(points), math.inf
     for _ in range(_ROUNDS):
-        left, slope = _fitted(points @ root, reward)
+        left, slope = _fitted(few @ root, their)
         # Off a set that points are on, slopes are anything: a metric by them may be a bad one.
         least = min(least, left)
         slope = slope @ root.mT
@@ -56,10 +60,10 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     rest = values.flip(0).cumsum(0).flip(0) / values.sum()
     fewest, most = (int((rest > share).sum()) for share in _GONE)
     for num in range(fewest, min(most + 1, dim)):
-        left, _ = _fitted(points @ root[:, :num], reward)
+        left, _ = _fitted(few @ root[:, :num], their)
         # Without what has a share, they are to explain all: noise would hide what is missing.
         if left < (_AS_WELL if num == most else 1.0) * least + _ROUNDING:
-            return vectors[:, :num].mT
+            return turned_by_values(vectors[:, :num].mT, points, reward)
     return None
 
 

@@ -134,6 +134,7 @@ class Search:
         any_chart = self.group.resized(self.group.dim_space) is not None
         if any_chart and len(sight.columns) >= FEWEST:
             units, sight = yield from self._turn(units, scaled, sight)
+            scaled = units.scale(kept)
         columns = list(range(self.group.dim_space))
         num = len(kept.reward)
         leading = torch.arange(0, num, max(1, -(-num // _LEADING)), device=kept.reward.device)

@@ -77,6 +77,17 @@ def test_what_rewards_see_is_a_part_of_the_state():
     assert findings.completion.given.tolist() == 8 * [True] + 12 * [False]
 
 
+def test_circles_are_looked_for_in_the_coordinates_that_are_searched():
+    """The phases of a grid are on circles, what rewards see of them both is on none."""
+    found = searched("power_grid", 300)
+    problem = found.findings.problem
+    assert not problem.view.units.natural
+    assert len(problem.view.columns) == 4
+    assert problem.group.dim_algebra == 16
+    assert found.findings.pool is not None
+    assert not found.findings.pool.calibrated
+
+
 def test_rotations_are_in_radians_and_counter_clockwise():
     found = searched("cone")
     values = torch.linalg.eigvals(found.findings.seen[0])
