@@ -56,6 +56,10 @@ class Reward:
         linear, omega = LINEAR_SCALE * root @ weights[num:-1], root @ model.frequencies.mT
         self.base = randn(NUM_LANDMARKS, root.shape[1]).to(root) @ torch.linalg.pinv(root)
         self.base = self.base + model.mean
+        self._bent = model.bent
+        if self._bent is not None:
+            self.base = self._bent.undone(self.base)
+        self._dim = self.base.shape[1]
         rewards = model(self.base).value
         self._centre = rewards.mean()
         self._terms = None if terms is None else terms.to(dtype)
@@ -88,8 +92,9 @@ class Reward:
         )
 
     def _predict(self, points: Tensor, slope: bool) -> tuple[Tensor, ...]:
-        terms, n = self._terms, len(self._mean)
-        points, action = points[:, :n], points[:, n:]
+        terms, bent = self._terms, self._bent
+        straight, action = points[:, : self._dim], points[:, self._dim :]
+        points = straight if bent is None else bent(straight)
         angle = torch.addmm(self._phases, points, self._omega)
         waves = angle.sin().mul_(-self._waves[:, 0]) if slope else None
         found = torch.addmm(self._constant, angle.cos_(), self._waves).addmm_(points, self._linear)
@@ -107,6 +112,8 @@ class Reward:
         if waves is None:
             return known
         gradient = torch.addmm(self._linear[:, 0], waves, self._omega.mT)
+        if bent is not None:
+            gradient = bent.back(gradient, straight)
         if terms is not None:
             gradient = torch.cat((gradient, terms.slope(action)), -1)
         return (*known, gradient)

@@ -15,6 +15,7 @@ from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
+from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.frames import base_dynamics, carried, own_dynamics, pairs
 from hgm.symmetry.samples import Samples, halves, thin
@@ -117,29 +118,53 @@ def _one(
     noise = model.noise / model.scale
     if back is not None:
         noise = (back * model.noise) / model.scale[:, None]
+    stages = (_BROAD, _FINE, last)
     unexplained = float(noise.square().sum() / (1 if back is None else len(back)))
 
-    def compare(
-        inputs: Both, targets: Both, stages: Sequence[Stage], unexplained: float
-    ) -> tuple[Compared | None, Sequence[Stage]]:
+    def look(
+        tails: Tails | None, inputs: Both, targets: Both, stages: Sequence[Stage]
+    ) -> tuple[Compared, Sequence[Stage]]:
+        if tails is not None:
+            targets = _bent_targets(tails, inputs, targets, model.scale)
+            inputs = (tails(inputs[0]), tails(inputs[1]))
         left = leave(inputs, targets, stages, blocks)
         found = own(inputs, left, last, blocks)
-        if found.noise > _AS_WELL * unexplained + _ROUNDING:
-            return None, left.stages
         motion = (targets[1] - targets[1].mean((0, 1))).square().sum(-1)
         return Compared(found, found.sure * motion, DYNAMICS), left.stages
 
     inputs, targets = (near, far), (change / model.scale, moved / model.scale)
-    found, likeliest = compare(inputs, targets, (_BROAD, _FINE, last), unexplained)
-    if found is None:
+    tails = None
+    found, likeliest = look(tails, inputs, targets, stages)
+    bending = long_tails(near.flatten(0, 1))
+    if bending is not None:
+        other, their = look(bending, inputs, targets, stages)
+        if other.own.noise < found.own.noise:
+            tails, found, likeliest = bending, other, their
+    if found.own.noise > _AS_WELL * unexplained + _ROUNDING:
         return None
     # Of fewer transitions, regressions leave more.
     left = max(unexplained, found.own.noise)
 
     def again(inputs: Both, targets: Both) -> Compared | None:
-        return compare(inputs, targets, likeliest, left)[0]
+        fewer = look(tails, inputs, targets, likeliest)[0]
+        return None if fewer.own.noise > _AS_WELL * left + _ROUNDING else fewer
 
     return judged(found, again, inputs, targets, in_turn, repeated=back is not None)
+
+
+def _bent_targets(tails: Tails, inputs: Both, targets: Both, scale: Tensor) -> Both:
+    """Displacements of bent states, in their standard deviations, for those of states in `scale`.
+
+    Of states that span decades, the largest would outweigh all others.
+    """
+    n = len(scale)
+    bend = tails.some(list(range(n)))
+    near, far = (
+        bend(place[..., :n] + scale * target) - bend(place[..., :n])
+        for place, target in zip(inputs, targets, strict=True)
+    )
+    usual = near.flatten(0, 1).std(0).clamp_min(1e-300)
+    return near / usual, far / usual
 
 
 def _few(samples: Samples, rows: int) -> Samples:

@@ -147,6 +147,7 @@ def examine(
         Seen(*(field[judged] for field in view(kept))),
         Seen(*(field[judged] for field in view(held))),
         findings.bases[judged.cpu()],
+        problem.tails,
     )
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hgm.evidence.rewards import OneReward, one_reward
+from hgm.numerics.tails import Tails
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Seen
 
@@ -45,6 +46,7 @@ def rewards_of_orbits(
     train: Seen,
     held: Seen,
     bases: Tensor,
+    tails: Tails | None = None,
 ) -> OneReward:
     """What :func:`hgm.evidence.rewards.one_reward` says of every orbit, the worst of it all.
 
@@ -57,14 +59,15 @@ def rewards_of_orbits(
         train: Points ``(N, B, q)`` and rewards that are learned from.
         held: Points and rewards that are judged by.
         bases: The base task of every task, ``(N,)``.
+        tails: What bends long tails of the points.
     """
     found = []
     for base in bases.unique().tolist():
         tasks = (bases == base).nonzero()[:, 0].to(elements.device)
         if len(tasks) < 2:
             continue
-        parts = (Seen(*(part[tasks] for part in seen)) for seen in (train, held))
-        found.append(one_reward(elements[tasks], generators, doubt[tasks], *parts))
+        near, far = (Seen(*(part[tasks] for part in seen)) for seen in (train, held))
+        found.append(one_reward(elements[tasks], generators, doubt[tasks], near, far, tails))
     worst = max(
         (one.statement for one in found),
         key=lambda one: (one.broken, one.holds is None, one.effect),

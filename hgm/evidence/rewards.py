@@ -15,6 +15,7 @@ from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
 from hgm.numerics.gram import gram_of
 from hgm.numerics.maps import Maps, Splines, bent, joint_table, ridges, straight
+from hgm.numerics.tails import Tails
 from hgm.symmetry.samples import Seen
 
 REWARDS = Tolerance(small=5e-6, large=1e-2, approximate=1e-2)
@@ -51,7 +52,12 @@ class OneReward(NamedTuple):
 
 
 def one_reward(
-    elements: Tensor, generators: Tensor, doubt: Tensor, train: Seen, held: Seen
+    elements: Tensor,
+    generators: Tensor,
+    doubt: Tensor,
+    train: Seen,
+    held: Seen,
+    tails: Tails | None = None,
 ) -> OneReward:
     r"""Fits :math:`\psi_i(r_i(p)) = R(L_i^{-1} p)` to all tasks, and what each would add to it.
 
@@ -72,18 +78,21 @@ def one_reward(
         doubt: Predicted standard deviations of the elements, in radians, ``(N,)``.
         train: Points ``(N, B, q)`` and rewards that are learned from.
         held: Points and rewards that are judged by.
+        tails: What bends long tails of points for regressions; None: nothing does.
     """
     inverse = torch.linalg.inv(elements)
     places = (lie.act(inverse, train.points), lie.act(inverse, held.points))
-    first = taken = _look(places, (train.reward, held.reward), generators, doubt, "same")
+    first = taken = _look(places, (train.reward, held.reward), generators, doubt, "same", tails)
     best = taken.again()
     for calibration, splines in (("affine", straight), ("increasing", bent)):
         if not best.statement.broken:
             break
-        targets = _calibrated(places[0], (train.reward, held.reward), splines(train.reward))
+        targets = _calibrated(
+            _bent(places[0], tails), (train.reward, held.reward), splines(train.reward)
+        )
         if targets is None:
             continue
-        look = _look(places, targets, generators, doubt, calibration)
+        look = _look(places, targets, generators, doubt, calibration, tails)
         if look.effect < min(_BETTER * first.effect, taken.effect):
             taken, best = look, look.again()
     return best
@@ -102,6 +111,7 @@ def _look(
     generators: Tensor,
     doubt: Tensor,
     name: str,
+    tails: Tails | None,
 ) -> _Look:
     dim = places[0].shape[-1]
     many = enough_waves(_WAVES, dim)
@@ -111,8 +121,15 @@ def _look(
     def compare(
         inputs: Both, wanted: Both, stages: Sequence[Stage]
     ) -> tuple[Compared, Sequence[Stage]]:
-        left = leave(inputs, wanted, stages, slopes=True)
-        found = own(inputs, _off_elements(generators, doubt, inputs, left), _OWN)
+        there = (_bent(inputs[0], tails), _bent(inputs[1], tails))
+        left = leave(there, wanted, stages, slopes=True)
+        if tails is not None and left.slopes is not None:
+            near, far = (
+                tails.back(slope, place[..., None, :])
+                for slope, place in zip(left.slopes, inputs, strict=True)
+            )
+            left = left._replace(slopes=(near, far))
+        found = own(there, _off_elements(generators, doubt, inputs, left), _OWN)
         variance = wanted[1][..., 0].var(1).mean().clamp_min(1e-300)
         small = min(least + _OF_NOISE * found.noise / float(variance), _MOST_SMALL)
         tolerance = REWARDS._replace(small=small)
@@ -132,6 +149,10 @@ def _look(
 
     product, total = _in_turn(found.own.product), _in_turn(found.total)
     return _Look(measure(product, total, found.tolerance).effect, again)
+
+
+def _bent(points: Tensor, tails: Tails | None) -> Tensor:
+    return points if tails is None else tails(points)
 
 
 def _in_turn(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hgm.numerics.fourier import LINEAR_SCALE, Whitening, features, slope
+from hgm.numerics.tails import Tails
 
 
 class Prediction(NamedTuple):
@@ -40,6 +41,9 @@ class RewardModel:
         noise: Standard deviation of the rewards about the model, ``()``.
         misfit: Weights of the logarithm of the square of that, where it is not the same everywhere,
             ``(F + q + 1,)``; None where that was not learned.
+        tails: What bends points first, as :attr:`hgm.numerics.tails.Tails.packed`,
+            ``(n + 2, q)``: `mean` and `root` are then those of bent points, ``(q,)`` and
+            ``(q, q)``. None where nothing does.
     """
 
     mean: Tensor
@@ -50,26 +54,36 @@ class RewardModel:
     spread: Tensor
     noise: Tensor
     misfit: Tensor | None = None
+    tails: Tensor | None = None
 
     def __call__(self, points: Tensor) -> Prediction:
         """Predicts at points ``(..., n)``, in the dtype of the model."""
-        white = Whitening(self.mean, self.root)(points.to(self.mean))
-        gradient = slope(white, self.frequencies, self.phases, self.weights) @ self.root.mT
+        gradient = slope(self._white(points), self.frequencies, self.phases, self.weights)
+        gradient = gradient @ self.root.mT
+        if self.bent is not None:
+            gradient = self.bent.back(gradient, points.to(self.mean))
         value, variance = self.value(points)
         return Prediction(value, gradient, variance)
 
     def value(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Expected rewards and variances alone, ``(...)`` each."""
-        white = Whitening(self.mean, self.root)(points.to(self.mean))
-        table = features(white, self.frequencies, self.phases)
+        table = features(self._white(points), self.frequencies, self.phases)
         return table @ self.weights, (table @ self.spread).square().sum(-1)
 
     def scatter(self, points: Tensor) -> Tensor:
         """Variance of rewards about the model at points ``(..., n)``, ``(...)``."""
         if self.misfit is None:
             return self.noise.square().expand(points.shape[:-1])
-        white = Whitening(self.mean, self.root)(points.to(self.mean))
-        return (features(white, self.frequencies, self.phases) @ self.misfit).exp()
+        return (features(self._white(points), self.frequencies, self.phases) @ self.misfit).exp()
+
+    @property
+    def bent(self) -> Tails | None:
+        """What bends points first."""
+        return None if self.tails is None else Tails.of(self.tails)
+
+    def _white(self, points: Tensor) -> Tensor:
+        points = points.to(self.mean)
+        return Whitening(self.mean, self.root)(points if self.bent is None else self.bent(points))
 
     def __repr__(self) -> str:
         """Its sizes: the tensors would fill pages."""
@@ -97,6 +111,8 @@ class RewardModel:
             shift: The `b`, ``(n,)``.
             into: The `M`, ``(n, q)``; a right inverse puts the centre back.
         """
+        if self.bent is not None:
+            return replace(self, tails=self.bent.seen_through(shift, into).packed)
         mean = shift + self.mean @ torch.linalg.pinv(into)
         return replace(self, mean=mean, root=into @ self.root)
 

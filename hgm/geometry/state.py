@@ -87,10 +87,13 @@ def _check_orbits(orbits: Any, num_tasks: int, n: int) -> None:
 
 
 def _check_reward(what: str, reward: Any, n: int) -> None:
-    # Files of before 0.2 know one noise for all points.
-    more = ("misfit",) if isinstance(reward, dict) and "misfit" in reward else ()
+    # Files of before 0.2 know one noise for all points, and no long tails.
+    more = [key for key in ("misfit", "tails") if isinstance(reward, dict) and key in reward]
     _check_keys(f"`{what}`", reward, (*_REWARD, *more))
     (num,) = _check(f"{what}.phases", reward["phases"], ("F",))
+    tails = reward.get("tails")
+    if tails is not None:
+        _, n = _check(f"{what}.tails", tails, (n + 2, "q"))
     _, q = _check(f"{what}.root", reward["root"], (n, "q"))
     shapes: dict[str, tuple[int | str, ...]] = {
         "mean": (n,),
@@ -102,6 +105,8 @@ def _check_reward(what: str, reward: Any, n: int) -> None:
     }
     if reward.get("misfit") is not None:
         shapes["misfit"] = (num + q + 1,)
+    if tails is not None:
+        shapes["tails"] = tuple(tails.shape)
     for name, shape in shapes.items():
         _check(f"{what}.{name}", reward[name], shape)
     _check_dtypes(what, reward, list(shapes), "phases")

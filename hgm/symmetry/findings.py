@@ -8,6 +8,7 @@ from torch import Tensor
 from hgm.differentials.base import DifferentialEstimator
 from hgm.dynamics import DynamicsModel
 from hgm.groups import LieGroup
+from hgm.numerics.tails import Tails
 from hgm.symmetry.completion import Completion
 from hgm.symmetry.invariance import EquivarianceForm
 from hgm.symmetry.orbits import Orbit, bases
@@ -27,6 +28,7 @@ class Problem(NamedTuple):
         estimator: Estimator of reward differentials at these points.
         leading: The tasks that find the algebra, the base task first, ``(M,)``.
         whole: Whether the ambient group holds every map, so that points may be a part of states.
+        tails: What bends long tails of the points that rewards see; None: nothing does.
     """
 
     view: View
@@ -34,6 +36,7 @@ class Problem(NamedTuple):
     estimator: DifferentialEstimator
     leading: Tensor
     whole: bool
+    tails: Tails | None
 
 
 class Dynamics(NamedTuple):

@@ -32,6 +32,7 @@ from hgm.numerics.gram import gram_of
 from hgm.numerics.maps import Maps, joint_table, ridges
 from hgm.numerics.misfit import shared, variance
 from hgm.numerics.ranks import ALONE, Ranks
+from hgm.numerics.tails import Tails
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
@@ -102,6 +103,7 @@ class PooledModel:
             evidence: a direction that only moves that is left to the penalty.
         seed: Seed of the features.
         effort: What `R` is described by.
+        tails: What bends long tails of the coordinates that `R` sees; None: they are as they are.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
@@ -120,8 +122,9 @@ class PooledModel:
         sees: Sequence[int] | None = None,
         seed: int = 0,
         effort: Effort = USUAL,
+        tails: Tails | None = None,
     ) -> None:
-        self.effort = effort
+        self.effort, self.tails = effort, tails
         self.subgroup, self.noise, self.penalty, self.maps = subgroup, noise, penalty, maps
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
@@ -130,6 +133,7 @@ class PooledModel:
         generator = torch.Generator().manual_seed(seed)
         self.sees = list(range(subgroup.group.dim_space) if sees is None else sees)
         dim = len(self.sees)
+        self._bent = None if tails is None else tails.among(self.sees, subgroup.group.dim_space)
         num = enough_waves(effort.waves, dim)
         omega, phases = draw_frequencies(dim, num, generator)
         self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
@@ -158,12 +162,12 @@ class PooledModel:
         carried = lie.act(self._inverse(self.actions), points)
         gain, target = self._in_units_of_noise(rewards, ranks)
         if self._white is None:
-            self._white = _among(whitening(carried[..., self.sees], ranks), self.sees, carried)
+            self._white = self._whitening(carried, ranks)
+        white = self._white(carried if self._bent is None else self._bent(carried))
         if self._steps in self.effort.choices:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
-            self._choose(gain, self._white(carried[:, ::every]), target[:, ::every], ranks)
+            self._choose(gain, white[:, ::every], target[:, ::every], ranks)
         self._steps += 1
-        white = self._white(carried)
         table = features(white, self._omega, self._phases).mul_(gain[..., None])
         if self.maps is None:
             table = table.flatten(0, 1)
@@ -176,7 +180,8 @@ class PooledModel:
         weights = fitted[: self._size]
         if self.maps is not None:
             self.maps = self.maps.changed(fitted[self._size :])
-        jacobian = self._jacobian(white, points, gain, predicted.view_as(target), weights)
+        gradient = self._gradient(white, carried, weights)
+        jacobian = self._jacobian(gradient, points, gain, predicted.view_as(target))
         # Off the features: the weights follow a change of the other unknowns.
         weight = _trust(residual, self._deviation, self.effort.tail)
         both = ranks.sum(table.mT @ (weight[:, None] * jacobian))
@@ -217,7 +222,7 @@ class PooledModel:
             factor, shift = self.calibration
             calibration = torch.stack((factor.log(), shift), -1)
         start = (self.subgroup, self.actions, self.noise, calibration)
-        return PooledModel(*start, penalty, self.maps, self.sees, seed, effort)
+        return PooledModel(*start, penalty, self.maps, self.sees, seed, effort, self.tails)
 
     @property
     def misfit(self) -> float:
@@ -262,6 +267,7 @@ class PooledModel:
             weights=self._weights[: self._size],
             spread=torch.cat((spread * self._deviation / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self._deviation / _GAUSSIAN_SPREAD,
+            tails=None if self._bent is None else self._bent.packed,
         )
 
     def doubted_model(self) -> RewardModel:
@@ -393,16 +399,26 @@ class PooledModel:
         self._weights, self._root = torch.cholesky_solve(cross, root)[:, 0], root
         return self._weights, root
 
-    def _jacobian(
-        self, white: Tensor, points: Tensor, gain: Tensor, predicted: Tensor, weights: Tensor
-    ) -> Tensor:
-        """Derivatives of the predictions along all unknowns, ``(N B, u)``."""
+    def _whitening(self, carried: Tensor, ranks: Ranks) -> Whitening:
+        """That of what `R` sees, bent if it has long tails."""
+        if self._bent is not None:
+            return whitening(self._bent(carried), ranks)
+        return _among(whitening(carried[..., self.sees], ranks), self.sees, carried)
+
+    def _gradient(self, white: Tensor, carried: Tensor, weights: Tensor) -> Tensor:
+        """Gradient of `R` at points that are carried into the base task, ``(N, B, n)``."""
         assert self._white is not None, "the first step sets it"
         gradient = slope(white, self._omega, self._phases, weights) @ self._white.root.mT
+        return gradient if self._bent is None else self._bent.back(gradient, carried)
+
+    def _jacobian(
+        self, gradient: Tensor, points: Tensor, gain: Tensor, predicted: Tensor
+    ) -> Tensor:
+        """Derivatives of the predictions along all unknowns, ``(N B, u)``."""
         fields = lie.field(jacfwd(self._inverse)(self.actions).movedim(-1, 1), points)
         along = (fields @ gradient[..., None])[..., 0] * gain[..., None]
         if self.calibrated:
-            own = torch.eye(len(gain)).to(gain)[:, None, 1:].expand(-1, white.shape[1], -1)
+            own = torch.eye(len(gain)).to(gain)[:, None, 1:].expand(-1, points.shape[1], -1)
             factors, shifts = own * predicted[..., None], own / self._units[:, None, None]
             along = torch.cat((along, factors, shifts), -1)
         return along.flatten(0, 1)

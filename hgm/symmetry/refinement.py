@@ -14,6 +14,7 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.numerics.fourier import Jet
 from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.ranks import Ranks
+from hgm.numerics.tails import Tails
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.findings import Refined
 from hgm.symmetry.phases import Phase, Stage
@@ -53,6 +54,7 @@ class Pool(Phase):
         penalty: What is known of the unknowns besides.
         sees: Which coordinates of the points rewards see; None: all.
         effort: What the one model describes rewards by.
+        tails: What bends long tails of what rewards see; None: nothing does.
     """
 
     name, tag = "pooled refinement", "pooling"
@@ -67,9 +69,10 @@ class Pool(Phase):
         penalty: Penalty | None = None,
         sees: Sequence[int] | None = None,
         effort: Effort = USUAL,
+        tails: Tails | None = None,
     ) -> None:
         self.subgroup, self.unknowns, self.estimator = subgroup, unknowns, estimator
-        self.effort = effort
+        self.effort, self.tails = effort, tails
         self.num_steps, self.calibration, self.penalty = num_steps, calibration, penalty
         self.sees, self._converged, self._fine = sees, False, False
         self._spreads: list[float] = []
@@ -133,6 +136,7 @@ class Pool(Phase):
             penalty=self.penalty,
             sees=self.sees,
             effort=self.effort,
+            tails=self.tails,
         )
         if self.calibration == "same":
             return start()

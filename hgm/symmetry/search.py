@@ -10,7 +10,9 @@ from torch import Tensor
 from hgm.charts import Chart
 from hgm.charts.straighten import Straightened, straighten
 from hgm.differentials.base import DifferentialEstimator
+from hgm.differentials.bent import Bent
 from hgm.dynamics import DynamicsModel, choose
+from hgm.dynamics.bent import with_bent
 from hgm.groups import LieGroup
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.believed import convincing
@@ -29,6 +31,7 @@ from hgm.symmetry.scaled import Scaled, Spanned
 from hgm.symmetry.simplification import simplify
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.support import staying
+from hgm.symmetry.tails import worth_bending
 from hgm.symmetry.view import Units, View, units_of
 from hgm.symmetry.within import Within
 
@@ -154,7 +157,12 @@ class Search:
                 else (other, leading)
             )
         view = View(units, sight, columns)
-        return Problem(view, group.requires_grad_(False), estimator, leading, smaller is not None)
+        bending = Once("long tails", "relevance", lambda: worth_bending(*view(kept)))
+        tails = yield from run_phase(bending)
+        if tails is not None:
+            estimator = Bent(estimator, tails)
+        whole = smaller is not None
+        return Problem(view, group.requires_grad_(False), estimator, leading, whole, tails)
 
     def _turn(self, units: Units, scaled: Samples, sight: Sight) -> Stage[tuple[Units, Sight]]:
         """Coordinates of which rewards see fewer, if there are such."""
@@ -182,7 +190,7 @@ class Search:
             inputs = torch.cat((state, action), -1)
             half = halves(scaled.reward.shape).to(inputs.device).flatten()
             change = next_state - state
-            model = choose(self.dynamics, inputs, change, half)
+            model = choose(with_bent(self.dynamics, inputs), inputs, change, half)
             every = max(1, len(state) // FORM_POINTS)
             form = equivariance_form(model, state[::every], action[::every], len(units.frame))
             return Dynamics(model, form)

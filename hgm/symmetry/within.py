@@ -14,6 +14,7 @@ from hgm.differentials.some import Some
 from hgm.groups import LieGroup
 from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.seeds import derive_seed
+from hgm.numerics.tails import Tails
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_starts, draw_within
 from hgm.symmetry.believed import CONVINCING, believing, better, convincing
@@ -344,8 +345,8 @@ class Within:
         if dim <= self._most(dim) and span.loss > _WORSE * free.loss:
             return False  # so few directions more do not fit so much of the noise
         # The pooled model has the power to tell.
-        effort = (self.estimator, self.steps.pool_steps)
-        pool = Pool(span.subgroup, span.unknowns, *effort, sees=self._sees)
+        effort, tails = (self.estimator, self.steps.pool_steps), self.tails
+        pool = Pool(span.subgroup, span.unknowns, *effort, sees=self._sees, tails=tails)
         model = yield from self.run(pool)
         return bool(model.spread < CONVINCING)
 
@@ -406,6 +407,7 @@ class Within:
                 penalty,
                 self._sees,
                 effort,
+                self.tails,
             )
             model = yield from self.run(pool)
             better = best.pool is None or model.spread < _WORTH_CALIBRATING * best.pool.spread
@@ -413,6 +415,12 @@ class Within:
                 deviation = deviations(subgroup, model.actions, model.covariance())
                 best = Refined(model.actions, deviation, model)
         return best
+
+    @property
+    def tails(self) -> Tails | None:
+        """What bends long tails of what rewards see."""
+        tails = self.problem.tails
+        return None if tails is None else tails.some(self._sees)
 
     @property
     def _sees(self) -> list[int]:

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from hgm.adaptation.reward import Reward
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies
+from hgm.numerics.tails import Tails
 
 
 def rough_model(num_errors=5, offset=0.0):
@@ -37,6 +38,20 @@ def test_prepared_rewards_are_those_of_the_model():
     again = reward(points, slope=False)
     assert len(again) == 3
     assert_close(again, (value, error, variance))
+
+
+def test_long_tails_are_bent_first():
+    tails = Tails(randn(3, 2, seed=5), randn(2, seed=6), torch.tensor([0.5, 3.0]).double())
+    model = replace(rough_model(), tails=tails.packed)
+    reward = Reward(model, torch.float64, 5)
+    points = tails.undone(model.mean + randn(40, 2, seed=4).clamp(-1.2, 1.2) @ model.root.inverse())
+    value, error, _, gradient = reward(points)
+    expected = model(points)
+    assert_close(value, expected.value)
+    assert_close(gradient, expected.gradient)
+    assert_close(error.square().sum(-1), expected.variance)
+    assert reward.base.shape[1] == 3
+    assert_close(tails(reward.base), Reward(rough_model(), torch.float64, 5).base)
 
 
 def test_points_like_those_of_the_fit_have_its_mean_and_covariance():

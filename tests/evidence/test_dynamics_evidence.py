@@ -9,6 +9,7 @@ from systems import TURN, Known, drawn, randn, spin
 from hgm import lie
 from hgm.evidence.dynamics import equivariant, homogeneous, near, one_in_all_frames
 from hgm.symmetry.frames import base_dynamics
+from hgm.symmetry.samples import Samples
 
 COORDS = torch.tensor([[0.0], [1.0], [-2.0]]).double()
 WIND = torch.tensor([0.3, 0.1]).double()
@@ -219,6 +220,31 @@ def slope(state, action):
 def test_a_transition_is_not_met_by_itself_in_another_frame():
     """What does not turn is the same in all frames, and makes all others far from it."""
     assert seen_from_everywhere(slope, 0.02, 5, (600, 150)).broken
+
+
+@pytest.mark.parametrize(("leak", "holds"), [(0.0, True), (0.1, False)])
+def test_states_that_span_decades_are_compared_in_bent_coordinates(leak, holds):
+    """Volume and pressure of a gas: the largest would outweigh all others, noise and all."""
+
+    def drawn_gas(num, seed):
+        logs, action = randn(3, num, 2, seed=seed), randn(3, num, 1, seed=seed + 1)
+        pull = -0.4 * torch.tanh(logs.sum(-1, keepdim=True)) - leak * logs[..., 1:]
+        after = logs + torch.cat((0.3 * action, pull), -1) + 0.02 * randn(3, num, 2, seed=seed + 2)
+        return Samples(logs.exp(), action, torch.zeros(3, num).double(), after.exp())
+
+    train, held = drawn_gas(1500, 0), drawn_gas(700, 5)
+    half = torch.arange(1500).expand(3, -1) % 2
+    scalings = torch.diag(torch.tensor([1.0, -1.0]).double())[None]
+    findings = SimpleNamespace(
+        dynamics=SimpleNamespace(model=base_dynamics(train, half)),
+        coords=COORDS,
+        generators=scalings,
+        action_generators=torch.zeros(1, 1, 1).double(),
+    )
+    found = one_in_all_frames(findings, train, held)
+    assert found.holds is holds
+    if holds:
+        assert found.high - found.low < 1e-4
 
 
 def test_waves_that_say_less_than_the_model_do_not_judge():

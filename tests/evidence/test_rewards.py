@@ -9,6 +9,7 @@ from systems import TURN, randn
 
 from hgm import lie
 from hgm.evidence.rewards import one_reward
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.samples import Seen
 
 ANGLES = torch.tensor([[0.0], [0.9], [-1.4]]).double()
@@ -154,3 +155,21 @@ def test_more_data_do_not_break_what_holds():
     assert [one.broken for one in sizes] == [False, False]
     assert sizes[1].high - sizes[1].low < sizes[0].high - sizes[0].low
     assert math.isfinite(sizes[0].high)
+
+
+def test_long_tails_are_bent_where_rewards_are_of_decades():
+    """Scalings of a plane: in its own coordinates waves follow none of it."""
+    stretch = torch.diag_embed(torch.tensor([[1.0, 1.0], [1.6, 0.6], [0.5, 2.0]]).double())
+    scalings = torch.diag(torch.tensor([1.0, -1.0]).double())[None]
+
+    def decades(num, seed):
+        points = randn(3, num, 2, seed=seed).exp()
+        return Seen(points, reward(lie.act(torch.linalg.inv(stretch), points).log()))
+
+    train, held = decades(600, 0), decades(300, 60)
+    tails = long_tails(train.points.flatten(0, 1))
+    plain, found = (one_reward(stretch, scalings, SURE, train, held, one) for one in (None, tails))
+    assert not found.statement.broken
+    assert found.noise < 1e-3 * plain.noise
+    off = one_reward(stretch[[0, 2, 1]], scalings, SURE, train, held, tails)
+    assert off.statement.broken

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.geometry import ActionReward, Geometry, Orbit, RewardModel, load_geometry
+from hgm.numerics.tails import Tails
 
 
 def randn(*shape, seed=0):
@@ -262,6 +263,23 @@ def test_files_without_the_misfit_of_rewards_are_read():
     assert_close(old.scatter(torch.zeros(3, 2)), torch.full((3,), 0.05**2).double())
     with pytest.raises(ValueError, match=r"`reward.misfit` of shape \(4,\), got \(3,\)"):
         Geometry.of_state(state | {"reward": state["reward"] | {"misfit": misfit[:3]}})
+
+
+def test_files_without_the_tails_of_points_are_read():
+    state = replace(plane(), reward=reward_model_of_tails()).state()
+    again = Geometry.of_state(state).reward
+    points = randn(4, 2)
+    assert_close(again(points), reward_model_of_tails()(points))
+    with pytest.raises(ValueError, match=r"`reward.tails` of shape \(4, q\), got \(3, 2\)"):
+        Geometry.of_state(state | {"reward": state["reward"] | {"tails": randn(3, 2)}})
+    del state["reward"]["tails"]
+    assert Geometry.of_state(state).reward.tails is None
+
+
+def reward_model_of_tails():
+    tails = Tails(torch.eye(2).double(), randn(2), torch.ones(2).double())
+    noise, root = torch.tensor(0.05).double(), torch.eye(2).double()
+    return replace(reward_model(), root=root, noise=noise, tails=tails.packed)
 
 
 def test_scaled_rewards_are_off_by_as_much_more():

@@ -1,9 +1,12 @@
 """The base task's reward as adaptation reads it."""
 
+from dataclasses import replace
+
 import torch
 from torch.testing import assert_close
 
 from hgm.geometry.reward_model import RewardModel
+from hgm.numerics.tails import Tails
 
 
 def randn(*shape, seed=0):
@@ -67,3 +70,28 @@ def test_a_model_of_some_coordinates_is_read_at_whole_states():
     assert_close(found.gradient, expected.gradient @ into.mT)
     assert_close(found.gradient, torch.autograd.grad(found.value.sum(), states)[0])
     assert (found.gradient[:, [0, 2]] == 0).all()  # of which it sees nothing
+
+
+def with_tails():
+    tails = Tails(randn(3, 2, seed=12), randn(2, seed=13), torch.tensor([0.4, 2.0]).double())
+    return replace(model(), tails=tails.packed), tails
+
+
+def test_long_tails_are_bent_first():
+    (found, tails), points = with_tails(), randn(3, 4, 3, seed=7).requires_grad_()
+    value, gradient, variance = found(points)
+    assert_close(value, model()(tails(points)).value)
+    assert_close(variance, model()(tails(points)).variance)
+    assert_close(gradient, torch.autograd.grad(value.sum(), points)[0])
+    other = replace(found, misfit=randn(15, seed=14))
+    assert_close(
+        other.scatter(points), replace(model(), misfit=other.misfit).scatter(tails(points))
+    )
+
+
+def test_long_tails_are_bent_at_whole_states_too():
+    (found, _), points = with_tails(), randn(6, 5, seed=15)
+    shift, into = randn(5, seed=16), randn(5, 3, seed=17)
+    assert_close(
+        found.seen_through(shift, into)(points).value, found((points - shift) @ into).value
+    )

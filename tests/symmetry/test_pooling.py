@@ -14,8 +14,10 @@ from hgm.groups import GL, SO, Affine
 from hgm.numerics.fourier import Jet
 from hgm.numerics.maps import Maps, bent
 from hgm.numerics.ranks import Ranks
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.pooling import Effort, PooledModel
+from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 
 NOISE = 0.01
@@ -97,6 +99,30 @@ def test_what_is_known_besides_pulls_unknowns_where_it_says():
     assert moves[0] < moves[1] < moves[2]
     assert float(moves[2]) == pytest.approx(0.1, abs=2e-3)
     assert model.covariance().diagonal().sqrt().max() < 1.1e-5
+
+
+def test_long_tails_are_bent_for_what_one_model_sees():
+    """Scalings of a plane that spans decades, whose reward is one of logarithms."""
+    group = Spanned(torch.eye(2).double()[:, None] * torch.eye(2).double(), 2)
+    truth = torch.tensor([[0.5, -0.5], [-0.8, 0.8]]).double()
+    elements = group.exp(torch.cat((torch.zeros(1, 2).double(), truth)))
+    points = randn(3, 400, 2).exp()
+    values = reward(lie.act(torch.linalg.inv(elements), points).log())
+    noise = torch.full((3,), 1e-3).double()
+    start = truth + 0.03 * randn(2, 2, seed=2)
+    subgroup = Subgroup(group, LeftActions(torch.eye(2).double(), start), fixed=True)
+    tails = long_tails(points.flatten(0, 1))
+    plain = run(PooledModel(subgroup, subgroup.start, noise), points, values)
+    model = run(PooledModel(subgroup, subgroup.start, noise, tails=tails), points, values)
+    assert float(model.spread) < 0.1 * float(plain.spread)
+    assert (errors_deg(subgroup, model.actions, elements) < 0.05).all()
+    # What adaptation reads is the same model.
+    carried = lie.act(torch.linalg.inv(elements), points)
+    found = model.doubted_model()(carried)
+    assert_close(found.value, values, atol=0.02, rtol=0)
+    place = carried[0, :5].clone().requires_grad_()
+    slope = torch.autograd.grad(reward(place.log()).sum(), place)[0]
+    assert_close(found.gradient[0, :5], slope, atol=0.05, rtol=0.05)
 
 
 def test_what_one_model_cannot_follow_says_less_than_as_much_noise():

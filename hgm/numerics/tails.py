@@ -1,0 +1,119 @@
+r"""Coordinates with long tails, bent to where data are about normal.
+
+Waves of one length scale describe what changes as quickly everywhere. A volume, a price or a
+concentration that spans decades is seen better through
+
+.. math:: y = w \operatorname{asinh}((x - c) / w),
+
+which is about the identity where :math:`|x - c| \ll w` and a logarithm far away: Johnson's `SU`
+system (*Biometrika* 36, 1949), with a centre and a width for every coordinate.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_CENTRES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)  # quantiles, beside the origin
+_WIDTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the range between quartiles
+_STRAIGHT = 1e6  # deviations: as good as the identity, to rounding
+_WORTH = 0.1  # nats per number by which normality must gain
+_ENOUGH = 2000
+
+
+class Tails(NamedTuple):
+    r"""The map :math:`y = w \operatorname{asinh}((x M - c) / w)`.
+
+    Attributes:
+        into: The map `M` to the coordinates that are bent, ``(n, q)``.
+        centre: Their centres, ``(q,)``.
+        width: Their widths, ``(q,)``.
+    """
+
+    into: Tensor
+    centre: Tensor
+    width: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points ``(..., n)`` to bent ones, ``(..., q)``."""
+        return self.width.to(points) * torch.asinh(self._scaled(points))
+
+    def slope(self, points: Tensor) -> Tensor:
+        """Derivatives of the bent coordinates along their own straight ones, ``(..., q)``."""
+        return (1 + self._scaled(points).square()).rsqrt()
+
+    def bend(self, points: Tensor) -> Tensor:
+        """Second derivatives of the same, ``(..., q)``."""
+        scaled = self._scaled(points)
+        return -scaled / self.width.to(points) * (1 + scaled.square()) ** -1.5
+
+    def back(self, gradient: Tensor, points: Tensor) -> Tensor:
+        """Gradients by bent coordinates ``(..., q)`` as gradients by points, ``(..., n)``."""
+        return (gradient * self.slope(points)) @ self.into.to(points).mT
+
+    def undone(self, bent: Tensor) -> Tensor:
+        """Points ``(..., n)`` that are bent to given ones, the shortest if there are several."""
+        straight = self.centre + self.width * torch.sinh(bent / self.width)
+        return straight @ torch.linalg.pinv(self.into)
+
+    def some(self, columns: list[int]) -> Tails:
+        """The same of points that have these coordinates alone, where `M` is the identity."""
+        eye = torch.eye(len(columns)).to(self.into)
+        return Tails(eye, self.centre[columns], self.width[columns])
+
+    def among(self, columns: list[int], num: int) -> Tails:
+        """The same of points with `num` coordinates, of which these are the ones meant."""
+        into = self.into.new_zeros(num, self.into.shape[1])
+        into[columns] = self.into
+        return self._replace(into=into)
+
+    def seen_through(self, shift: Tensor, into: Tensor) -> Tails:
+        r"""The same of points `x`, for :math:`(x - b) M'` with a shift `b` and a map `M'`."""
+        into = into @ self.into
+        return Tails(into, self.centre + shift @ into, self.width)
+
+    @property
+    def packed(self) -> Tensor:
+        """As one tensor, ``(n + 2, q)``."""
+        return torch.cat((self.into, self.centre[None], self.width[None]))
+
+    @staticmethod
+    def of(packed: Tensor) -> Tails:
+        """The inverse of :attr:`packed`."""
+        return Tails(packed[:-2], packed[-2], packed[-1])
+
+    def _scaled(self, points: Tensor) -> Tensor:
+        into, centre, width = (part.to(points) for part in self)
+        return (points @ into - centre) / width
+
+
+def long_tails(points: Tensor) -> Tails | None:
+    """What makes points most normal, coordinate by coordinate; None if all are best left alone.
+
+    By the likelihood of a normal distribution after the map, over a grid.
+
+    Args:
+        points: Points, ``(B, q)``.
+    """
+    points = points[:: max(1, len(points) // _ENOUGH)]
+    centres = points.quantile(torch.tensor(_CENTRES).to(points), dim=0)
+    centres = torch.cat((torch.zeros_like(centres[:1]), centres))
+    lower, upper = points.quantile(torch.tensor((0.25, 0.75)).to(points), dim=0)
+    deviation = points.std(0)
+    usual = torch.where(upper > lower, upper - lower, deviation).clamp_min(1e-300)
+    widths = torch.tensor(_WIDTHS).to(points)[:, None] * usual
+    scaled = (points - centres[:, None, None]) / widths[:, None]
+    log_slope = -0.5 * torch.log1p(scaled.square())
+    spread = (widths * torch.asinh(scaled).std(-2)).clamp_min(1e-300)
+    cost = spread.log() - log_slope.mean(-2)
+    least, best = cost.flatten(0, 1).min(0)
+    bent = (deviation > 0) & (least < deviation.clamp_min(1e-300).log() - _WORTH)
+    if not bool(bent.any()):
+        return None
+    centre = centres.gather(0, (best // len(_WIDTHS))[None])[0]
+    width = widths.gather(0, (best % len(_WIDTHS))[None])[0]
+    straight = points.mean(0), _STRAIGHT * deviation.clamp_min(1e-300)
+    centre, width = torch.where(bent, centre, straight[0]), torch.where(bent, width, straight[1])
+    return Tails(torch.eye(len(bent)).to(points), centre, width)

@@ -1,0 +1,38 @@
+"""Whether rewards are better described where long tails of points are bent."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
+from hgm.numerics.tails import Tails, long_tails
+from hgm.symmetry.samples import thin
+
+_WAVES, _ROWS, _TASKS = 192, 1500, 8
+_BETTER = 0.9  # noise that is left, relative to that without
+
+
+def worth_bending(points: Tensor, reward: Tensor) -> Tails | None:
+    """What bends long tails; None where there are none, or rewards are no better described.
+
+    By what regressions of single tasks leave: whether tasks are alike is not asked.
+
+    Args:
+        points: What rewards are functions of, ``(N, B, q)``.
+        reward: Rewards, ``(N, B)``.
+    """
+    tails = long_tails(points.flatten(0, 1))
+    if tails is None:
+        return None
+    some = slice(None, None, max(1, len(points) // _TASKS))
+    points, reward = thin(points[some], _ROWS), thin(reward[some], _ROWS)
+    straight, bent = (_left(place, reward) for place in (points, tails(points)))
+    return tails if bent < _BETTER * straight else None
+
+
+def _left(points: Tensor, reward: Tensor) -> float:
+    """Noise of largest evidence, in the rewards' standard deviations."""
+    model = FourierRegression(len(points), points.shape[-1], 1, _WAVES, LENGTHSCALES, seed=23)
+    model.accumulate(points, reward[..., None])
+    model.solve()
+    return float((model.noise / model.scale).square().mean().sqrt())

@@ -1,0 +1,45 @@
+"""Dynamics of states that span decades."""
+
+import torch
+from systems import randn
+from torch.func import jacfwd, vmap
+from torch.testing import assert_close
+
+from hgm.dynamics import FourierDynamics, NetworkDynamics
+from hgm.dynamics.base import choose
+from hgm.dynamics.bent import BentDynamics, with_bent
+
+STATE, ACTION = randn(1500, 2).exp(), randn(1500, 1, seed=1)
+INPUTS = torch.cat((STATE, ACTION), 1)
+CHANGE = STATE * (0.2 * torch.tanh(STATE.log().flip(-1) + ACTION))
+HALF = torch.arange(len(STATE)) % 2
+
+
+def test_a_quick_model_is_tried_at_bent_inputs_too():
+    models = with_bent([FourierDynamics(2, 1), NetworkDynamics(2, 1)], INPUTS)
+    kinds = [type(model) for model in models]
+    assert kinds == [FourierDynamics, BentDynamics, NetworkDynamics]
+    assert len(with_bent([FourierDynamics(2, 1)], randn(1500, 3))) == 1
+
+
+def test_what_spans_decades_is_predicted_better_there():
+    models = with_bent([FourierDynamics(2, 1)], INPUTS)
+    chosen = choose(models, INPUTS, CHANGE, HALF)
+    assert chosen is models[1]
+    assert (models[1].noise < 0.5 * models[0].noise).all()
+
+
+def test_jacobians_are_those_of_the_displacements():
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+    model.fit(INPUTS, CHANGE, HALF)
+    value, jacobian = model.predict(INPUTS[:5])
+    assert_close(model.values(INPUTS[:5]), value)
+    truth = vmap(jacfwd(lambda one: model.values(one[None])[:, 0]))(INPUTS[:5])
+    assert_close(jacobian, truth.transpose(0, 1))
+
+
+def test_other_waves_keep_the_map():
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+    other = model.anew(3)
+    assert isinstance(other, BentDynamics)
+    assert other.tails is model.tails

@@ -1,0 +1,96 @@
+"""Coordinates with long tails, bent."""
+
+import pytest
+import torch
+from systems import randn
+from torch.func import jacfwd, vmap
+from torch.testing import assert_close
+
+from hgm.numerics.tails import Tails, long_tails
+
+LONG = {
+    "log-normal": lambda x: (0.7 * x).exp(),
+    "decades": lambda x: 40 * (1.5 * x).exp(),
+    "the other way": lambda x: 3 - x.exp(),
+    "both ways": lambda x: x**3,
+    "far from the origin": lambda x: 1000 + x.exp(),
+}
+SHORT = {
+    "normal": lambda x: x,
+    "uniform": lambda x: torch.special.ndtr(x),
+    "on a circle": lambda x: torch.cos(torch.pi * torch.special.ndtr(x)),
+    "constant": torch.zeros_like,
+}
+
+
+def drawn(shape, num=2000):
+    return shape(randn(num, 1))
+
+
+def tails():
+    into = randn(3, 2, seed=1)
+    return Tails(into, randn(2, seed=2), torch.tensor([0.3, 2.0]).double())
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_tails_become_no_longer_than_those_of_a_normal_distribution(name):
+    points = drawn(LONG[name])
+    bent = long_tails(points)(points)
+    bent = (bent - bent.mean()) / bent.std()
+    # Of a normal distribution, 2.5% are beyond 1.96 on either side, and .1% beyond 3.1.
+    for side in (-bent, bent):
+        assert (side > 1.96).double().mean() < 0.037
+        assert (side > 3.1).double().mean() < 0.005
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_others_are_left_alone(name):
+    assert long_tails(drawn(SHORT[name])) is None
+
+
+def test_each_coordinate_is_judged_by_itself():
+    points = torch.cat((drawn(SHORT["normal"]), drawn(LONG["log-normal"]).flip(0)), 1)
+    found = long_tails(points)
+    bent = found(points) - found(torch.zeros(1, 2).double())
+    assert_close(bent[:, 0], points[:, 0], atol=1e-9, rtol=0)
+    assert (found.slope(points)[:, 1] < 0.5).double().mean() > 0.5
+
+
+def test_units_change_nothing():
+    points, units = drawn(LONG["both ways"]), 1e3
+    assert_close(long_tails(units * points)(units * points), units * long_tails(points)(points))
+
+
+def test_derivatives_are_those_of_the_map():
+    found, points = tails(), randn(6, 3)
+    jacobian = vmap(jacfwd(found))(points)
+    assert_close(found.slope(points)[..., None] * found.into.mT, jacobian)
+    gradient = randn(6, 2, seed=5)
+    assert_close(found.back(gradient, points), (gradient[:, None] @ jacobian)[:, 0])
+    change = vmap(jacfwd(found.slope))(points)
+    assert_close(found.bend(points)[..., None] * found.into.mT, change)
+
+
+def test_points_are_found_again():
+    found, bent = tails(), randn(6, 2, seed=3)
+    assert_close(found(found.undone(bent)), bent)
+
+
+def test_points_may_be_seen_through_an_affine_map():
+    found, points = tails(), randn(6, 4)
+    shift, into = randn(4, seed=6), randn(4, 3, seed=7)
+    assert_close(found.seen_through(shift, into)(points), found((points - shift) @ into))
+
+
+def test_some_coordinates_among_others():
+    points = torch.cat([drawn(shape) for shape in LONG.values()], 1)
+    found = long_tails(points)
+    some = found.some([1, 3])
+    assert_close(some(points[:, [1, 3]]), found(points)[:, [1, 3]])
+    assert_close(some.among([1, 3], 5)(points), found(points)[:, [1, 3]])
+
+
+def test_one_tensor_holds_it():
+    found, points = tails(), randn(6, 3)
+    assert found.packed.shape == (5, 2)
+    assert torch.equal(Tails.of(found.packed)(points), found(points))
