@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from hgm.dynamics.base import DynamicsModel, Prediction
-from hgm.numerics.tails import Tails, long_tails
+from hgm.numerics.tails import CLEARLY, Tails, long_tails
 
 
 class BentDynamics(DynamicsModel):
@@ -37,6 +38,11 @@ class BentDynamics(DynamicsModel):
     def precision(self, inputs: Tensor) -> Tensor:
         """That of the other."""
         return self.model.precision(self.tails(inputs))
+
+    @property
+    def surprise(self) -> float:
+        """Handicapped: it must be clearly likelier than another model."""
+        return super().surprise - math.log(CLEARLY) / 2
 
     def anew(self, seed: int) -> DynamicsModel | None:
         """The same with other random parts."""

@@ -15,7 +15,7 @@ from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
-from hgm.numerics.tails import Tails, long_tails
+from hgm.numerics.tails import CLEARLY, Tails, long_tails
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.frames import base_dynamics, carried, own_dynamics, pairs
 from hgm.symmetry.samples import Samples, halves, thin
@@ -138,7 +138,7 @@ def _one(
     bending = long_tails(near.flatten(0, 1))
     if bending is not None:
         other, their = look(bending, inputs, targets, stages)
-        if other.own.noise < found.own.noise:
+        if other.own.noise < CLEARLY * found.own.noise:
             tails, found, likeliest = bending, other, their
     if found.own.noise > _AS_WELL * unexplained + _ROUNDING:
         return None

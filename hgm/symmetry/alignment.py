@@ -18,6 +18,7 @@ SPREAD_OF_IGNORANCE = 1.0
 """Variance of a direction of which nothing is known; beyond it a point counts as not covered."""
 
 _FAR = 1.2  # standard deviations of the points
+_MIXED = 2.0  # most of an element in a mixture
 _SLOWEST = 0.15  # relative to the fastest plane's rate; slower ones do not turn
 _MOST_REACH = 30.0  # along what neither turns, nor stretches, nor shifts, nor shears
 _DIRECTIONS = 256  # that tell a form
@@ -106,6 +107,18 @@ def draw_within(
     starts = (box / (axes.clamp_min(0.0) + half_turn**-2).sqrt()) @ vectors.mT
     starts[0] = 0.0
     return starts
+
+
+def draw_mixtures(coords: Tensor, num: int, generator: torch.Generator) -> Tensor:
+    """Combinations of two elements' coordinates ``(N - 1, D)`` each, ``(num, D)``.
+
+    Elements share few directions: where some are right, others are found along these, though a
+    start there by chance is as rare as the group has dimensions.
+    """
+    pairs = torch.randint(len(coords), (2, num), generator=generator)
+    mix = _MIXED * (2 * torch.rand(2, num, 1, generator=generator, dtype=torch.float64) - 1)
+    mix[1, ::2] = 0.0
+    return (mix.to(coords) * coords[pairs]).sum(0)
 
 
 def element_derivative(group: LieGroup, coords: Tensor) -> Tensor:

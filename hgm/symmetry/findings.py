@@ -36,7 +36,7 @@ class Problem(NamedTuple):
     estimator: DifferentialEstimator
     leading: Tensor
     whole: bool
-    tails: Tails | None
+    tails: Tails | None = None
 
 
 class Dynamics(NamedTuple):

@@ -72,8 +72,8 @@ class Effort(NamedTuple):
 
 
 USUAL = Effort()
-MORE = Effort(waves=(768, 1024, 1152))
-"""For kinks all over a space that tasks share out among them."""
+MORE = Effort(waves=(768, 1024, 1152), choices=(0, 2, 5, 9))
+"""For kinks all over a space that tasks share out: seen once elements are nearly right."""
 
 # Residuals of more waves are small where rewards are flat: what tells is no outlier.
 _FINER = Effort((768, 1024, 1152), choices=(0,), tail=1e4)

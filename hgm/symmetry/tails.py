@@ -5,15 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
-from hgm.numerics.tails import Tails, long_tails
+from hgm.numerics.tails import CLEARLY, Tails, long_tails
 from hgm.symmetry.samples import thin
 
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
-_BETTER = 0.9  # noise that is left, relative to that without
 
 
 def worth_bending(points: Tensor, reward: Tensor) -> Tails | None:
-    """What bends long tails; None where there are none, or rewards are no better described.
+    """What bends long tails; None where there are none, or rewards are not clearly better told.
 
     By what regressions of single tasks leave: whether tasks are alike is not asked.
 
@@ -27,12 +26,12 @@ def worth_bending(points: Tensor, reward: Tensor) -> Tails | None:
     some = slice(None, None, max(1, len(points) // _TASKS))
     points, reward = thin(points[some], _ROWS), thin(reward[some], _ROWS)
     straight, bent = (_left(place, reward) for place in (points, tails(points)))
-    return tails if bent < _BETTER * straight else None
+    return tails if bent < CLEARLY * straight else None
 
 
 def _left(points: Tensor, reward: Tensor) -> float:
-    """Noise of largest evidence, in the rewards' standard deviations."""
+    """Noise of largest evidence, as a share of the rewards' variance."""
     model = FourierRegression(len(points), points.shape[-1], 1, _WAVES, LENGTHSCALES, seed=23)
     model.accumulate(points, reward[..., None])
     model.solve()
-    return float((model.noise / model.scale).square().mean().sqrt())
+    return float((model.noise / model.scale).square().mean())

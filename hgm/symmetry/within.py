@@ -16,7 +16,7 @@ from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.seeds import derive_seed
 from hgm.numerics.tails import Tails
 from hgm.symmetry.algebra import close, standard
-from hgm.symmetry.alignment import draw_starts, draw_within
+from hgm.symmetry.alignment import draw_mixtures, draw_starts, draw_within
 from hgm.symmetry.believed import CONVINCING, believing, better, convincing
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across
@@ -261,7 +261,8 @@ class Within:
             group: Where they are.
             prior: What the dynamics say of its coordinates.
             root: Inverse square root of the points' covariance, ``(q, q)``.
-            among: Elements so far, see :class:`~hgm.symmetry.phases.AlignStarts`.
+            among: Elements so far, see :class:`~hgm.symmetry.phases.AlignStarts`; where they lead
+                is started from, too.
             invariance: What is to be alike; None: what the search is told.
             number: Other numbers give other starts.
         """
@@ -270,6 +271,8 @@ class Within:
         purpose = (STARTS,) if number is None else (STARTS, number)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
         starts = draw(group, root, num_starts, generator)
+        if among is not None:
+            starts = torch.cat((starts, draw_mixtures(among, num_starts, generator)))
         return (
             yield from self.run(
                 AlignStarts(

@@ -1,5 +1,8 @@
 """Dynamics of states that span decades."""
 
+import math
+
+import pytest
 import torch
 from systems import randn
 from torch.func import jacfwd, vmap
@@ -43,3 +46,15 @@ def test_other_waves_keep_the_map():
     other = model.anew(3)
     assert isinstance(other, BentDynamics)
     assert other.tails is model.tails
+
+
+def test_a_little_gain_is_not_worth_it():
+    """A bent model says so much less for itself as a fifth of the mean square would say for it."""
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+    model.fit(INPUTS, CHANGE, HALF)
+    model.examine(INPUTS, CHANGE, HALF)
+    plain = float((model.noise / model.scale).log().sum())
+    assert model.surprise == pytest.approx(plain + 0.5 * math.log(5))
+    change = 0.2 * torch.tanh(ACTION) + 0.05 * randn(1500, 2, seed=2)
+    models = with_bent([FourierDynamics(2, 1)], INPUTS)
+    assert choose(models, INPUTS, change, HALF) is models[0]

@@ -15,6 +15,7 @@ from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.symmetry.alignment import (
     base_residuals,
     concatenate,
+    draw_mixtures,
     draw_starts,
     draw_within,
     element_derivative,
@@ -362,3 +363,17 @@ def test_most_starts_are_turns_by_angles_all_the_way_round():
     evenly = torch.arange(1, 32) % 4 != 0  # the others are small and random
     length = turns.norm(dim=(1, 2))[evenly]
     assert_close(length, math.sqrt(2) * angles.abs()[evenly], rtol=0, atol=0.4)
+
+
+def test_mixtures_are_along_what_elements_share():
+    """On a line, all are on it; half of them are along one element alone."""
+    line = torch.tensor([[0.5], [-1.0], [2.0]]).double() * randn(1, 6)
+    starts = draw_mixtures(line, 40, torch.Generator().manual_seed(0))
+    assert starts.shape == (40, 6)
+    assert_close(starts, (starts @ line[0])[:, None] * line[0] / line[0].square().sum())
+    free = randn(5, 6)
+    starts = draw_mixtures(free, 40, torch.Generator().manual_seed(0))
+    cosines = torch.nn.functional.normalize(starts) @ torch.nn.functional.normalize(free).mT
+    along = cosines.abs().amax(1) > 1 - 1e-9
+    assert along.sum() >= 20
+    assert (starts.norm(dim=1) < 4 * free.norm(dim=1).max()).all()
