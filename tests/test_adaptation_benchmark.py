@@ -25,7 +25,9 @@ def test_quick_benchmark_prints_tables_and_writes_json(tmp_path, capsys):
     rows = {(row["reward_noise"], row["transitions"], row["calibrate"]) for row in report["rows"]}
     assert len(rows) == 8
     assert report["verdict"]["median at most 0.5 deg without noise"]
-    assert "100 times faster than Adam" in report["verdict"]  # whether, a loaded machine may not tell
+    assert (
+        "100 times faster than Adam" in report["verdict"]
+    )  # whether, a loaded machine may not tell
     assert report["online"]["gap_to_batch_median_deviations"] < 0.1
     assert "Cramer-Rao" in capsys.readouterr().out
 

@@ -135,7 +135,7 @@ class HereditaryAgent(Agent):
             here = self.geometry.orbit(index)
             if here.reward is None:
                 continue
-            seen = here.reward.root.to(modes).mT
+            seen = here.reward.seen.to(modes).mT
             inverse = lie.element(-modes, here.point_generators.to(modes))
             n, off = seen.shape[1], inverse - inverse[:, :1]
             away = (seen @ off[..., :n, :n] @ torch.linalg.pinv(seen), seen @ off[..., :n, n:])

@@ -55,8 +55,10 @@ class Bent(DifferentialEstimator):
         slope = self.tails.slope(points)
         own = torch.diag_embed(self.tails.bend(points) * jet.gradient)
         hessian = slope[..., :, None] * jet.hessian * slope[..., None, :] + own
-        # The variance is that of all components together.
-        usual = slope.square().mean(-1)
+        # The variance is that of all components together, most of it where the gradient is.
+        share = jet.gradient.square()
+        total = share.sum(-1).clamp_min(1e-300)
+        usual = (slope.square() * share).sum(-1) / total
         return Jet(
             jet.value,
             slope * jet.gradient,

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hgm.dynamics.noise import LocalNoise
 
-_FLOOR = 1e-12  # share of the variance: below it, noise and rounding look alike
+FLOOR = 1e-12
+"""Share of the variance: below it, noise and rounding look alike."""
 
 
 class Prediction(NamedTuple):
@@ -74,11 +75,15 @@ class DynamicsModel(ABC):
         """
         return None
 
+    def unfitted(self) -> DynamicsModel | None:
+        """One of the same kind as this one was before it was fitted; None as for :meth:`anew`."""
+        return None
+
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Sets :attr:`noise` and :attr:`scale`: each twin meets the other's half."""
         self.noise = self.left(inputs, change, half).square().mean(0).sqrt()
         spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
-        self.scale = torch.where(spread > math.sqrt(_FLOOR) * size, spread, 1.0)
+        self.scale = torch.where(spread > math.sqrt(FLOOR) * size, spread, 1.0)
 
     def left(self, inputs: Tensor, change: Tensor, half: Tensor) -> Tensor:
         """What displacements miss the twin by that did not learn from them, ``(B, n)``."""
@@ -95,7 +100,7 @@ class DynamicsModel(ABC):
 
         :math:`\sum_j \log(\sigma_j / \mathrm{std}_j)` with Gaussian noise :math:`\sigma_j`.
         """
-        share = (self.noise / self.scale).clamp_min(math.sqrt(_FLOOR))
+        share = (self.noise / self.scale).clamp_min(math.sqrt(FLOOR))
         return float(share.log().sum())
 
     @property

@@ -54,14 +54,14 @@ def with_bent(models: Sequence[DynamicsModel], inputs: Tensor) -> list[DynamicsM
     """Each model, and the same at bent inputs where these have long tails and a fit is quick.
 
     Args:
-        models: Candidates, not fitted.
+        models: Candidates; whether they are fitted does not matter.
         inputs: States and actions, ``(B, n + m)``.
     """
     tails = long_tails(inputs)
     found = list[DynamicsModel]()
     for model in models:
         found.append(model)
-        other = None if tails is None else model.anew(0)
+        other = model.unfitted()
         if tails is not None and other is not None:
             found.append(BentDynamics(other, tails))
     return found

@@ -119,6 +119,10 @@ class FourierDynamics(DynamicsModel):
             other._added = [twin.more for twin in self.twins]
         return other
 
+    def unfitted(self) -> FourierDynamics:
+        """The same waves, and all length scales to choose from."""
+        return FourierDynamics(*self._settings, self._seed, self.lengthscales, self._rounds > 0)
+
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """One pass of sums, and a solve; again with waves that are added, and with weights."""
         self.local = None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
+from hgm.dynamics.base import FLOOR
 from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
@@ -66,7 +67,9 @@ def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples)
         )
         train, held = (carried(some, elements, turns) for some in (train, held))
         model = base_dynamics(train, half)
-    statement = _one(model, train, held, lambda values: values.mT.flatten())
+    statement = _one(
+        model, train, held, lambda values: values.mT.flatten(), lambda: _missed(model, held)
+    )
     if statement is not None:
         return statement
     product, motion = own_dynamics(model, half, train, held)
@@ -91,12 +94,21 @@ def one_in_all_frames(findings: Findings, train: Samples, held: Samples) -> Stat
         lie.exp(lie.hat(where, basis))
         for basis in (findings.generators, findings.action_generators)
     ]
-    near_ones, far_ones = (
-        carried(_few(_repeated(some, len(where)), _FRAME_ROWS), *group) for some in (train, held)
-    )
-    n = held.state.shape[-1]
+    train, held = (_few(_repeated(some, len(where)), _FRAME_ROWS) for some in (train, held))
+    near, far = (carried(some, *group) for some in (train, held))
+    n, model = held.state.shape[-1], findings.dynamics.model
     back = torch.linalg.inv(group[0])[:, :n, :n]
-    return _one(findings.dynamics.model, near_ones, far_ones, lambda values: values.mean(0), back)
+
+    def missed() -> Tensor:
+        return _missed(model, held) @ back.mT
+
+    return _one(model, near, far, lambda values: values.mean(0), missed, back)
+
+
+def _missed(model: DynamicsModel, samples: Samples) -> Tensor:
+    """What displacements miss the first twin by, ``(N, H, n)``."""
+    inputs, change = pairs(samples)
+    return model.values(inputs.flatten(0, 1))[0].view_as(change) - change
 
 
 def _one(
@@ -104,12 +116,14 @@ def _one(
     train: Samples,
     held: Samples,
     in_turn: Callable[[Tensor], Tensor],
+    missed: Callable[[], Tensor],
     back: Tensor | None = None,
 ) -> Statement | None:
     """Whether parts have one dynamics; None if waves cannot tell.
 
     That is where they leave more unexplained than the model does, whose errors are carried by
-    `back`, ``(N, n, n)``.
+    `back`, ``(N, n, n)``; `missed` gives those at held-out transitions, ``(N, H, n)``, which tell
+    it in bent coordinates.
     """
     train, held = (_few(some, _ROWS) for some in (train, held))
     (near, change), (far, moved) = pairs(train), pairs(held)
@@ -140,6 +154,12 @@ def _one(
         other, their = look(bending, inputs, targets, stages)
         if other.own.noise < CLEARLY * found.own.noise:
             tails, found, likeliest = bending, other, their
+            off = thin(missed(), held.state.shape[1]) / model.scale
+            ends = [
+                _bent_targets(bending, inputs, (targets[0], end), model.scale)[1]
+                for end in (targets[1], targets[1] + off)
+            ]
+            unexplained = float((ends[1] - ends[0]).square().sum(-1).mean())
     if found.own.noise > _AS_WELL * unexplained + _ROUNDING:
         return None
     # Of fewer transitions, regressions leave more.
@@ -163,7 +183,8 @@ def _bent_targets(tails: Tails, inputs: Both, targets: Both, scale: Tensor) -> B
         bend(place[..., :n] + scale * target) - bend(place[..., :n])
         for place, target in zip(inputs, targets, strict=True)
     )
-    usual = near.flatten(0, 1).std(0).clamp_min(1e-300)
+    spread, size = near.flatten(0, 1).std(0), bend(inputs[0][..., :n]).flatten(0, 1).std(0)
+    usual = torch.where(spread > math.sqrt(FLOOR) * size, spread, 1.0)
     return near / usual, far / usual
 
 

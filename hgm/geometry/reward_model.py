@@ -77,6 +77,11 @@ class RewardModel:
         return (features(self._white(points), self.frequencies, self.phases) @ self.misfit).exp()
 
     @property
+    def seen(self) -> Tensor:
+        """A map of points to coordinates that rewards see, ``(n, q)``."""
+        return self.root if self.bent is None else self.bent.into
+
+    @property
     def bent(self) -> Tails | None:
         """What bends points first."""
         return None if self.tails is None else Tails.of(self.tails)

@@ -94,6 +94,8 @@ def _check_reward(what: str, reward: Any, n: int) -> None:
     tails = reward.get("tails")
     if tails is not None:
         _, n = _check(f"{what}.tails", tails, (n + 2, "q"))
+        if not bool((tails[-1] > 0).all()):
+            raise WrongState(f"Expected positive widths in the last row of `{what}.tails`.")
     _, q = _check(f"{what}.root", reward["root"], (n, "q"))
     shapes: dict[str, tuple[int | str, ...]] = {
         "mean": (n,),

@@ -23,6 +23,10 @@ Models of bent coordinates err in ways of their own: for a little gain, that is 
 """
 
 _CENTRES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)  # quantiles, beside the origin
+_ENDS, _QUARTERS = (0.01, 0.99), (0.25, 0.5, 0.75)
+_LONG = 2.5  # from the median to an end, in ranges between quartiles; 1.7 where all is normal
+_TIES = 0.1  # share of equal numbers: of these, a density says nothing
+_CONSTANT = 1e-12  # deviation, relative to the largest number: rounding
 _WIDTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the range between quartiles
 _STRAIGHT = 1e6  # deviations: as good as the identity, to rounding
 _WORTH = 0.1  # nats per number by which normality must gain
@@ -69,6 +73,12 @@ class Tails(NamedTuple):
         eye = torch.eye(len(columns)).to(self.into)
         return Tails(eye, self.centre[columns], self.width[columns])
 
+    def straight(self, column: int) -> Tails:
+        """The same with one coordinate left alone."""
+        width = self.width.clone()
+        width[column] = 1e3 * _STRAIGHT * self.width[column]
+        return self._replace(width=width)
+
     def among(self, columns: list[int], num: int) -> Tails:
         """The same of points with `num` coordinates, of which these are the ones meant."""
         into = self.into.new_zeros(num, self.into.shape[1])
@@ -98,28 +108,40 @@ class Tails(NamedTuple):
 def long_tails(points: Tensor) -> Tails | None:
     """What makes points most normal, coordinate by coordinate; None if all are best left alone.
 
-    By the likelihood of a normal distribution after the map, over a grid.
+    By the likelihood of a normal distribution after the map, over a grid. Only tails are bent: what
+    has an end far from the median, as the quartiles are apart, and is no count, flag or stop.
 
     Args:
         points: Points, ``(B, q)``.
     """
-    points = points[:: max(1, len(points) // _ENOUGH)]
-    centres = points.quantile(torch.tensor(_CENTRES).to(points), dim=0)
-    centres = torch.cat((torch.zeros_like(centres[:1]), centres))
-    lower, upper = points.quantile(torch.tensor((0.25, 0.75)).to(points), dim=0)
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
+    points = points[order[:_ENOUGH].to(points.device)]
+    if len(points) < 2:
+        return None
+
+    def quantiles(shares: tuple[float, ...]) -> Tensor:
+        return points.quantile(torch.tensor(shares, dtype=points.dtype).to(points), dim=0)
+
     deviation = points.std(0)
-    usual = torch.where(upper > lower, upper - lower, deviation).clamp_min(1e-300)
-    widths = torch.tensor(_WIDTHS).to(points)[:, None] * usual
+    lower, median, upper = quantiles(_QUARTERS)
+    usual, ends = upper - lower, (quantiles(_ENDS) - median).abs().amax(0)
+    ties = (points.sort(0).values.diff(dim=0) == 0).to(points).mean(0)
+    told = (ends > _LONG * usual) & (usual > _CONSTANT * points.abs().amax(0)) & (ties < _TIES)
+    if not bool(told.any()):
+        return None
+    usual = torch.where(told, usual, deviation).clamp_min(1e-300)
+    centres = quantiles(_CENTRES)
+    centres = torch.cat((torch.zeros_like(centres[:1]), centres))
+    widths = torch.tensor(_WIDTHS, dtype=points.dtype).to(points)[:, None] * usual
     scaled = (points - centres[:, None, None]) / widths[:, None]
-    log_slope = -0.5 * torch.log1p(scaled.square())
     spread = (widths * torch.asinh(scaled).std(-2)).clamp_min(1e-300)
-    cost = spread.log() - log_slope.mean(-2)
+    cost = spread.log() + 0.5 * torch.log1p(scaled.square()).mean(-2)
     least, best = cost.flatten(0, 1).min(0)
-    bent = (deviation > 0) & (least < deviation.clamp_min(1e-300).log() - _WORTH)
+    bent = told & (least < deviation.log() - _WORTH)
     if not bool(bent.any()):
         return None
     centre = centres.gather(0, (best // len(_WIDTHS))[None])[0]
     width = widths.gather(0, (best % len(_WIDTHS))[None])[0]
-    straight = points.mean(0), _STRAIGHT * deviation.clamp_min(1e-300)
-    centre, width = torch.where(bent, centre, straight[0]), torch.where(bent, width, straight[1])
+    mean, wide = points.mean(0), _STRAIGHT * deviation.clamp_min(1e-300)
+    centre, width = torch.where(bent, centre, mean), torch.where(bent, width, wide)
     return Tails(torch.eye(len(bent)).to(points), centre, width)

@@ -371,8 +371,9 @@ def _alone(group: Spanned, seen: Seen, task: int, like: PooledModel | None) -> P
     still = seen.points.new_zeros(1, group.dim_algebra)
     subgroup = Subgroup(group, LeftActions(torch.eye(still.shape[1]).to(still), still), fixed=True)
     noise = torch.ones(2).to(still) if like is None else like.noise.mean().expand(2)
-    tails = None if like is None else like.tails
-    model, both = PooledModel(subgroup, subgroup.start, noise, tails=tails), [task, task]
+    sees, tails = (None, None) if like is None else (like.sees, like.tails)
+    model = PooledModel(subgroup, subgroup.start, noise, sees=sees, tails=tails)
+    both = [task, task]
     for _ in range(_ALONE_STEPS):
         model.step(seen.points[both], seen.reward[both])
     return model

@@ -27,6 +27,7 @@ _WAVES = 256
 _STEPS, _CHOICES = 8, (0, 2)  # steps, and those that choose a length scale
 _DAMPING, _FLOOR, _MAX_STEP = 1e-6, 1e-12, 0.3
 _SETTLED = 1e-7  # radians
+_PRICE = 2.0  # minus twice a log-likelihood, of every entry that is fitted
 _TAIL = 9.0  # of the weights of residuals, in squares of their deviation
 
 
@@ -37,7 +38,7 @@ def turned_by_values(directions: Tensor, points: Tensor, reward: Tensor) -> Tens
     of `B`. Weights of `R_i`, every task's own regression on Fourier features, are eliminated
     (variable projection in Kaufman's form, as in :mod:`hgm.symmetry.pooling`), so that `E`, which
     all tasks share, is all that is unknown. Residuals have Cauchy weights: features misfit at
-    kinks.
+    kinks. Where evidence says no more for it than fits to noise gain, directions stay as they are.
 
     Args:
         directions: Where to start, orthonormal rows `B`, ``(p, q)``.
@@ -61,6 +62,9 @@ def turned_by_values(directions: Tensor, points: Tensor, reward: Tensor) -> Tens
         if bool(length < _SETTLED):
             break
         turn = turn + shorten(step, length, _MAX_STEP).view_as(turn)
+    costs = [projected.choose(points @ (along + one @ across).mT) for one in (0 * best, best)]
+    if costs[1] + _PRICE * best.numel() > costs[0]:
+        return directions
     return torch.linalg.qr((along + best @ across).mT).Q.mT
 
 
@@ -88,8 +92,8 @@ class _Projected:
         self._drawn, self._phases = drawn.to(unseen), phases.to(unseen)
         self._regressors: _Regressors
 
-    def choose(self, seen: Tensor) -> None:
-        """Length scale and ridges of largest evidence on what is seen, ``(N, B, p)``."""
+    def choose(self, seen: Tensor) -> float:
+        """Length scale and ridges of largest evidence on what is seen, ``(N, B, p)``; its cost."""
         inputs = whitening(seen)(seen)
         found = []
         for scale in LENGTHSCALES:
@@ -98,7 +102,8 @@ class _Projected:
             fitted = fit(moments(table, self.reward[..., None]))
             regressors = _Regressors(frequencies, self._phases, fitted.ridge)
             found.append((float(fitted.cost.sum()), regressors))
-        self._regressors = min(found, key=lambda one: one[0])[1]
+        cost, self._regressors = min(found, key=lambda one: one[0])
+        return cost
 
     def step(self, seen: Tensor) -> tuple[Tensor, float]:
         """The step of ``E``, flat, and the mean square of what is left without it."""

@@ -157,8 +157,10 @@ class Search:
                 else (other, leading)
             )
         view = View(units, sight, columns)
-        bending = Once("long tails", "relevance", lambda: worth_bending(*view(kept)))
-        tails = yield from run_phase(bending)
+        tails = None
+        if estimator is not self.estimator:  # that one is to answer in the points' own coordinates
+            bending = Once("long tails", "relevance", lambda: worth_bending(*view(kept)))
+            tails = yield from run_phase(bending)
         if tails is not None:
             estimator = Bent(estimator, tails)
         whole = smaller is not None

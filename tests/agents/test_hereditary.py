@@ -16,6 +16,7 @@ from hgm.envs import Navigation
 from hgm.geometry import ActionReward, Geometry, Orbit
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.fourier import draw_frequencies, features, fit, moments, whitening
+from hgm.numerics.tails import Tails
 from hgm.policies.hereditary import HereditaryActor
 
 GOAL = torch.tensor([0.6, 0.8]).double()
@@ -426,6 +427,28 @@ def test_two_places_of_one_task_are_no_mirror_images():
     state = randn(1, 5, 4)
     here = act(HereditaryActor(policy, geometry, agent.coords[:, None]), state)
     assert_close(agent.act(state), here)
+
+
+@pytest.mark.parametrize("bent", [False, True])
+@pytest.mark.parametrize(
+    ("unseen", "alike"), [(0.5, [True, False, True]), (2.0, [True, False, True])]
+)
+def test_what_rewards_see_tells_tasks_whichever_columns_it_is(unseen, alike, bent):
+    """The last two of four turn once while the first two, unseen, turn half or twice as far."""
+    turn, model = lie.so_generators(2).double(), reward_model()
+    generators = torch.block_diag(unseen * turn[0], turn[0])[None]
+    rows = torch.cat((torch.zeros(2, 2), torch.eye(2))).double()
+    if bent:
+        wide = torch.full((2,), 1e6).double()
+        model = replace(model, tails=Tails(rows, torch.zeros(2).double(), wide).packed)
+    else:
+        mean = torch.cat((torch.zeros(2).double(), model.mean))
+        model = replace(model, mean=mean, root=rows @ model.root)
+    geometry = Geometry(generators, turn, torch.zeros(1, 1), 4, "found", "so(2)", reward=model)
+    agent = HereditaryAgent(geometry, ACTOR)
+    agent.begin(1)
+    modes = torch.tensor([[[0.0], [math.pi], [2 * math.pi]]]).double()
+    assert agent._one_task(modes).tolist() == [alike]
 
 
 def test_two_translations_are_two_tasks():

@@ -63,3 +63,12 @@ def test_rewards_decide_whether_it_is_worth_it():
     assert worth_bending(POINTS, rewards(POINTS)) is not None
     assert worth_bending(POINTS, torch.sin(2 * POINTS).sum(-1)) is None
     assert worth_bending(randn(2, 800, 2), rewards(randn(2, 800, 2).exp())) is None
+
+
+def test_only_what_rewards_need_is_bent():
+    """Both have tails, and rewards are waves of the second as it is."""
+    level = -(POINTS[..., 0].log() - 0.3).square()
+    found = worth_bending(POINTS, level + torch.sin(POINTS[..., 1]))
+    some = POINTS[0, :50]
+    assert (found.slope(some)[:, 0] < 0.5).any()
+    assert_close(found.slope(some)[:, 1], torch.ones(50).double())

@@ -58,3 +58,10 @@ def test_a_little_gain_is_not_worth_it():
     change = 0.2 * torch.tanh(ACTION) + 0.05 * randn(1500, 2, seed=2)
     models = with_bent([FourierDynamics(2, 1)], INPUTS)
     assert choose(models, INPUTS, change, HALF) is models[0]
+
+
+def test_models_that_are_fitted_are_tried_anew():
+    model = FourierDynamics(2, 1)
+    first = choose(with_bent([model], INPUTS), INPUTS, CHANGE, HALF)
+    again = choose(with_bent([model], INPUTS), INPUTS, CHANGE, HALF)
+    assert_close(again.values(INPUTS[:5]), first.values(INPUTS[:5]))

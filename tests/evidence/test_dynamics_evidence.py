@@ -5,9 +5,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from systems import TURN, Known, drawn, randn, spin
+from torch.testing import assert_close
 
 from hgm import lie
-from hgm.evidence.dynamics import equivariant, homogeneous, near, one_in_all_frames
+from hgm.evidence.dynamics import (
+    _bent_targets,
+    equivariant,
+    homogeneous,
+    near,
+    one_in_all_frames,
+)
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.frames import base_dynamics
 from hgm.symmetry.samples import Samples
 
@@ -245,6 +253,18 @@ def test_states_that_span_decades_are_compared_in_bent_coordinates(leak, holds):
     assert found.holds is holds
     if holds:
         assert found.high - found.low < 1e-4
+
+
+def test_what_moves_by_rounding_alone_stays_so_when_it_is_bent():
+    """A clock beside what spans decades."""
+    state = torch.stack((randn(2, 300).exp(), torch.arange(300).double().expand(2, -1)), -1)
+    tails = long_tails(state.flatten(0, 1))
+    moved = torch.tensor([0.1, 0.01]).double() * torch.stack(
+        (state[..., 0], torch.ones(2, 300)), -1
+    )
+    near, far = _bent_targets(tails, (state, state), (moved, moved), torch.ones(2).double())
+    assert_close(near[..., 1], moved[..., 1], atol=1e-6, rtol=0)
+    assert torch.equal(near, far)
 
 
 def test_waves_that_say_less_than_the_model_do_not_judge():

@@ -20,6 +20,13 @@ SHORT = {
     "uniform": lambda x: torch.special.ndtr(x),
     "on a circle": lambda x: torch.cos(torch.pi * torch.special.ndtr(x)),
     "constant": torch.zeros_like,
+    "rounding": lambda x: 1 + 1e-16 * x.exp(),
+    "flag": lambda x: (x > 1.6).double(),
+    "count": lambda x: torch.floor(torch.special.ndtr(x) * 3),
+    "half of it at a stop": lambda x: x.clamp_min(0.0),
+    "one side": torch.abs,
+    "two clusters": lambda x: x.sign() + 0.02 * x,
+    "one outlier": lambda x: torch.where(x == x.max(), 1e6, x),
 }
 
 
@@ -56,8 +63,9 @@ def test_each_coordinate_is_judged_by_itself():
     assert (found.slope(points)[:, 1] < 0.5).double().mean() > 0.5
 
 
-def test_units_change_nothing():
-    points, units = drawn(LONG["both ways"]), 1e3
+@pytest.mark.parametrize("units", [1e-3, 1e3])
+def test_units_change_nothing(units):
+    points = drawn(LONG["both ways"])
     assert_close(long_tails(units * points)(units * points), units * long_tails(points)(points))
 
 
@@ -94,3 +102,24 @@ def test_one_tensor_holds_it():
     found, points = tails(), randn(6, 3)
     assert found.packed.shape == (5, 2)
     assert torch.equal(Tails.of(found.packed)(points), found(points))
+
+
+def test_one_coordinate_may_be_left_alone():
+    points = torch.cat((drawn(LONG["log-normal"]), drawn(LONG["both ways"])), 1)
+    found = long_tails(points)
+    other = found.straight(1)
+    assert_close(other(points)[:, 0], found(points)[:, 0])
+    moved = other(points)[:, 1] - other(torch.zeros(1, 2).double())[:, 1]
+    assert_close(moved, points[:, 1], atol=1e-6, rtol=1e-6)
+
+
+def test_episodes_do_not_hide_what_comes_later():
+    """Of each, the first states are alike; a stride as long as an episode sees no others."""
+    later = (1.5 * randn(2000, 50)).exp()
+    later[:, 0] = 1 + 0.1 * randn(2000)
+    assert long_tails(later.flatten()[:, None]) is not None
+
+
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_a_few_points_have_no_tails(num):
+    assert long_tails(randn(num, 2)) is None

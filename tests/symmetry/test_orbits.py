@@ -14,6 +14,7 @@ from hgm.differentials import DifferentialEstimator
 from hgm.differentials.some import Some
 from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import ALONE
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.orbits import (
     Orbit,
@@ -139,6 +140,21 @@ def recorded():
 def assert_carried(coords, base, task):
     element = lie.exp(coords[task, :, None, None] * TURN)[0]
     assert_close(element @ GOALS[base], GOALS[task], atol=0.02, rtol=0)
+
+
+def test_a_task_alone_sees_what_the_others_see():
+    """Rewards are of the second coordinate, whose tails are bent."""
+    points = randn(5, 400, 2).exp()
+    rewards = -points[..., 1].log().square()
+    turns = Spanned(TURN, 2)
+    still = LeftActions(torch.eye(1).double(), torch.zeros(1, 1).double())
+    subgroup = Subgroup(turns, still, fixed=True)
+    tails = long_tails(points.flatten(0, 1)).some([1])
+    noise = torch.full((2,), 0.01).double()
+    like = PooledModel(subgroup, subgroup.start, noise, sees=[1], tails=tails)
+    _, (orbit,) = apart(turns, Seen(points, rewards), [3], torch.zeros(5, 1).double(), like)
+    assert orbit.tasks == [3]
+    assert_close(orbit.pool.reward_model()(points[3]).value, rewards[3], atol=0.05, rtol=0)
 
 
 def test_tasks_that_did_not_lead_join_the_orbit_that_explains_them():

@@ -61,3 +61,10 @@ def test_tasks_have_rewards_of_their_own():
     rough = torch.linalg.qr((axes + 0.1 * randn(2, 4, seed=2)).mT).Q.mT
     found = turned_by_values(rough, points, reward)
     assert float((found - found @ axes.mT @ axes).norm()) < 1e-4
+
+
+def test_noise_turns_nothing():
+    points = randn(3, 60, 5)
+    rough = start(0.1)
+    found = turned_by_values(rough, points, randn(3, 60, seed=8))
+    assert torch.equal(found, rough)

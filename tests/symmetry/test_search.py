@@ -11,7 +11,9 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.differentials import FourierEstimator
+from hgm.differentials.bent import Bent
 from hgm.dynamics import FourierDynamics
+from hgm.dynamics.bent import BentDynamics
 from hgm.envs.bank import BANK
 from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
@@ -86,6 +88,22 @@ def test_circles_are_looked_for_in_the_coordinates_that_are_searched():
     assert problem.group.dim_algebra == 16
     assert found.findings.pool is not None
     assert not found.findings.pool.calibrated
+
+
+def test_long_tails_are_bent_where_a_gas_spans_decades():
+    found = searched("gas_cylinder", seed=141)
+    problem = found.findings.problem
+    assert isinstance(problem.estimator, Bent)
+    assert found.findings.pool.tails is not None
+    assert isinstance(found.findings.dynamics.model, BentDynamics)
+    assert (errors_deg(found, "gas_cylinder", 141) < 0.3).all()
+    assert found.metrics["verdict"] == "found"
+
+
+def test_no_tails_are_bent_where_there_are_none():
+    problem = searched("cone").findings.problem
+    assert problem.tails is None
+    assert isinstance(problem.estimator, FourierEstimator)
 
 
 def test_rotations_are_in_radians_and_counter_clockwise():

@@ -235,6 +235,25 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
     assert end.value.value == (span, nothing)
 
 
+@pytest.mark.parametrize("among", [None, randn(2, 4)])
+def test_elements_that_are_known_lead_to_more_starts(monkeypatch, among):
+    problem = Problem(None, GL(2).double(), Told(3), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double())
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(num_starts=6), 0)
+    phases = []
+
+    def run(phase):
+        phases.append(phase)
+        return None
+        yield
+
+    monkeypatch.setattr(within, "run", run)
+    with pytest.raises(StopIteration):
+        next(within.align_each(problem.group, within.prior, torch.eye(2).double(), among))
+    starts = phases[0].solver.unknowns
+    assert starts.shape == (2, 6 if among is None else 1 + 2 * 6, 4)
+
+
 @pytest.mark.parametrize(
     ("spreads", "misfit", "asked", "taken"),
     [
