@@ -14,7 +14,7 @@ from hgm.symmetry.losses import expected_loss, functional_invariance, relative_i
 from hgm.symmetry.phases import AlignStarts, Fit, Stage
 from hgm.symmetry.restarts import SAME_FIT, resettled
 from hgm.symmetry.scaled import Spanned
-from hgm.symmetry.subgroup import Subgroup, free_in
+from hgm.symmetry.subgroup import LeftActions, Subgroup, free_in
 
 if TYPE_CHECKING:
     from hgm.symmetry.within import Within
@@ -57,13 +57,17 @@ def free_elements(
     return min([free, *by_values], key=lambda fit: fit.loss), None
 
 
-def values_agree(within: Within, span: Fit, alike: Fit, prior: Tensor) -> Stage[bool]:
-    """Whether values of rewards, too, are about as much alike as with free elements."""
-    group = span.subgroup.group
-    subgroup = Subgroup(group, span.subgroup.keep(span.unknowns))
-    name = "values of rewards"
+def values_agree(within: Within, span: Fit, alike: Fit, prior: Tensor) -> Stage[Fit | None]:
+    """Elements in as many directions by values of rewards; None if these are less alike than free.
+
+    All directions of a group hold the free ones.
+    """
+    group, actions = span.subgroup.group, span.subgroup.keep(span.unknowns)
+    if len(actions.directions) == group.dim_algebra:
+        actions = LeftActions(torch.eye(group.dim_algebra).to(alike.coords), alike.coords)
+    name, subgroup = "values of rewards", Subgroup(group, actions)
     fit = yield from within.align(name, "algebra", subgroup, prior, relative_invariance)
-    return bool(fit.loss < alike.loss + SAME_FIT)
+    return fit if fit.loss < alike.loss + SAME_FIT else None
 
 
 def settled_by_values(within: Within, root: Tensor) -> Stage[tuple[Fit, Fit] | None]:

@@ -189,7 +189,8 @@ class Within:
         free, alike = yield from free_elements(self, group, prior, root)
         if self.raw_parameters:
             return (yield from self._find_span([free], prior))
-        free = yield from resettled(self, free, prior, root, self.invariance, self.expected)
+        if alike is None:  # values tell places; gradients that align badly there are amiss
+            free = yield from resettled(self, free, prior, root, self.invariance, self.expected)
         frees = yield from shortened(self, free, prior)
         return (yield from self._find_span(frees, prior, least, alike))
 
@@ -326,13 +327,14 @@ class Within:
                 start = low_rank(free.coords, free.information[own, own], num)
                 name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
                 span = yield from self.align(name, "algebra", subgroup, prior)
-                if (
-                    alike is not None
-                    and num < group.dim_algebra
-                    and not (yield from values_agree(self, span, alike, prior))
-                ):
-                    continue
+                by_values: Fit | None = None
+                if alike is not None:
+                    by_values = yield from values_agree(self, span, alike, prior)
+                    if by_values is None:
+                        continue
                 if (yield from self.enough(span, free)):
+                    if by_values is not None and span.loss > ALIGNED * self.expected:
+                        span = by_values._replace(loss=span.loss)
                     # Freely again, from where the span led: a start may have been in a wrong basin.
                     free = yield from self.align_freely(group, span.coords, prior)
                     return Span(span, free, num)
