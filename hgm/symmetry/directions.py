@@ -22,6 +22,7 @@ FEWEST = 3
 """Coordinates of which there may be fewer directions: of two, nothing is won."""
 
 _GONE = (0.05, 1e-3)  # shares of the gradients' square: of others that may be dropped; that are
+_TINY = 1e-12  # of the metric
 _AS_WELL, _ROUNDING = 1.2, 2e-6  # relative to what all directions leave; share of the variance
 
 
@@ -31,9 +32,9 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     The matrix :math:`\sum_i E[\nabla r_i \nabla r_i^T]` of all tasks' regressions is the metric of
     the next ones, in which directions that matter little matter less (Radhakrishnan et al.,
     *Mechanism for feature learning in neural networks*, Science 383, 2024). Eigenvectors of small
-    share are dropped, as many as can be while the others explain rewards as well as all did in any
-    metric. Those that are left are turned to where they explain values best, see
-    :func:`~hgm.symmetry.projection.turned_by_values`.
+    share are dropped, as many as can be while the others, turned to where they explain values best
+    (:func:`~hgm.symmetry.projection.turned_by_values`), explain rewards as well as all did in any
+    metric.
 
     Args:
         points: What rewards are functions of, ``(N, B, q)``, of about unit scale.
@@ -60,10 +61,12 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     rest = values.flip(0).cumsum(0).flip(0) / values.sum()
     fewest, most = (int((rest > share).sum()) for share in _GONE)
     for num in range(fewest, min(most + 1, dim)):
-        left, _ = _fitted(few @ root[:, :num], their)
+        found = turned_by_values(vectors[:, :num].mT, points, reward)
+        metric = found @ root @ root.mT @ found.mT + _TINY * torch.eye(num).to(found)
+        left, _ = _fitted(few @ found.mT @ torch.linalg.cholesky(metric), their)
         # Without what has a share, they are to explain all: noise would hide what is missing.
         if left < (_AS_WELL if num == most else 1.0) * least + _ROUNDING:
-            return turned_by_values(vectors[:, :num].mT, points, reward)
+            return found
     return None
 
 

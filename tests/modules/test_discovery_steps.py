@@ -99,6 +99,7 @@ def test_phases_tell_a_progress_bar_where_they_are():
     assert [phase.name for phase in phases][:6] == [
         "reading transitions",
         "what rewards see",
+        "long tails",
         "dynamics and their symmetries",
         "what they keep",
         "reward differentials",

@@ -190,6 +190,7 @@ def test_phases_come_in_order():
     assert [name for name in dict.fromkeys(search.names) if name not in again] == [
         "reading transitions",
         "what rewards see",
+        "long tails",
         "dynamics and their symmetries",
         "what they keep",
         "reward differentials",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from systems import randn
+from torch.testing import assert_close
 
 from hgm import lie
 from hgm.differentials import FourierEstimator
@@ -14,6 +15,7 @@ from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance, functional_invariance
 from hgm.symmetry.phases import FitRewards
 from hgm.symmetry.samples import Seen
+from hgm.symmetry.subgroup import LeftActions, Subgroup
 from hgm.symmetry.valued import free_elements, settled_by_values, values_agree
 from hgm.symmetry.within import Within
 
@@ -95,8 +97,18 @@ def test_a_single_point_has_no_deviation_and_two_are_taken():
 
 def test_elements_that_are_elsewhere_do_not_agree_in_values():
     _, free, alike, run = found(own_maps=False)
+    group = free.subgroup.group
+    few = Subgroup(group, LeftActions(torch.eye(3).double()[:2], free.coords[:, :2] + 1.5))
+    moved = free._replace(subgroup=few, unknowns=few.start)
+    assert run(lambda within, prior: values_agree(within, moved, alike, prior)) is None
+
+
+def test_all_directions_hold_the_elements_that_values_have_found():
+    """Wherever gradients led."""
+    _, free, alike, run = found(own_maps=False)
     moved = free._replace(unknowns=free.unknowns + 1.5)
-    assert not run(lambda within, prior: values_agree(within, moved, alike, prior))
+    again = run(lambda within, prior: values_agree(within, moved, alike, prior))
+    assert_close(again.coords, alike.coords, atol=0.02, rtol=0)
 
 
 def corners(points):

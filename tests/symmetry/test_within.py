@@ -20,7 +20,7 @@ from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.pooling import MORE
-from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.subgroup import LeftActions, Subgroup, free_in
 from hgm.symmetry.within import Within
 
 
@@ -181,6 +181,36 @@ def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
     assert span.fit is new
     assert span.free is new
     assert refined.unknowns is new.unknowns
+
+
+@pytest.mark.parametrize(("badly", "taken"), [(False, "by gradients"), (True, "by values")])
+def test_where_gradients_align_badly_elements_stay_where_values_are_alike(
+    monkeypatch, badly, taken
+):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double())
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    loss = (2.0 if badly else 1.0) * within.expected
+    subgroup = free_in(within.group, randn(4, 4))
+    fits = {
+        name: Fit(subgroup, subgroup.start + index, torch.eye(16).double(), None, loss)
+        for index, name in enumerate(("free", "by gradients", "by values"))
+    }
+
+    def at_once(value):
+        return value
+        yield
+
+    monkeypatch.setattr(within, "align", lambda *_: at_once(fits["by gradients"]))
+    monkeypatch.setattr(within, "align_freely", lambda *_: at_once(fits["free"]))
+    monkeypatch.setattr(within, "enough", lambda *_: at_once(True))
+    by_values = fits["by values"]._replace(loss=0.1)
+    monkeypatch.setattr("hgm.symmetry.within.values_agree", lambda *_: at_once(by_values))
+    with pytest.raises(StopIteration) as end:
+        next(within._find_span([fits["free"]], within.prior, alike=by_values))
+    span = end.value.value
+    assert torch.equal(span.fit.unknowns, fits[taken].unknowns)
+    assert span.fit.loss == loss  # of gradients, as all that is compared with it
 
 
 @pytest.mark.parametrize(("again", "taken"), [(0.3, 2), (None, 1), (1.2, 2)])
