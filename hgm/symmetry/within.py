@@ -327,13 +327,13 @@ class Within:
                 start = low_rank(free.coords, free.information[own, own], num)
                 name, subgroup = f"algebra of {num} direction(s)", Subgroup(group, start)
                 span = yield from self.align(name, "algebra", subgroup, prior)
-                by_values: Fit | None = None
-                if alike is not None:
+                badly, by_values = span.loss > ALIGNED * self.expected, None
+                if alike is not None and (badly or num < group.dim_algebra):
                     by_values = yield from values_agree(self, span, alike, prior)
                     if by_values is None:
                         continue
                 if (yield from self.enough(span, free)):
-                    if by_values is not None and span.loss > ALIGNED * self.expected:
+                    if by_values is not None and badly:
                         span = by_values._replace(loss=span.loss)
                     # Freely again, from where the span led: a start may have been in a wrong basin.
                     free = yield from self.align_freely(group, span.coords, prior)
