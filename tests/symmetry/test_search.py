@@ -187,6 +187,7 @@ def few_tasks(num_tasks):
 def test_phases_come_in_order():
     search, _ = few_tasks(4)
     again = {"left actions, each among the others", "left actions, jointly again"}
+    again |= {"values of rewards"}  # where gradients align badly
     assert [name for name in dict.fromkeys(search.names) if name not in again] == [
         "reading transitions",
         "what rewards see",
