@@ -1,7 +1,7 @@
 r"""Directions that explain the values of rewards best: regressions on projected points.
 
 Gradients of a regression tell the directions in which rewards change to about half a degree; values
-of rewards tell them to a thousandth of that, where there is no noise.
+of rewards tell them some hundred times better, where there is no noise.
 """
 
 from __future__ import annotations

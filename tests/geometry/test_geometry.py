@@ -272,6 +272,9 @@ def test_files_without_the_tails_of_points_are_read():
     assert_close(again(points), reward_model_of_tails()(points))
     with pytest.raises(ValueError, match=r"`reward.tails` of shape \(4, q\), got \(3, 2\)"):
         Geometry.of_state(state | {"reward": state["reward"] | {"tails": randn(3, 2)}})
+    flat = state["reward"]["tails"] * torch.tensor([1.0, 1.0, 1.0, 0.0]).double()[:, None]
+    with pytest.raises(ValueError, match=r"positive widths in the last row of `reward.tails`"):
+        Geometry.of_state(state | {"reward": state["reward"] | {"tails": flat}})
     del state["reward"]["tails"]
     assert Geometry.of_state(state).reward.tails is None
 
