@@ -1,6 +1,7 @@
 """benchmarks/verdict.py: its judgements, each against what is known exactly."""
 
 import json
+import re
 import signal
 import sys
 import time
@@ -19,6 +20,9 @@ with warnings.catch_warnings():
 
 from hgm import lie
 from hgm.envs.bank import BANK, record
+
+ROOT = Path(__file__).parents[1]
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results" / "verdict.json"
 
 
 def entry(name, said, cosine=None, seed=0):
@@ -175,3 +179,22 @@ def test_runs_that_take_too_long_are_ended(monkeypatch):
     assert (said["verdict"], said["reasons"]) == ("error", ["TimeoutError: longer than 0.2 s"])
     assert said["seconds"] < 10
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+ROWS = {
+    'negatives that are called "found"': "false_found",
+    "positives that are not": "missed",
+    '"found" with another group than the true one': "wrong_group",
+}
+
+
+@pytest.mark.parametrize("label", ROWS)
+def test_readme_tells_the_rates_that_were_measured(label):
+    (row,) = re.findall(rf"^\| {re.escape(label)} \|(.*)\|$", README.read_text(), re.MULTILINE)
+    count, num, share, low, high = (
+        float(word) for word in re.findall(r"[\d.]+", row.partition(":")[0])[:5]
+    )
+    rate = json.loads(RESULTS.read_text())["rates"]["total"][ROWS[label]]
+    assert (count, num) == (rate["hits"], rate["total"])
+    told = [rate["rate"], *rate["interval"]]
+    assert [share, low, high] == pytest.approx([100 * one for one in told], abs=0.05)
