@@ -198,3 +198,11 @@ def test_readme_tells_the_rates_that_were_measured(label):
     assert (count, num) == (rate["hits"], rate["total"])
     told = [rate["rate"], *rate["interval"]]
     assert [share, low, high] == pytest.approx([100 * one for one in told], abs=0.05)
+
+
+def test_readme_tells_how_many_of_those_missed_are_approximate():
+    records = json.loads(RESULTS.read_text())["specimens"]
+    missed = [one for one in records if one["kind"] == "positive" and "missed" in one["outcomes"]]
+    assert sum(one["outcomes"]["missed"] for one in missed) == 6
+    assert sum(one["verdicts"].get("approximate", 0) for one in missed) == 2
+    assert "two of the six are approximate" in README.read_text()
