@@ -35,8 +35,9 @@ class Bent(DifferentialEstimator):
     def resized(self, num_tasks: int, dim_state: int) -> DifferentialEstimator | None:
         """The same for another number of tasks; of other coordinates, the map knows nothing."""
         other = self.estimator.resized(num_tasks, dim_state)
-        same = other is not None and dim_state == self.dim_state
-        return Bent(other, self.tails) if same and other is not None else None
+        if other is None or dim_state != self.dim_state:
+            return None
+        return Bent(other, self.tails)
 
     @property
     def noise(self) -> Tensor:

@@ -88,7 +88,7 @@ def one_reward(
         if not best.statement.broken:
             break
         targets = _calibrated(
-            _bent(places[0], tails), (train.reward, held.reward), splines(train.reward)
+            _bend(places[0], tails), (train.reward, held.reward), splines(train.reward)
         )
         if targets is None:
             continue
@@ -121,7 +121,7 @@ def _look(
     def compare(
         inputs: Both, wanted: Both, stages: Sequence[Stage]
     ) -> tuple[Compared, Sequence[Stage]]:
-        there = (_bent(inputs[0], tails), _bent(inputs[1], tails))
+        there = (_bend(inputs[0], tails), _bend(inputs[1], tails))
         left = leave(there, wanted, stages, slopes=True)
         if tails is not None and left.slopes is not None:
             near, far = (
@@ -151,7 +151,7 @@ def _look(
     return _Look(measure(product, total, found.tolerance).effect, again)
 
 
-def _bent(points: Tensor, tails: Tails | None) -> Tensor:
+def _bend(points: Tensor, tails: Tails | None) -> Tensor:
     return points if tails is None else tails(points)
 
 

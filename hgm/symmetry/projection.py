@@ -24,7 +24,7 @@ from hgm.numerics.fourier import (
 from hgm.numerics.gauss_newton import damped_step, normal_equations, shorten, trust
 
 _WAVES = 256
-_STEPS, _CHOICES = 8, (0, 2)  # steps, and those that choose a length scale
+_STEPS, _CHOSEN_AGAIN = 8, 2  # steps, and the one before which a length scale is chosen again
 _DAMPING, _FLOOR, _MAX_STEP = 1e-6, 1e-12, 0.3
 _SETTLED = 1e-7  # radians
 _PRICE = 2.0  # minus twice a log-likelihood, of every entry that is fitted
@@ -48,32 +48,34 @@ def turned_by_values(directions: Tensor, points: Tensor, reward: Tensor) -> Tens
     num = len(directions)
     along, across = torch.linalg.svd(directions).Vh.split([num, directions.shape[1] - num])
     projected = _Projected(num, points @ across.mT, reward)
+    chosen = projected.chosen(points @ along.mT)
     turn = best = torch.zeros(num, len(across)).to(points)
     least = math.inf
     for taken in range(_STEPS):
         seen = points @ (along + turn @ across).mT
-        if taken in _CHOICES:
-            projected.choose(seen)
-            least = math.inf
-        step, left = projected.step(seen)
+        if taken == _CHOSEN_AGAIN:
+            chosen, least = projected.chosen(seen), math.inf
+        step, left = projected.step(seen, chosen)
         if left < least:
             best, least = turn, left
         length = step.abs().max()
         if bool(length < _SETTLED):
             break
         turn = turn + shorten(step, length, _MAX_STEP).view_as(turn)
-    costs = [projected.choose(points @ (along + one @ across).mT) for one in (0 * best, best)]
-    if costs[1] + _PRICE * best.numel() > costs[0]:
+    start, end = (
+        projected.chosen(points @ (along + one @ across).mT).cost for one in (0 * best, best)
+    )
+    if end + _PRICE * best.numel() > start:
         return directions
     return torch.linalg.qr((along + best @ across).mT).Q.mT
 
 
 class _Regressors(NamedTuple):
-    """Frequencies ``(F, p)``, phases ``(F,)`` and a ridge for each task ``(N,)``."""
+    """Frequencies ``(F, p)``, a ridge for each task ``(N,)``, and minus twice the log-evidence."""
 
     frequencies: Tensor
-    phases: Tensor
     ridge: Tensor
+    cost: float
 
 
 class _Projected:
@@ -90,34 +92,31 @@ class _Projected:
         generator = torch.Generator().manual_seed(19)
         drawn, phases = draw_frequencies(dim, _WAVES, generator)
         self._drawn, self._phases = drawn.to(unseen), phases.to(unseen)
-        self._regressors: _Regressors
 
-    def choose(self, seen: Tensor) -> float:
-        """Length scale and ridges of largest evidence on what is seen, ``(N, B, p)``; its cost."""
+    def chosen(self, seen: Tensor) -> _Regressors:
+        """Those of largest evidence on what is seen, ``(N, B, p)``."""
         inputs = whitening(seen)(seen)
         found = []
         for scale in LENGTHSCALES:
             frequencies = self._drawn / scale
             table = features(inputs, frequencies, self._phases)
             fitted = fit(moments(table, self.reward[..., None]))
-            regressors = _Regressors(frequencies, self._phases, fitted.ridge)
-            found.append((float(fitted.cost.sum()), regressors))
-        cost, self._regressors = min(found, key=lambda one: one[0])
-        return cost
+            found.append(_Regressors(frequencies, fitted.ridge, float(fitted.cost.sum())))
+        return min(found, key=lambda one: one.cost)
 
-    def step(self, seen: Tensor) -> tuple[Tensor, float]:
+    def step(self, seen: Tensor, chosen: _Regressors) -> tuple[Tensor, float]:
         """The step of ``E``, flat, and the mean square of what is left without it."""
-        frequencies, phases, ridge = self._regressors
+        frequencies, ridge, _ = chosen
         white = whitening(seen)
         inputs = white(seen)
-        table = features(inputs, frequencies, phases)
+        table = features(inputs, frequencies, self._phases)
         ridges = torch.diag_embed(ridge[:, None].expand(-1, table.shape[-1]))
         root = torch.linalg.cholesky(table.mT @ table + ridges)
         weights = torch.cholesky_solve(table.mT @ self.reward[..., None], root)
         residual = self.reward - (table @ weights)[..., 0]
         slopes = [
-            slope(own, frequencies, phases, weight)
-            for own, weight in zip(inputs, weights[..., 0], strict=True)
+            slope(own, frequencies, self._phases, solved)
+            for own, solved in zip(inputs, weights[..., 0], strict=True)
         ]
         gradient = torch.stack(slopes) @ white.root.mT
         change = (gradient[..., :, None] * self.unseen[..., None, :]).flatten(2)

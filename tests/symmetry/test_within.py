@@ -183,6 +183,30 @@ def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
     assert refined.unknowns is new.unknowns
 
 
+@pytest.mark.parametrize("comparable", [True, False])
+def test_elements_that_values_have_placed_are_not_looked_for_again(monkeypatch, comparable):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double())
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    subgroup = free_in(within.group, randn(4, 4))
+    free = Fit(subgroup, subgroup.start, None, None, 9.0)
+    again = free._replace(loss=1.0)
+
+    def at_once(value):
+        return value
+        yield
+
+    alike = free if comparable else None
+    room = "hgm.symmetry.within"
+    monkeypatch.setattr(f"{room}.free_elements", lambda *_: at_once((free, alike)))
+    monkeypatch.setattr(f"{room}.resettled", lambda *_: at_once(again))
+    monkeypatch.setattr(f"{room}.shortened", lambda _, one, prior: at_once([one]))
+    monkeypatch.setattr(within, "_find_span", lambda frees, *_: at_once(frees[0]))
+    with pytest.raises(StopIteration) as end:
+        next(within._find_in(within.group, within.prior, torch.eye(2).double()))
+    assert end.value.value is (free if comparable else again)
+
+
 @pytest.mark.parametrize(("badly", "taken"), [(False, "by gradients"), (True, "by values")])
 def test_where_gradients_align_badly_elements_stay_where_values_are_alike(
     monkeypatch, badly, taken
