@@ -173,3 +173,11 @@ def test_long_tails_are_bent_where_rewards_are_of_decades():
     assert found.noise < 1e-3 * plain.noise
     off = one_reward(stretch[[0, 2, 1]], scalings, SURE, train, held, tails)
     assert off.statement.broken
+    # What a change of the elements by as much as they may err explains is no deviation.
+    near = stretch @ torch.diag_embed(
+        torch.tensor([[1.0, 1.0], [1.01, 0.99], [0.99, 1.01]]).double()
+    )
+    doubts = (torch.zeros(3).double(), torch.full((3,), 0.005).double())
+    sure, unsure = (one_reward(near, scalings, one, train, held, tails) for one in doubts)
+    assert sure.statement.broken
+    assert unsure.statement.effect < 0.25 * sure.statement.effect
