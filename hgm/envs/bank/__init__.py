@@ -48,6 +48,12 @@ from hgm.envs.bank.novel_play import NOVEL_PLAY
 from hgm.envs.bank.novel_wishes import NOVEL_WISHES
 from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
+from hgm.envs.bank.other_broken_a import OTHER_BROKEN_A
+from hgm.envs.bank.other_faint_a import OTHER_FAINT_A
+from hgm.envs.bank.other_life import OTHER_LIFE
+from hgm.envs.bank.other_play import OTHER_PLAY
+from hgm.envs.bank.other_vehicles import OTHER_VEHICLES
+from hgm.envs.bank.other_weather import OTHER_WEATHER
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
 from hgm.envs.bank.units import UNITS
@@ -59,7 +65,7 @@ from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
 
-VERSION = 6
+VERSION = 7
 
 _LOOKED_AT = (
     *GOALS,
@@ -102,8 +108,6 @@ _LOOKED_AT = (
     *NOVEL_BROKEN,
     *NOVEL_WISHES,
     *NOVEL_FAINT,
-)
-_HELD_OUT = (
     *LATER_VEHICLES,
     *LATER_ROBOTS,
     *LATER_PROCESS,
@@ -112,6 +116,14 @@ _HELD_OUT = (
     *LATER_SOCIETY,
     *LATER_BROKEN,
     *LATER_FAINT,
+)
+_HELD_OUT = (
+    *OTHER_VEHICLES,
+    *OTHER_WEATHER,
+    *OTHER_LIFE,
+    *OTHER_PLAY,
+    *OTHER_BROKEN_A,
+    *OTHER_FAINT_A,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
