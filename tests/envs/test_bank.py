@@ -39,6 +39,7 @@ SLIGHT = {
     "weak_tie",
     "soft_iron",
     "small_grant",
+    "ideal_diode",
 }
 FAINT = (
     "snowfall",
@@ -53,6 +54,7 @@ FAINT = (
     "weak_echo",
     "short_log",
     "next_street",
+    "quick_scan",
 )
 BROKEN = [
     name
@@ -256,7 +258,12 @@ def test_no_linear_map_that_dynamics_leave_does_what_powers_and_moebius_maps_do(
     assert_close(rewards, base.expand_as(rewards))
 
 
-IN_UNITS = {name for name, one in BANK.items() if one.cause == "units"} | {"coast"}
+IN_UNITS = {name for name, one in BANK.items() if one.cause == "units"} | {
+    "coast",
+    "diode_drop",
+    "clogged_filter",
+    "ideal_diode",
+}
 
 
 @pytest.mark.parametrize("name", [name for name in BANK if name not in IN_UNITS])

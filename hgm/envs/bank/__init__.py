@@ -48,6 +48,11 @@ from hgm.envs.bank.novel_play import NOVEL_PLAY
 from hgm.envs.bank.novel_wishes import NOVEL_WISHES
 from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
+from hgm.envs.bank.other_broken_b import OTHER_BROKEN_B
+from hgm.envs.bank.other_circuits import OTHER_CIRCUITS
+from hgm.envs.bank.other_faint_b import OTHER_FAINT_B
+from hgm.envs.bank.other_matter import OTHER_MATTER
+from hgm.envs.bank.other_minds import OTHER_MINDS
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
 from hgm.envs.bank.units import UNITS
@@ -59,7 +64,7 @@ from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
 
-VERSION = 6
+VERSION = 7
 
 _LOOKED_AT = (
     *GOALS,
@@ -102,8 +107,6 @@ _LOOKED_AT = (
     *NOVEL_BROKEN,
     *NOVEL_WISHES,
     *NOVEL_FAINT,
-)
-_HELD_OUT = (
     *LATER_VEHICLES,
     *LATER_ROBOTS,
     *LATER_PROCESS,
@@ -112,6 +115,13 @@ _HELD_OUT = (
     *LATER_SOCIETY,
     *LATER_BROKEN,
     *LATER_FAINT,
+)
+_HELD_OUT = (
+    *OTHER_CIRCUITS,
+    *OTHER_MATTER,
+    *OTHER_MINDS,
+    *OTHER_BROKEN_B,
+    *OTHER_FAINT_B,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
