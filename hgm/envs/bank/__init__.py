@@ -48,9 +48,13 @@ from hgm.envs.bank.novel_play import NOVEL_PLAY
 from hgm.envs.bank.novel_wishes import NOVEL_WISHES
 from hgm.envs.bank.obstacles import OBSTACLES
 from hgm.envs.bank.orbits import ORBITS
-from hgm.envs.bank.other_broken_a import OTHER_BROKEN_A
-from hgm.envs.bank.other_faint_a import OTHER_FAINT_A
+from hgm.envs.bank.other_broken import OTHER_BROKEN
+from hgm.envs.bank.other_broken_plants import OTHER_BROKEN_PLANTS
+from hgm.envs.bank.other_circuits import OTHER_CIRCUITS
+from hgm.envs.bank.other_faint import OTHER_FAINT
 from hgm.envs.bank.other_life import OTHER_LIFE
+from hgm.envs.bank.other_matter import OTHER_MATTER
+from hgm.envs.bank.other_minds import OTHER_MINDS
 from hgm.envs.bank.other_play import OTHER_PLAY
 from hgm.envs.bank.other_vehicles import OTHER_VEHICLES
 from hgm.envs.bank.other_weather import OTHER_WEATHER
@@ -122,8 +126,12 @@ _HELD_OUT = (
     *OTHER_WEATHER,
     *OTHER_LIFE,
     *OTHER_PLAY,
-    *OTHER_BROKEN_A,
-    *OTHER_FAINT_A,
+    *OTHER_BROKEN,
+    *OTHER_CIRCUITS,
+    *OTHER_MATTER,
+    *OTHER_MINDS,
+    *OTHER_BROKEN_PLANTS,
+    *OTHER_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 

@@ -39,7 +39,7 @@ def _alarm(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> Te
     return -torch.sigmoid((action[..., 0] - 0.5) / 0.1)
 
 
-OTHER_BROKEN_A = (
+OTHER_BROKEN = (
     # A line to a station, which stays where it is.
     _broken(RENDEZVOUS, "tethered_craft", num_tasks=5, step=rendezvous(0.6)),
     # Warm air begins at one height.
