@@ -29,6 +29,7 @@ _THIRDS_AND_QUARTERS = [p / q for q in (3, 4) for p in range(1, 4 * q + 1)]
 _NEAR, _NEARER = 0.06, 0.03
 """How near frequencies come to ratios of denominators 1 and 2, and of 3 and 4."""
 _COMPACT = 0.05
+_MOVED = 0.2  # of the largest frequency: more is no frequency that errs, but a block that is split
 
 
 def refine(
@@ -225,6 +226,9 @@ def snap_periods(generator: Tensor, unit: float | None = None) -> Tensor:
     noise of the Jacobian makes it look slower. Others, and generators that are not compact
     or not diagonalisable, stay as they are.
 
+    What does not turn is left out where it is small, and stays as it is elsewhere: a screw shifts
+    along its axis, a Jordan block of eigenvalues 0 that noise makes look diagonalisable.
+
     Args:
         generator: Shape ``(k, k)``.
         unit: Frequency that is known and that ratios are to; None, or 0: the largest.
@@ -233,19 +237,28 @@ def snap_periods(generator: Tensor, unit: float | None = None) -> Tensor:
     largest = unit or float(values.imag.max())
     if largest <= 0 or float(values.real.abs().max()) > _COMPACT * largest:
         return generator
-    if float(torch.linalg.cond(vectors)) > 1e4:
+    right = vectors[:, values.imag.abs() >= _NEARER * largest]
+    duals, covectors = torch.linalg.eig(generator.mT)
+    left = covectors[:, duals.imag.abs() >= _NEARER * largest]
+    overlap = left.mT @ right
+    if len(overlap) != len(overlap.mT) or float(torch.linalg.cond(overlap)) > 1e4:
         return generator
-    ratios = values.imag / largest
-    snapped = [_snap(float(ratio)) for ratio in ratios]
-    frequencies = torch.tensor(snapped, dtype=generator.dtype, device=generator.device) * largest
-    new = vectors @ torch.diag(torch.complex(torch.zeros_like(frequencies), frequencies))
-    return (new @ torch.linalg.inv(vectors)).real
+    dual = torch.linalg.solve(overlap, left.mT)
+    ratios = [_snap(float(ratio)) for ratio in values.imag / largest if abs(ratio) >= _NEARER]
+    frequencies = torch.tensor(ratios, dtype=generator.dtype, device=generator.device) * largest
+    new = (
+        right @ torch.diag(torch.complex(torch.zeros_like(frequencies), frequencies)) @ dual
+    ).real
+    turning = generator @ (right @ dual).real
+    if float(torch.linalg.matrix_norm(new - turning, 2)) > _MOVED * largest:
+        return generator
+    still = generator - turning
+    small = float(torch.linalg.matrix_norm(still, 2)) < _COMPACT * largest
+    return new if small else new + still
 
 
 def _snap(ratio: float) -> float:
     size = abs(ratio)
-    if size < _NEARER:
-        return 0.0
     for numbers, distance in ((_HALVES, _NEAR), (_THIRDS_AND_QUARTERS, _NEARER)):
         nearest = min(numbers, key=lambda number: abs(number - size))
         if abs(nearest - size) < distance:

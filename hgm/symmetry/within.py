@@ -44,6 +44,8 @@ _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _INSIDE = 0.9  # cosine of directions that counts as the same
 _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
+_ROUGH = 1.3  # residue, in units of the tasks' own noise, that one model should not leave
+_CLEARLY = 0.9  # residue relative to that of the group that was found first
 _REACH = 2.0  # spread that more waves may bring down
 _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", USUAL))
 """Rewards as they are, by more waves, with factors and shifts, with increasing maps."""
@@ -138,6 +140,7 @@ class Within:
         """
         span = yield from self.find(root)
         span, refined = yield from self.refine(span)
+        span, refined = yield from self._freed(span, refined)
         num = 0 if self.raw_parameters else len(self.kept)
         if convincing(refined) or not span.num_directions < num <= self._most(num):
             return span, refined
@@ -151,6 +154,25 @@ class Within:
             more = yield from self._widen(more, self.kept, everything)
         more, again = yield from self.refine(more)
         return (more, again) if better(again, refined) else (span, refined)
+
+    def _freed(self, span: Span, refined: Refined) -> Stage[tuple[Span, Refined]]:
+        """The same number of directions anywhere, where one reward is rough in some of the group.
+
+        Shifts align what is scaled, for instance, and robust weights overlook what that misses.
+        """
+        pool = refined.pool
+        if self.raw_parameters or pool is None or pool.residue < _ROUGH:
+            return span, refined
+        group = span.fit.subgroup.group
+        if group.dim_algebra == self.group.dim_algebra:
+            return span, refined
+        directions = lie.vee(group.generators, self.group.generators)
+        everything = torch.eye(self.group.dim_algebra).to(directions)
+        other = yield from self._widen(span, directions, everything)
+        other, again = yield from self.refine(other)
+        if again.pool is None or again.pool.residue > _CLEARLY * pool.residue:
+            return span, refined
+        return other, again
 
     def _worth_going_on(self, span: Span) -> bool:
         """Whether elements align tasks roughly, in directions that are some evidence."""

@@ -229,6 +229,26 @@ def test_a_little_growth_is_an_error_of_a_rotation():
     assert torch.linalg.eigvals(snap_periods(generator)).real.abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_a_screw_goes_on_along_its_axis(noise):
+    """Noise splits the eigenvalues 0 of a shift, so that it looks diagonalisable."""
+    screw = torch.zeros(4, 4).double()
+    screw[:2, :2], screw[2, 3] = 1.01 * TURN[0], 0.3
+    errors = noise * randn(4, 4, seed=3)
+    errors[3] = 0.0
+    found = snap_periods(screw + errors, 1.0)
+    assert_close(found[:2, :2], TURN[0], atol=5 * noise + 1e-12, rtol=0)
+    assert_close(found[2:], screw[2:], atol=5 * noise + 1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("split", [0.0, 1e-3])
+def test_equal_rotations_that_are_coupled_stay(split):
+    rates = torch.diag(torch.tensor([1.0, 1.0 + split]))
+    coupled = torch.kron(torch.ones(2, 2).triu(1), torch.eye(2)).double()
+    generator = torch.kron(rates.double(), TURN[0]) + coupled
+    assert torch.equal(snap_periods(generator), generator)
+
+
 @pytest.mark.parametrize(
     "generator",
     [

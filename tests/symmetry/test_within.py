@@ -20,6 +20,7 @@ from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.pooling import MORE
+from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup, free_in
 from hgm.symmetry.within import Within
 
@@ -72,7 +73,7 @@ def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, sprea
 
     def refine(span):
         now = spreads.pop(0)
-        pool = None if now is None else SimpleNamespace(spread=torch.tensor(now))
+        pool = None if now is None else SimpleNamespace(spread=torch.tensor(now), residue=now)
         return at_once((span, Refined(None, None, pool)))
 
     def find_span(frees, prior, alike):
@@ -268,6 +269,58 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
         next(within.explain(None))
     assert least == [2]
     assert end.value.value[0].num_directions == taken
+
+
+@pytest.mark.parametrize(
+    ("residues", "taken"),
+    [((1.2, None), 1), ((1.6, 1.1), 2), ((1.6, 1.5), 1), ((1.6, None), 1)],
+    ids=["explained", "explained by others", "not by others", "by no others"],
+)
+def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues, taken):
+    """As many directions anywhere, from where they are."""
+    group = GL(2).double()
+    problem = Problem(None, group, Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    left, asked = list(residues), []
+
+    def at_once(value):
+        return value
+        yield
+
+    def span_in(some, num):
+        subgroup = Subgroup(
+            some, LeftActions(torch.eye(some.dim_algebra).double()[:1], randn(4, 1))
+        )
+        return Span(Fit(subgroup, subgroup.start, None, None, 0.0), None, num)
+
+    def refine(span):
+        now = left.pop(0)
+        pool = None if now is None else SimpleNamespace(spread=torch.tensor(0.7), residue=now)
+        return at_once((span, Refined(None, None, pool)))
+
+    def widen(span, directions, wider):
+        asked.append(directions)
+        assert_close(wider, torch.eye(4).double())
+        return at_once(span_in(group, 2))
+
+    narrow = span_in(Spanned(group.generators[2:], 2), 1)
+    monkeypatch.setattr(within, "find", lambda root: at_once(narrow))
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "_widen", widen)
+    with pytest.raises(StopIteration) as end:
+        next(within.explain(None))
+    assert end.value.value[0].num_directions == taken
+    assert len(asked) == (residues[0] > 1.3)
+    for directions in asked:
+        assert_close(directions, torch.eye(4).double()[2:])
+
+
+@pytest.mark.slow
+def test_shifts_that_align_what_is_scaled_are_no_group():
+    """Pressures fall by a factor, as a balloon rises by so much."""
+    found = Searched(BANK["weather_balloon"], 2000, seed=151, steps=SearchSteps(num_refits=0))
+    assert lie.span_cosine(found.generators, BANK["weather_balloon"].generators) > 0.995
 
 
 def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monkeypatch):
