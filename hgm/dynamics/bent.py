@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from hgm.dynamics.base import DynamicsModel, Prediction
+from hgm.dynamics.base import FLOOR, DynamicsModel, Prediction
 from hgm.numerics.tails import CLEARLY, Tails, long_tails
+
+_BEYOND = 1.0  # deviations of bent states that answers go beyond those seen: waves go anywhere
 
 
 class BentDynamics(DynamicsModel):
-    """Another model's displacements, learned and asked for at bent inputs, by the chain rule.
+    r"""Another model, of bent states' displacements at bent inputs.
+
+    With :math:`y` the bent map of states and `h` the other model,
+
+    .. math:: f(s, a) = y^{-1}(y(s) + h(y(s), y(a))) - s.
+
+    Noise that is a share of the state is the same everywhere in bent states, so that all of these
+    count; in those that span decades, the largest alone would.
 
     Args:
         model: The other, which is fitted here.
@@ -23,35 +33,71 @@ class BentDynamics(DynamicsModel):
         self.model, self.tails = model, tails
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
-        """Fits bent inputs."""
-        self.model.fit(self.tails(inputs), change, half)
+        """Fits bent displacements at bent inputs."""
+        self._bend = self.tails.some(list(range(change.shape[-1])))
+        bent, moved = self._bent(inputs, change)
+        self.model.fit(bent, moved, half)
+        after = bent[:, : change.shape[-1]] + moved
+        reach = _BEYOND * after.std(0)
+        self._ends = after.amin(0) - reach, after.amax(0) + reach
 
     def predict(self, inputs: Tensor) -> Prediction:
         """By the chain rule."""
         value, jacobian = self.model.predict(self.tails(inputs))
-        return Prediction(value, jacobian * self.tails.slope(inputs)[:, None])
+        after = self._after(inputs, value)
+        state, slope = inputs[..., : after.shape[-1]], self.tails.slope(inputs)
+        eye = torch.eye(state.shape[-1], inputs.shape[-1]).to(inputs)
+        jacobian = (eye + jacobian) * slope[..., None, :] / self._bend.slope(after)[..., None]
+        return Prediction(after - state, jacobian - eye)
 
     def values(self, inputs: Tensor) -> Tensor:
-        """Those of the other."""
-        return self.model.values(self.tails(inputs))
+        """Displacements of straight states."""
+        after = self._after(inputs, self.model.values(self.tails(inputs)))
+        return after - inputs[..., : after.shape[-1]]
 
     def precision(self, inputs: Tensor) -> Tensor:
-        """That of the other."""
-        return self.model.precision(self.tails(inputs))
+        """That of bent next states, ``(..., n)``."""
+        bent = self.tails(inputs.flatten(0, -2))
+        after = self._after(inputs.flatten(0, -2), self.model.values(bent).mean(0))
+        usual = self._bend.slope(after) * self.scale / self.model.scale
+        found = self.model.precision(bent) * usual.square()
+        return found.unflatten(0, inputs.shape[:-1])
+
+    def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """The same, and what is known of bent displacements."""
+        super().examine(inputs, change, half)
+        bent, moved = self._bent(inputs, change)
+        self.model.examine(bent, moved, half)
+        after = inputs[:, : change.shape[-1]] + change
+        self._density = float(self._bend.slope(after).log().mean(0).sum())
 
     @property
     def surprise(self) -> float:
-        """Handicapped: it must be clearly likelier than another model."""
-        return super().surprise - math.log(CLEARLY) / 2
+        r"""Of straight displacements, whose density is that of bent ones times :math:`y'`.
+
+        Handicapped: it must be clearly likelier than another model.
+        """
+        noise = self.model.noise.maximum(math.sqrt(FLOOR) * self.model.scale)
+        return float((noise / self.scale).log().sum()) - self._density - math.log(CLEARLY) / 2
 
     def anew(self, seed: int) -> DynamicsModel | None:
         """The same with other random parts."""
         other = self.model.anew(seed)
         return None if other is None else BentDynamics(other, self.tails)
 
+    def _bent(self, inputs: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Bent inputs, and displacements of bent states."""
+        state, bent = inputs[:, : change.shape[-1]], self.tails(inputs)
+        return bent, self._bend(state + change) - bent[:, : change.shape[-1]]
+
+    def _after(self, inputs: Tensor, moved: Tensor) -> Tensor:
+        """Straight next states, of displacements of bent ones."""
+        after = self._bend(inputs[..., : moved.shape[-1]]) + moved
+        return self._bend.undone(after.clamp(*self._ends))
+
 
 def with_bent(models: Sequence[DynamicsModel], inputs: Tensor) -> list[DynamicsModel]:
-    """Each model, and the same at bent inputs where these have long tails and a fit is quick.
+    """Each model, and the same of bent states where these have long tails and a fit is quick.
 
     Args:
         models: Candidates; whether they are fitted does not matter.

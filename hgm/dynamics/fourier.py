@@ -152,7 +152,7 @@ class FourierDynamics(DynamicsModel):
         if self.local is None:
             return
         self.twins = [
-            self._twin(number, twin.chosen_scales, twin.more).learn(*own, self.precision(own[0]))
+            self._twin(number, twin.chosen_scales, twin.more).learn(*own, 1 / self.local(own[0]))
             for number, (twin, own) in enumerate(zip(before, parts, strict=True))
         ]
         size, old = (

@@ -250,18 +250,18 @@ def equivariant(
     covered = near(carried.flatten(0, 1), known, len(train.state)).view(carried.shape[:2]).double()
     # Where noise is large, one error of the model would outweigh all that is known elsewhere.
     noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
-    weight = covered * 2 / noise
+    weight = covered[..., None] * 2 / noise
     seen = covered.sum(0)
     told = seen > 0
     if int(told.sum()) < 10:
         return Equivariance(ignorance(DYNAMICS), float(covered.mean()))
 
     def share(product: Tensor) -> Tensor:
-        return (product.sum(-1) * weight).sum(0)[told] / seen[told]
+        return (product * weight).sum((0, -1))[told] / seen[told]
 
     motion = share((here / model.scale).prod(0).expand(len(weight), -1, -1))
     # The twins' own errors are smooth: all transitions share them, and few are independent.
-    error = ((deviation[0] - deviation[1]).square().sum(-1) / 2 * weight).sum() / covered.sum()
+    error = ((deviation[0] - deviation[1]).square() / 2 * weight).sum() / covered.sum()
     doubt = float(error / motion.mean().clamp_min(1e-300)) / _INDEPENDENT**0.5
     statement = measure(share(deviation.prod(0)), motion, DYNAMICS, doubt)
     if statement.broken:

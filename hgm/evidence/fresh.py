@@ -78,16 +78,19 @@ def preferred(
     own = torch.where(fresh, here[0], here[1])[:, None]
     other = torch.where(fresh[..., None], there[0], there[1])
 
+    noise = 1 / model.precision(carried) + 1 / model.precision(inputs)[:, None]
+    sure = (2 / noise).mean(-1)
+    metric = 2 / noise / sure[..., None] / model.scale.square()
+
     def product(left: Tensor, right: Tensor) -> Tensor:
         one, two = (
-            (first * second / model.scale.square()).sum(-1)
+            (first * second * metric).sum(-1)
             for first, second in ((left, right), (_apply(linear, left), _apply(linear, right)))
         )
         return (one + two) / 2
 
-    noise = 1 / model.precision(carried) + 1 / model.precision(inputs)[:, None]
     size = torch.linalg.det(linear).abs() * torch.linalg.det(turn).abs()
-    weight = _exchangeable(inputs, carried, size, half) * 2 / noise
+    weight = _exchangeable(inputs, carried, size, half) * sure
     apart, middle = other - own, (other + own) / 2
     motion = product(here[0][:, None], here[1][:, None])
     usual = ((weight * motion).sum() / weight.sum()).clamp_min(1e-300)

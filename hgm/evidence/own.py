@@ -30,7 +30,7 @@ class Left(NamedTuple):
     Attributes:
         near: What is left of training targets, ``(N, B, q)``.
         far: What is left of held-out targets, ``(N, H, q)``.
-        unsure: Posterior variance of the last regression at held-out inputs, ``(N, H)``.
+        unsure: Posterior variance of all of them at held-out inputs, ``(N, H)``.
         slopes: Jacobians of all regressions together at training and at held-out inputs,
             ``(N, B, q, p)`` and ``(N, H, q, p)``; None unless asked for.
         stages: The regressions, each with the length scale alone that was likeliest.
@@ -85,6 +85,7 @@ def leave(
     dim, num_outputs = inputs[0].shape[-1], near.shape[-1]
     total: list[Tensor] = []
     likeliest: list[Stage] = []
+    unsure = far.new_zeros(far.shape[:2])
     for stage in stages:
         one = FourierRegression(
             1, dim, num_outputs, stage.waves, stage.scales, blocks, seed=stage.seed
@@ -106,7 +107,7 @@ def leave(
         near, far = (
             old - value[0].view_as(old) for old, value in zip((near, far), values, strict=True)
         )
-    unsure = one.variance(rows[1]).view(inputs[1].shape[:2])
+        unsure = unsure + one.variance(rows[1]).view_as(unsure)
     both = (total[0], total[1]) if slopes else None
     return Left(near, far, unsure, both, tuple(likeliest))
 

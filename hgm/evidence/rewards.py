@@ -63,7 +63,7 @@ def one_reward(
 
     `R` is a regression on training transitions, refitted to what it leaves. What a small change of
     its element would explain is taken off every task's residuals, up to four times the error that
-    is predicted for it. Then every task's own regression `h_i` learns what is left of its training
+    is predicted for it, and where rewards are calibrated what a factor and a shift would. Then every task's own regression `h_i` learns what is left of its training
     rewards. On held-out rewards, with :math:`e_i` what `R` leaves of them, the effect is
     :math:`\langle e_i h_i \rangle` as a share of the variance: 0 unless a task knows something
     that the others do not.
@@ -129,6 +129,8 @@ def _look(
                 for slope, place in zip(left.slopes, inputs, strict=True)
             )
             left = left._replace(slopes=(near, far))
+        if name != "same":
+            left = _off_calibration(wanted, left)
         found = own(there, _off_elements(generators, doubt, inputs, left), _OWN)
         variance = wanted[1][..., 0].var(1).mean().clamp_min(1e-300)
         small = min(least + _OF_NOISE * found.noise / float(variance), _MOST_SMALL)
@@ -158,6 +160,16 @@ def _bend(points: Tensor, tails: Tails | None) -> Tensor:
 def _in_turn(values: Tensor) -> Tensor:
     """Values of tasks ``(N, H)``, which take turns, ``(N H,)``."""
     return values.mT.flatten()
+
+
+def _off_calibration(wanted: Both, left: Left) -> Left:
+    """Residuals less what a factor and a shift of every task explain of training ones."""
+    near, far = (
+        torch.cat((torch.ones_like(target), target - rest), -1)
+        for target, rest in zip(wanted, (left.near, left.far), strict=True)
+    )
+    move = torch.linalg.lstsq(near, left.near).solution
+    return left._replace(near=left.near - near @ move, far=left.far - far @ move)
 
 
 def _off_elements(generators: Tensor, doubt: Tensor, places: Both, left: Left) -> Left:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CLEARLY = 0.2
+CLEARLY = 0.5
 """Mean square that may be left where tails are bent, relative to that where they are not.
 
 Models of bent coordinates err in ways of their own: for a little gain, that is not worth it.

@@ -179,7 +179,7 @@ class FiniteTransformations:
         there = self.dynamics.precision(torch.cat((moved, turned), -1))
         # Of a difference the variances add up.
         sure = 2 / (1 / self.here + 1 / there)
-        scale = self.dynamics.scale / sure.sqrt()[..., None]
+        scale = self.dynamics.scale / sure.sqrt()
         both = self._values(moved, turned)
         residual = (moved + both.mean(0) - expected) / scale
         disagreement = ((both[0] - both[1]) / scale / 2).square().sum(-1)

@@ -87,11 +87,11 @@ def equivariance_form(
         found = Prediction(*dynamics.predict(inputs[some]))
         rows = equivariance_rows(state[some], action[some], *found, size)
         weights = dynamics.precision(inputs[some])
-        one, two = (rows * weights.sqrt()[:, None, None] / dynamics.scale[:, None]).flatten(1, 2)
+        one, two = (rows * (weights.sqrt() / dynamics.scale)[..., None]).flatten(1, 2)
         total += weights.sum()
         cross += one.mT @ two
         noise += (one - two).mT @ (one - two) / 2
-    cross, noise = (form / (total * n) for form in (cross, noise))
+    cross, noise = (form / total for form in (cross, noise))
     cross[: n * size, : n * size] += leaving(state, size)
     return EquivarianceForm(cross, noise, n, size)
 

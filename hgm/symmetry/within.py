@@ -56,6 +56,11 @@ def _blurred(model: PooledModel) -> bool:
     return bool(model.spread < _REACH) and model.misfit > NEGLIGIBLE
 
 
+def _rough(refined: Refined) -> bool:
+    """Whether one reward leaves more than the tasks' own do, which robust weights overlook."""
+    return refined.pool is not None and refined.pool.residue > _ROUGH
+
+
 class Within:
     """The search once it is posed: elements of the group on what rewards see."""
 
@@ -94,8 +99,11 @@ class Within:
             return [torch.eye(self.group.dim_algebra).to(self.kept)]
         return [directions for directions, _ in self._narrower()]
 
-    def find(self, root: Tensor) -> Stage[Span]:
-        """Directions that all elements share: those that the dynamics keep, or any others."""
+    def find(self, root: Tensor) -> Stage[list[Span]]:
+        """Directions that all elements share: those that the dynamics keep, or any others.
+
+        Both, where gradients are aligned far better by others: rewards are to tell.
+        """
         best: Span | None = None
         for directions, wider in self._narrower():
             span = yield from self._find_in(
@@ -105,14 +113,14 @@ class Within:
                 if len(wider) > len(directions):
                     span = yield from self._widen(span, directions, wider)
                 if span.fit.loss < ALIGNED * self.expected:
-                    return span
+                    return [span]
                 if best is None or span.fit.loss < best.fit.loss:
                     best = span
         self.group.warm_start(root)
         anywhere = yield from self._find_in(self.group, self.prior, root)
-        if best is None or self._much_better(anywhere, best):
-            return anywhere
-        return best
+        if best is None:
+            return [anywhere]
+        return [best, anywhere] if self._much_better(anywhere, best) else [best]
 
     def explain(self, root: Tensor) -> Stage[tuple[Span, Refined]]:
         """Directions that all elements share, and the one reward that explains all tasks, if any.
@@ -138,8 +146,10 @@ class Within:
         They are rough, and may be aligned by fewer directions than rewards need: where these
         explain nothing, it is tried with all that the dynamics keep.
         """
-        span = yield from self.find(root)
-        span, refined = yield from self.refine(span)
+        for span in (yield from self.find(root)):
+            span, refined = yield from self.refine(span)
+            if convincing(refined) and not _rough(refined):
+                break
         span, refined = yield from self._freed(span, refined)
         num = 0 if self.raw_parameters else len(self.kept)
         if convincing(refined) or not span.num_directions < num <= self._most(num):
@@ -161,7 +171,7 @@ class Within:
         Shifts align what is scaled, for instance, and robust weights overlook what that misses.
         """
         pool = refined.pool
-        if self.raw_parameters or pool is None or pool.residue < _ROUGH:
+        if self.raw_parameters or pool is None or not _rough(refined):
             return span, refined
         group = span.fit.subgroup.group
         if group.dim_algebra == self.group.dim_algebra:

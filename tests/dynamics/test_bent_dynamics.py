@@ -49,15 +49,43 @@ def test_other_waves_keep_the_map():
 
 
 def test_a_little_gain_is_not_worth_it():
-    """A bent model says so much less for itself as a fifth of the mean square would say for it."""
+    """A bent model says so much less for itself as half the mean square would say for it."""
     model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
     model.fit(INPUTS, CHANGE, HALF)
     model.examine(INPUTS, CHANGE, HALF)
-    plain = float((model.noise / model.scale).log().sum())
-    assert model.surprise == pytest.approx(plain + 0.5 * math.log(5))
+    bent = model.tails.some([0, 1])
+    left = bent(STATE + model.values(INPUTS)) - bent(STATE + CHANGE)
+    noise = left.gather(0, (1 - HALF)[None, :, None].expand(1, -1, 2))[0].square().mean(0).sqrt()
+    density = vmap(jacfwd(bent))(STATE + CHANGE).diagonal(dim1=1, dim2=2).log().sum(1).mean()
+    likely = density - (noise / CHANGE.std(0)).log().sum()
+    assert model.surprise == pytest.approx(0.5 * math.log(2) - float(likely))
     change = 0.2 * torch.tanh(ACTION) + 0.05 * randn(1500, 2, seed=2)
     models = with_bent([FourierDynamics(2, 1)], INPUTS)
     assert choose(models, INPUTS, change, HALF) is models[0]
+
+
+def test_noise_that_is_a_share_of_the_state_is_told_by_small_states_as_well():
+    """Their own displacements are known as well as those of large ones, and count as much."""
+    change = STATE * (torch.exp(0.5 * torch.tanh(ACTION) + 0.05 * randn(1500, 2, seed=2)) - 1)
+    model = choose(with_bent([FourierDynamics(2, 1)], INPUTS), INPUTS, change, HALF)
+    assert isinstance(model, BentDynamics)
+    expected = STATE * torch.expm1(0.5 * torch.tanh(ACTION))
+    off = ((model.values(INPUTS).mean(0) - expected) / STATE).square().mean(0).sqrt()
+    assert (off < 0.03).all()
+    after = STATE + model.values(INPUTS).mean(0)
+    sure = model.precision(INPUTS).sqrt() * after
+    # Where the map is a logarithm; the noise of its inverse is a share of the state.
+    told = STATE.gt(STATE.quantile(0.3)).all(1)
+    assert (sure[told].std(0) < 0.2 * sure[told].mean(0)).all()
+
+
+def test_no_wave_sends_a_state_beyond_all_that_were_seen():
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+    model.fit(INPUTS, CHANGE, HALF)
+    far = INPUTS[:50] + torch.tensor([0.0, 0.0, 40.0])
+    after = far[:, :2] + model.values(far)
+    assert after.isfinite().all()
+    assert (after < 20 * (STATE + CHANGE).amax(0)).all()
 
 
 def test_models_that_are_fitted_are_tried_anew():

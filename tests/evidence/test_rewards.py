@@ -6,8 +6,11 @@ import math
 import pytest
 import torch
 from systems import TURN, randn
+from torch.testing import assert_close
 
 from hgm import lie
+from hgm.evidence import rewards
+from hgm.evidence.own import Stage, leave
 from hgm.evidence.rewards import one_reward
 from hgm.numerics.tails import long_tails
 from hgm.symmetry.samples import Seen
@@ -113,6 +116,34 @@ def test_rescaled_rewards_are_one_after_affine_maps():
     found = judged(maps=SCALED, noise=0.02)
     assert found.calibration == "affine"
     assert not found.statement.broken
+
+
+def test_factors_and_shifts_that_err_are_no_deviation(monkeypatch):
+    """Rewards are judged in units that are fitted: what these miss is no task's own."""
+    right = rewards._calibrated
+
+    def amiss(*some):
+        targets = right(*some)
+        off = torch.tensor([[1.0], [1.04], [0.97]]).double()
+        return tuple(target * off + 3 * (off - 1) for target in targets)
+
+    monkeypatch.setattr(rewards, "_calibrated", amiss)
+    found = judged(maps=SCALED, noise=0.02)
+    assert found.calibration == "affine"
+    assert not found.statement.broken
+    assert judged(maps=SCALED, noise=0.02, own=0.2).statement.broken
+
+
+def test_a_regression_is_as_unsure_as_all_its_stages():
+    """Waves of any of them may go anywhere beyond what they learned from."""
+    near, far = seen(600, noise=0.02), seen(300, noise=0.02, seed=60)
+    inputs, targets = (near.points, far.points), (near.reward[..., None], far.reward[..., None])
+    first, second = Stage(64, (1.0, 2.0), 1), Stage(32, (0.5,), 2)
+    one = leave(inputs, targets, (first,))
+    then = leave(inputs, (one.near, one.far), (second,))
+    both = leave(inputs, targets, (first, second))
+    assert_close(both.far, then.far)
+    assert_close(both.unsure, one.unsure + then.unsure)
 
 
 def test_bent_rewards_are_one_after_increasing_maps():

@@ -280,17 +280,19 @@ def test_residuals_are_in_units_of_the_noise_of_both_places():
         problem = FiniteTransformations(model, state, action, start, basis, far, 2)
         return problem(unknowns, True)
 
-    plain = terms(lambda inputs: torch.ones_like(inputs[..., 0]))
-    places = []
+    plain = terms(lambda inputs: torch.ones_like(inputs[..., :2]))
+    places, asked = [], []
 
     def precision(inputs):
-        places.append(1 / (1 + 8 * (inputs[..., 0] > 0)).double())
+        asked.append(inputs)
+        places.append(1 / (1 + 8 * (inputs[..., :2] > 0)).double())
         return places[-1]
 
     found = terms(precision)
-    here, there = (1 / place.flatten() for place in places[:2])
+    here, there = (1 / place.flatten(0, 1) for place in places[:2])
     assert bool((here != there).any())
-    size = ((here + there) / 2).sqrt()[:, None]
+    size = ((here + there) / 2).sqrt()
     assert_close(found.residual, plain.residual / size)
-    assert_close(found.variance, plain.variance / size[:, 0].square())
-    assert_close(found.jacobian, plain.jacobian / size[..., None])
+    apart = 0.1 * pushed(*asked[1].flatten(0, 1).split(2, -1)) / Known(2, pushed).scale
+    assert_close(found.variance, (apart / size / 2).square().sum(-1))
+    assert_close(found.jacobian, plain.jacobian / size[:, None])

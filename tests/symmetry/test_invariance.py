@@ -219,12 +219,23 @@ def test_singular_values_are_root_mean_squares_of_the_rate():
 # Where noise is not the same everywhere.
 
 
+def test_a_coordinate_of_no_precision_does_not_count():
+    state, action = randn(300, 2), randn(300, 2, seed=1)
+    model = Known(2, curved, lambda state, action: 1.1 * curved(state, action))
+    model.precision = lambda inputs: torch.tensor([2.0, 0.0]).double().expand(len(inputs), 2)
+    jets = model.predict(torch.cat((state, action), 1))
+    one, two = equivariance_rows(state, action, *jets, 3)[:, :, 0] / model.scale[0]
+    found = equivariance_form(model, state, action, 3)
+    # Without what carries states off quadrics: normal states are on none.
+    assert_close(found.cross, one.mT @ two / len(state))
+
+
 def test_rows_count_by_the_inverse_variance_of_their_noise():
     state, action = randn(300, 2), randn(300, 2, seed=1)
     model = Known(2, curved, lambda state, action: 1.1 * curved(state, action))
     some = state[:, 0] > 0.3
     expected = equivariance_form(model, state[some], action[some], 3)
-    model.precision = lambda inputs: 5.0 * (inputs[:, 0] > 0.3)
+    model.precision = lambda inputs: (5.0 * (inputs[:, :1] > 0.3)).expand(-1, 2)
     found = equivariance_form(model, state, action, 3)
     assert_close(found.cross, expected.cross)
     assert_close(found.noise, expected.noise)

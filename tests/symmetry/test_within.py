@@ -80,7 +80,7 @@ def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, sprea
         assert (frees, alike) == (["free"], "alike")
         return at_once(Span(None, None, 2))
 
-    monkeypatch.setattr(within, "find", lambda root: at_once(Span(None, None, 1)))
+    monkeypatch.setattr(within, "find", lambda root: at_once([Span(None, None, 1)]))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "_find_span", find_span)
     module = "hgm.symmetry.within"
@@ -253,14 +253,16 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
 
     def refine(span):
         spread = spreads.pop(0)
-        pool = None if spread is None else SimpleNamespace(spread=torch.tensor(spread))
+        pool = None
+        if spread is not None:
+            pool = SimpleNamespace(spread=torch.tensor(spread), residue=spread)
         return at_once((span, Refined(None, None, pool)))
 
     def find_in(group, prior, root, **more):
         least.append(more["least"])
         return at_once(Span(fit, fit, 2))
 
-    monkeypatch.setattr(within, "find", lambda root: at_once(Span(fit, fit, 1)))
+    monkeypatch.setattr(within, "find", lambda root: at_once([Span(fit, fit, 1)]))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "_find_in", find_in)
     monkeypatch.setattr(within, "_widen", lambda span, *_: at_once(span))
@@ -305,7 +307,7 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
         return at_once(span_in(group, 2))
 
     narrow = span_in(Spanned(group.generators[2:], 2), 1)
-    monkeypatch.setattr(within, "find", lambda root: at_once(narrow))
+    monkeypatch.setattr(within, "find", lambda root: at_once([narrow]))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "_widen", widen)
     with pytest.raises(StopIteration) as end:
@@ -314,6 +316,51 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
     assert len(asked) == (residues[0] > 1.3)
     for directions in asked:
         assert_close(directions, torch.eye(4).double()[2:])
+
+
+@pytest.mark.parametrize(
+    ("spread", "residue", "taken"),
+    [(0.7, 1.0, 1), (1.1, 1.1, 2), (0.7, 5.0, 2), (None, None, 2)],
+    ids=["kept", "not explained", "explained roughly", "by no one reward"],
+)
+def test_rewards_tell_between_kept_directions_and_others(monkeypatch, spread, residue, taken):
+    """Gradients align others far better: they are looked at where kept ones explain less."""
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    expected, refined = within.expected, []
+
+    def at_once(value):
+        return value
+        yield
+
+    def find_in(some, prior, root, least=1):
+        first = some.dim_algebra == 1
+        subgroup = Subgroup(
+            some, LeftActions(torch.eye(some.dim_algebra).double()[:1], randn(4, 1))
+        )
+        loss = (1.6 if first else 1.0) * expected
+        fit = Fit(subgroup, subgroup.start, None, None, loss)
+        return at_once(Span(fit, fit, 1 if first else 2))
+
+    def refine(span):
+        refined.append(span.num_directions)
+        pool = None
+        if span.num_directions == 2:
+            pool = SimpleNamespace(spread=torch.tensor(0.8), residue=1.0)
+        elif spread is not None:
+            pool = SimpleNamespace(spread=torch.tensor(spread), residue=residue)
+        return at_once((span, Refined(None, None, pool)))
+
+    monkeypatch.setattr(within, "_find_in", find_in)
+    monkeypatch.setattr(within, "_widen", lambda span, *_: at_once(span))
+    monkeypatch.setattr(within, "_much_better", lambda *_: True)
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within.group, "warm_start", lambda root: None)
+    with pytest.raises(StopIteration) as end:
+        next(within.explain(None))
+    assert end.value.value[0].num_directions == taken
+    assert refined == ([1] if taken == 1 else [1, 2])
 
 
 @pytest.mark.slow
@@ -335,7 +382,7 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
         return value
         yield
 
-    monkeypatch.setattr(within, "find", lambda root: at_once(span))
+    monkeypatch.setattr(within, "find", lambda root: at_once([span]))
     monkeypatch.setattr(within, "refine", lambda span: at_once((span, nothing)))
     with pytest.raises(StopIteration) as end:
         next(within.explain(None))
