@@ -8,6 +8,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
+from filelock import FileLock
 
 from hgm.cli import main
 from hgm.cli.settings import settings_from
@@ -72,11 +73,16 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def experiment(tmp_path_factory):
-    """The folder of a finished one, seeds 0 and 1."""
-    path = tmp_path_factory.mktemp("experiment") / "runs" / "navigation"
-    done = run_command(*SMALL_EXPERIMENT, "experiment.num_seeds=2", f"run_dir={path}")
-    assert done.code == 0, done.errors
+def experiment(tmp_path_factory, worker_id):
+    """The folder of a finished one, seeds 0 and 1, which processes that test side by side share."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    path = shared / "experiment" / "runs" / "navigation"
+    with FileLock(shared / "experiment.lock"):
+        if not path.exists():
+            done = run_command(*SMALL_EXPERIMENT, "experiment.num_seeds=2", f"run_dir={path}")
+            assert done.code == 0, done.errors
     return path
 
 

@@ -83,9 +83,14 @@ def test_a_finished_run_is_refused(whole, toy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "code", "again"),
+    [
+        (signal.SIGINT, 130, "the same command"),
+        (signal.SIGTERM, 143, "the folder alone"),
+        (signal.SIGKILL, -9, "the same command"),
+        (signal.SIGKILL, -9, "the folder alone"),
+    ],
 )
-@pytest.mark.parametrize("again", ["the same command", "the folder alone"])
 def test_a_stopped_run_goes_on(whole, toy, command, tmp_path, number, code, again):
     path = tmp_path / "run"
     process = start(f"run_dir={path}", "model.slowness=0.3")

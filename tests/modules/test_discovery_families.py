@@ -89,16 +89,18 @@ EQUAL = Navigation(train_goals=[[0.6, 0.8]] * 4)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("family", [*SCATTERED, EQUAL], ids=["shapes", "quadrics", "equal"])
+@pytest.mark.parametrize(
+    ("family", "seed"),
+    list(zip([*SCATTERED, EQUAL], (1, 2, 3), strict=True)),
+    ids=["shapes", "quadrics", "equal"],
+)
 def test_where_no_group_carries_tasks_into_tasks_none_is_found(family, seed):
     data = Transitions(family, num_transitions=1000, seed=seed)
     assert trained(data, steps=SearchSteps()).metrics["verdict"] != "found"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_transitions", [300, 500, 2000])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "num_transitions"), [(1, 300), (2, 500), (1, 2000)])
 def test_a_box_of_actions_leaves_the_group_partial(seed, num_transitions):
     family = Navigation(action_bound="box")
     data = Transitions(family, num_transitions=num_transitions, seed=seed)
