@@ -14,6 +14,49 @@ from hgm.numerics.tails import CLEARLY, Tails, long_tails
 _BEYOND = 1.0  # deviations of bent states that answers go beyond those seen: waves go anywhere
 
 
+_HANDICAP = -math.log(CLEARLY) / 2
+"""By which a model must be likelier than others that bend less."""
+
+
+class BentInputs(DynamicsModel):
+    """Another model's displacements, learned and asked for at bent inputs, by the chain rule.
+
+    Args:
+        model: The other, which is fitted here.
+        tails: The map of states and actions, one coordinate from each.
+    """
+
+    def __init__(self, model: DynamicsModel, tails: Tails) -> None:
+        self.model, self.tails = model, tails
+
+    def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """Fits bent inputs."""
+        self.model.fit(self.tails(inputs), change, half)
+
+    def predict(self, inputs: Tensor) -> Prediction:
+        """By the chain rule."""
+        value, jacobian = self.model.predict(self.tails(inputs))
+        return Prediction(value, jacobian * self.tails.slope(inputs)[:, None])
+
+    def values(self, inputs: Tensor) -> Tensor:
+        """Those of the other."""
+        return self.model.values(self.tails(inputs))
+
+    def precision(self, inputs: Tensor) -> Tensor:
+        """That of the other."""
+        return self.model.precision(self.tails(inputs))
+
+    @property
+    def surprise(self) -> float:
+        """Handicapped."""
+        return super().surprise + _HANDICAP
+
+    def anew(self, seed: int) -> DynamicsModel | None:
+        """The same with other random parts."""
+        other = self.model.anew(seed)
+        return None if other is None else BentInputs(other, self.tails)
+
+
 class BentDynamics(DynamicsModel):
     r"""Another model, of bent states' displacements at bent inputs.
 
@@ -75,10 +118,10 @@ class BentDynamics(DynamicsModel):
     def surprise(self) -> float:
         r"""Of straight displacements, whose density is that of bent ones times :math:`y'`.
 
-        Handicapped: it must be clearly likelier than another model.
+        Handicapped.
         """
         noise = self.model.noise.maximum(math.sqrt(FLOOR) * self.model.scale)
-        return float((noise / self.scale).log().sum()) - self._density - math.log(CLEARLY) / 2
+        return float((noise / self.scale).log().sum()) - self._density + _HANDICAP
 
     def anew(self, seed: int) -> DynamicsModel | None:
         """The same with other random parts."""
@@ -97,7 +140,7 @@ class BentDynamics(DynamicsModel):
 
 
 def with_bent(models: Sequence[DynamicsModel], inputs: Tensor) -> list[DynamicsModel]:
-    """Each model, and the same of bent states where these have long tails and a fit is quick.
+    """Each model, and those of bent inputs and of bent states where tails are long and fits quick.
 
     Args:
         models: Candidates; whether they are fitted does not matter.
@@ -107,7 +150,10 @@ def with_bent(models: Sequence[DynamicsModel], inputs: Tensor) -> list[DynamicsM
     found = list[DynamicsModel]()
     for model in models:
         found.append(model)
-        other = model.unfitted()
-        if tails is not None and other is not None:
-            found.append(BentDynamics(other, tails))
+        if tails is None:
+            continue
+        for kind in (BentInputs, BentDynamics):
+            other = model.unfitted()
+            if other is not None:
+                found.append(kind(other, tails))
     return found

@@ -16,7 +16,7 @@ from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
-from hgm.numerics.tails import CLEARLY, Tails, long_tails
+from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.frames import base_dynamics, carried, own_dynamics, pairs
 from hgm.symmetry.samples import Samples, halves, thin
@@ -45,6 +45,9 @@ _BROAD = Stage(
 _FINE = Stage(_WAVES, [(s, a) for s in (1.0, 0.5, 0.25) for a in (1.4, math.inf)], 12)
 _OWN = Stage(_WAVES, [(1.0, 1.4), (0.5, 1.4), (0.5, math.inf)], 13)
 """Dynamics may differ at a wall alone."""
+_CLEARLY = 0.2
+"""Share that bent displacements may leave, relative to straight ones: they judge small states more
+strictly, and err in ways of their own."""
 _AS_WELL, _ROUNDING = 1.3, 1e-6  # relative to what the model leaves; of the motion
 
 
@@ -152,7 +155,7 @@ def _one(
     bending = long_tails(near.flatten(0, 1))
     if bending is not None:
         other, their = look(bending, inputs, targets, stages)
-        if other.own.noise < CLEARLY * found.own.noise:
+        if other.own.noise < _CLEARLY * found.own.noise:
             tails, found, likeliest = bending, other, their
             off = thin(missed(), held.state.shape[1]) / model.scale
             ends = [

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from hgm.dynamics import FourierDynamics, NetworkDynamics
 from hgm.dynamics.base import choose
-from hgm.dynamics.bent import BentDynamics, with_bent
+from hgm.dynamics.bent import BentDynamics, BentInputs, with_bent
 
 STATE, ACTION = randn(1500, 2).exp(), randn(1500, 1, seed=1)
 INPUTS = torch.cat((STATE, ACTION), 1)
@@ -21,19 +21,20 @@ HALF = torch.arange(len(STATE)) % 2
 def test_a_quick_model_is_tried_at_bent_inputs_too():
     models = with_bent([FourierDynamics(2, 1), NetworkDynamics(2, 1)], INPUTS)
     kinds = [type(model) for model in models]
-    assert kinds == [FourierDynamics, BentDynamics, NetworkDynamics]
+    assert kinds == [FourierDynamics, BentInputs, BentDynamics, NetworkDynamics]
     assert len(with_bent([FourierDynamics(2, 1)], randn(1500, 3))) == 1
 
 
 def test_what_spans_decades_is_predicted_better_there():
     models = with_bent([FourierDynamics(2, 1)], INPUTS)
-    chosen = choose(models, INPUTS, CHANGE, HALF)
-    assert chosen is models[1]
-    assert (models[1].noise < 0.5 * models[0].noise).all()
+    assert choose(models, INPUTS, CHANGE, HALF) is models[2]
+    for model in models[1:]:
+        assert (model.noise < 0.5 * models[0].noise).all()
 
 
-def test_jacobians_are_those_of_the_displacements():
-    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+@pytest.mark.parametrize("kind", [1, 2])
+def test_jacobians_are_those_of_the_displacements(kind):
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[kind]
     model.fit(INPUTS, CHANGE, HALF)
     value, jacobian = model.predict(INPUTS[:5])
     assert_close(model.values(INPUTS[:5]), value)
@@ -41,18 +42,22 @@ def test_jacobians_are_those_of_the_displacements():
     assert_close(jacobian, truth.transpose(0, 1))
 
 
-def test_other_waves_keep_the_map():
-    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+@pytest.mark.parametrize("kind", [1, 2])
+def test_other_waves_keep_the_map(kind):
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[kind]
     other = model.anew(3)
-    assert isinstance(other, BentDynamics)
+    assert type(other) is type(model)
     assert other.tails is model.tails
 
 
 def test_a_little_gain_is_not_worth_it():
     """A bent model says so much less for itself as half the mean square would say for it."""
-    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
-    model.fit(INPUTS, CHANGE, HALF)
-    model.examine(INPUTS, CHANGE, HALF)
+    _, inputs, model = with_bent([FourierDynamics(2, 1)], INPUTS)
+    for one in (inputs, model):
+        one.fit(INPUTS, CHANGE, HALF)
+        one.examine(INPUTS, CHANGE, HALF)
+    plain = float((inputs.noise / inputs.scale).log().sum())
+    assert inputs.surprise == pytest.approx(plain + 0.5 * math.log(2))
     bent = model.tails.some([0, 1])
     left = bent(STATE + model.values(INPUTS)) - bent(STATE + CHANGE)
     noise = left.gather(0, (1 - HALF)[None, :, None].expand(1, -1, 2))[0].square().mean(0).sqrt()
@@ -79,8 +84,14 @@ def test_noise_that_is_a_share_of_the_state_is_told_by_small_states_as_well():
     assert (sure[told].std(0) < 0.2 * sure[told].mean(0)).all()
 
 
+def test_noise_that_is_the_same_everywhere_is_that_of_straight_displacements():
+    change = 0.3 * STATE * torch.tanh(ACTION) + 0.3 * randn(1500, 2, seed=2)
+    model = choose(with_bent([FourierDynamics(2, 1)], INPUTS), INPUTS, change, HALF)
+    assert not isinstance(model, BentDynamics)
+
+
 def test_no_wave_sends_a_state_beyond_all_that_were_seen():
-    model = with_bent([FourierDynamics(2, 1)], INPUTS)[1]
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[2]
     model.fit(INPUTS, CHANGE, HALF)
     far = INPUTS[:50] + torch.tensor([0.0, 0.0, 40.0])
     after = far[:, :2] + model.values(far)
