@@ -22,7 +22,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 coverage:
-	$(MAKE) test ARGS=--cov
+	$(MAKE) test ARGS="--cov $(ARGS)"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 import warnings
 from typing import NamedTuple
@@ -73,16 +74,17 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def experiment(tmp_path_factory, worker_id):
+def experiment(tmp_path_factory):
     """The folder of a finished one, seeds 0 and 1, which processes that test side by side share."""
     shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
+    if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     path = shared / "experiment" / "runs" / "navigation"
     with FileLock(shared / "experiment.lock"):
-        if not path.exists():
+        if not (shared / "experiment.done").exists():
             done = run_command(*SMALL_EXPERIMENT, "experiment.num_seeds=2", f"run_dir={path}")
             assert done.code == 0, done.errors
+            (shared / "experiment.done").touch()
     return path
 
 

@@ -114,7 +114,7 @@ def test_make_help_names_every_target():
 
 
 def test_the_whole_test_run_can_be_measured_and_is_held_to_a_share():
-    assert recipes()["coverage"].strip() == "$(MAKE) test ARGS=--cov"
+    assert recipes()["coverage"].strip() == '$(MAKE) test ARGS="--cov $(ARGS)"'
     coverage = PROJECT["tool"]["coverage"]
     assert coverage["run"]["source"] == ["hgm"]
     assert coverage["report"]["fail_under"] == 98

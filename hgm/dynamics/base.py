@@ -90,12 +90,13 @@ class DynamicsModel(ABC):
         miss = self.values(inputs) - change
         return miss.gather(0, (1 - half)[None, :, None].expand(1, -1, miss.shape[-1]))[0]
 
+    def trust(self, inputs: Tensor) -> Tensor:
+        """Inverse variance of the noise at inputs ``(..., n + m)``, relative to all, ``(...)``."""
+        return torch.ones_like(inputs[..., 0]) if self.local is None else 1 / self.local(inputs)
+
     def precision(self, inputs: Tensor) -> Tensor:
-        """Inverse variances of noise, relative to all, ``(..., n)``, at inputs ``(..., n + m)``."""
-        every = inputs[..., : len(self.scale)]
-        if self.local is None:
-            return torch.ones_like(every)
-        return (1 / self.local(inputs))[..., None].expand_as(every)
+        """The same of every coordinate's displacement, in units of :attr:`scale`, ``(..., n)``."""
+        return self.trust(inputs)[..., None].expand(*inputs.shape[:-1], len(self.scale))
 
     @property
     def surprise(self) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 from hgm.dynamics.base import FLOOR, DynamicsModel, Prediction
 from hgm.numerics.tails import CLEARLY, Tails, long_tails
 
-_BEYOND = 1.0  # deviations of bent states that answers go beyond those seen: waves go anywhere
+_BEYOND = 1.0  # deviations that bent states go beyond those seen: waves go anywhere, and sinh far
+_BENT = 1e4  # deviations: what is wider is straight
 
 
 _HANDICAP = -math.log(CLEARLY) / 2
@@ -42,9 +43,9 @@ class BentInputs(DynamicsModel):
         """Those of the other."""
         return self.model.values(self.tails(inputs))
 
-    def precision(self, inputs: Tensor) -> Tensor:
+    def trust(self, inputs: Tensor) -> Tensor:
         """That of the other."""
-        return self.model.precision(self.tails(inputs))
+        return self.model.trust(self.tails(inputs))
 
     @property
     def surprise(self) -> float:
@@ -81,27 +82,32 @@ class BentDynamics(DynamicsModel):
         bent, moved = self._bent(inputs, change)
         self.model.fit(bent, moved, half)
         after = bent[:, : change.shape[-1]] + moved
-        reach = _BEYOND * after.std(0)
+        spread = after.std(0)
+        reach = torch.where(self._bend.width < _BENT * spread, _BEYOND * spread, torch.inf)
         self._ends = after.amin(0) - reach, after.amax(0) + reach
 
     def predict(self, inputs: Tensor) -> Prediction:
         """By the chain rule."""
         value, jacobian = self.model.predict(self.tails(inputs))
-        after = self._after(inputs, value)
+        after, inside = self._after(inputs, value)
         state, slope = inputs[..., : after.shape[-1]], self.tails.slope(inputs)
         eye = torch.eye(state.shape[-1], inputs.shape[-1]).to(inputs)
-        jacobian = (eye + jacobian) * slope[..., None, :] / self._bend.slope(after)[..., None]
-        return Prediction(after - state, jacobian - eye)
+        along = slope[..., None, :] * (inside / self._bend.slope(after))[..., None]
+        return Prediction(after - state, (eye + jacobian) * along - eye)
 
     def values(self, inputs: Tensor) -> Tensor:
         """Displacements of straight states."""
-        after = self._after(inputs, self.model.values(self.tails(inputs)))
+        after, _ = self._after(inputs, self.model.values(self.tails(inputs)))
         return after - inputs[..., : after.shape[-1]]
 
+    def trust(self, inputs: Tensor) -> Tensor:
+        """That of the other."""
+        return self.model.trust(self.tails(inputs))
+
     def precision(self, inputs: Tensor) -> Tensor:
-        """That of bent next states, ``(..., n)``."""
+        """That of bent next states, in units of bent displacements, ``(..., n)``."""
         bent = self.tails(inputs.flatten(0, -2))
-        after = self._after(inputs.flatten(0, -2), self.model.values(bent).mean(0))
+        after, _ = self._after(inputs.flatten(0, -2), self.model.values(bent).mean(0))
         usual = self._bend.slope(after) * self.scale / self.model.scale
         found = self.model.precision(bent) * usual.square()
         return found.unflatten(0, inputs.shape[:-1])
@@ -133,10 +139,10 @@ class BentDynamics(DynamicsModel):
         state, bent = inputs[:, : change.shape[-1]], self.tails(inputs)
         return bent, self._bend(state + change) - bent[:, : change.shape[-1]]
 
-    def _after(self, inputs: Tensor, moved: Tensor) -> Tensor:
-        """Straight next states, of displacements of bent ones."""
-        after = self._bend(inputs[..., : moved.shape[-1]]) + moved
-        return self._bend.undone(after.clamp(*self._ends))
+    def _after(self, inputs: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
+        """Straight next states of displacements of bent ones, and whether these end inside."""
+        after, (low, high) = self._bend(inputs[..., : moved.shape[-1]]) + moved, self._ends
+        return self._bend.undone(after.clamp(low, high)), (after > low) & (after < high)
 
 
 def with_bent(models: Sequence[DynamicsModel], inputs: Tensor) -> list[DynamicsModel]:

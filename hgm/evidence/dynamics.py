@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from hgm import lie
-from hgm.dynamics import DynamicsModel
-from hgm.dynamics.base import FLOOR
+from hgm.dynamics import DynamicsModel, FourierDynamics
+from hgm.dynamics.base import FLOOR, choose
+from hgm.dynamics.bent import BentDynamics, with_bent
 from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
 from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.findings import Findings
-from hgm.symmetry.frames import base_dynamics, carried, own_dynamics, pairs
+from hgm.symmetry.frames import carried, own_dynamics, pairs
 from hgm.symmetry.samples import Samples, halves, thin
 from hgm.symmetry.scaled import Spanned
 
@@ -45,9 +46,6 @@ _BROAD = Stage(
 _FINE = Stage(_WAVES, [(s, a) for s in (1.0, 0.5, 0.25) for a in (1.4, math.inf)], 12)
 _OWN = Stage(_WAVES, [(1.0, 1.4), (0.5, 1.4), (0.5, math.inf)], 13)
 """Dynamics may differ at a wall alone."""
-_CLEARLY = 0.2
-"""Share that bent displacements may leave, relative to straight ones: they judge small states more
-strictly, and err in ways of their own."""
 _AS_WELL, _ROUNDING = 1.3, 1e-6  # relative to what the model leaves; of the motion
 
 
@@ -69,7 +67,7 @@ def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples)
             for basis in (findings.generators, findings.action_generators)
         )
         train, held = (carried(some, elements, turns) for some in (train, held))
-        model = base_dynamics(train, half)
+        model = _likeliest(train, half)
     statement = _one(
         model, train, held, lambda values: values.mT.flatten(), lambda: _missed(model, held)
     )
@@ -77,6 +75,13 @@ def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples)
         return statement
     product, motion = own_dynamics(model, half, train, held)
     return measure(product.mT.flatten(), motion.mT.flatten(), DYNAMICS)
+
+
+def _likeliest(samples: Samples, half: Tensor) -> DynamicsModel:
+    """Dynamics of the base task, straight or of bent states, of carried transitions."""
+    inputs, change = (part.flatten(0, 1) for part in pairs(samples))
+    straight = FourierDynamics(samples.state.shape[-1], samples.action.shape[-1])
+    return choose(with_bent([straight], inputs), inputs, change, half.flatten())
 
 
 def one_in_all_frames(findings: Findings, train: Samples, held: Samples) -> Statement | None:
@@ -150,19 +155,16 @@ def _one(
         return Compared(found, found.sure * motion, DYNAMICS), left.stages
 
     inputs, targets = (near, far), (change / model.scale, moved / model.scale)
-    tails = None
+    # In the coordinates in which dynamics are likeliest.
+    tails = long_tails(near.flatten(0, 1)) if isinstance(model, BentDynamics) else None
     found, likeliest = look(tails, inputs, targets, stages)
-    bending = long_tails(near.flatten(0, 1))
-    if bending is not None:
-        other, their = look(bending, inputs, targets, stages)
-        if other.own.noise < _CLEARLY * found.own.noise:
-            tails, found, likeliest = bending, other, their
-            off = thin(missed(), held.state.shape[1]) / model.scale
-            ends = [
-                _bent_targets(bending, inputs, (targets[0], end), model.scale)[1]
-                for end in (targets[1], targets[1] + off)
-            ]
-            unexplained = float((ends[1] - ends[0]).square().sum(-1).mean())
+    if tails is not None:
+        off = thin(missed(), held.state.shape[1]) / model.scale
+        ends = [
+            _bent_targets(tails, inputs, (targets[0], end), model.scale)[1]
+            for end in (targets[1], targets[1] + off)
+        ]
+        unexplained = float((ends[1] - ends[0]).square().sum(-1).mean())
     if found.own.noise > _AS_WELL * unexplained + _ROUNDING:
         return None
     # Of fewer transitions, regressions leave more.

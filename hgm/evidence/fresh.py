@@ -79,8 +79,7 @@ def preferred(
     other = torch.where(fresh[..., None], there[0], there[1])
 
     noise = 1 / model.precision(carried) + 1 / model.precision(inputs)[:, None]
-    sure = (2 / noise).mean(-1)
-    metric = 2 / noise / sure[..., None] / model.scale.square()
+    metric = 2 / noise / model.scale.square()
 
     def product(left: Tensor, right: Tensor) -> Tensor:
         one, two = (
@@ -90,7 +89,7 @@ def preferred(
         return (one + two) / 2
 
     size = torch.linalg.det(linear).abs() * torch.linalg.det(turn).abs()
-    weight = _exchangeable(inputs, carried, size, half) * sure
+    weight = _exchangeable(inputs, carried, size, half)
     apart, middle = other - own, (other + own) / 2
     motion = product(here[0][:, None], here[1][:, None])
     usual = ((weight * motion).sum() / weight.sum()).clamp_min(1e-300)

@@ -32,6 +32,7 @@ _OWN = Stage(128, LENGTHSCALES, 13)
 _MAP_MISFIT = 1e-4  # share of the variance that such a map may miss
 _BETTER = 0.25  # effect that a calibration may leave, relative to that without
 _DOUBTS, _ROUNDING = 4.0, 1e-4  # predicted deviations, and radians, that an element may be off
+_CALIBRATION = 0.1  # most that fitted factors are off, and shifts, in deviations
 _SUP = 0.995  # quantile that stands for the largest deviation
 
 
@@ -169,7 +170,9 @@ def _off_calibration(wanted: Both, left: Left) -> Left:
         torch.cat((torch.ones_like(target), target - rest), -1)
         for target, rest in zip(wanted, (left.near, left.far), strict=True)
     )
-    move = torch.linalg.lstsq(near, left.near).solution
+    most = _CALIBRATION * wanted[0].std(1, keepdim=True).expand(-1, 2, -1).clone()
+    most[:, 1] = _CALIBRATION
+    move = torch.linalg.lstsq(near, left.near).solution.clamp(-most, most)
     return left._replace(near=left.near - near @ move, far=left.far - far @ move)
 
 

@@ -142,6 +142,7 @@ def long_tails(points: Tensor) -> Tails | None:
         return None
     centre = centres.gather(0, (best // len(_WIDTHS))[None])[0]
     width = widths.gather(0, (best % len(_WIDTHS))[None])[0]
-    mean, wide = points.mean(0), _STRAIGHT * deviation.clamp_min(1e-300)
+    varies = deviation > _CONSTANT * points.abs().amax(0)
+    mean, wide = points.mean(0), _STRAIGHT * torch.where(varies, deviation, 1.0)
     centre, width = torch.where(bent, centre, mean), torch.where(bent, width, wide)
     return Tails(torch.eye(len(bent)).to(points), centre, width)

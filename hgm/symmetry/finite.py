@@ -237,14 +237,15 @@ def snap_periods(generator: Tensor, unit: float | None = None) -> Tensor:
     largest = unit or float(values.imag.max())
     if largest <= 0 or float(values.real.abs().max()) > _COMPACT * largest:
         return generator
-    right = vectors[:, values.imag.abs() >= _NEARER * largest]
+    turns = values.imag.abs() >= _NEARER * largest
+    right = vectors[:, turns]
     duals, covectors = torch.linalg.eig(generator.mT)
     left = covectors[:, duals.imag.abs() >= _NEARER * largest]
     overlap = left.mT @ right
     if len(overlap) != len(overlap.mT) or float(torch.linalg.cond(overlap)) > 1e4:
         return generator
     dual = torch.linalg.solve(overlap, left.mT)
-    ratios = [_snap(float(ratio)) for ratio in values.imag / largest if abs(ratio) >= _NEARER]
+    ratios = [_snap(float(ratio)) for ratio in values.imag[turns] / largest]
     frequencies = torch.tensor(ratios, dtype=generator.dtype, device=generator.device) * largest
     new = (
         right @ torch.diag(torch.complex(torch.zeros_like(frequencies), frequencies)) @ dual

@@ -18,6 +18,7 @@ from torch.func import jacfwd
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
+from hgm.dynamics.bent import BentDynamics
 from hgm.numerics.fixed_point import fixed_point
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
@@ -268,6 +269,8 @@ def inherited_or_shared(
     """
     shared = Both(generators, action_generators)
     half = halves(samples.reward.shape).to(coords.device)
+    if isinstance(model, BentDynamics):  # the base task's are straight
+        model = base_dynamics(samples, half)
     differ = each_half(model, half, samples)
     if not len(generators) or not _positive(differ.shares - _SMALL):
         return shared, False

@@ -88,7 +88,7 @@ def equivariance_form(
         rows = equivariance_rows(state[some], action[some], *found, size)
         weights = dynamics.precision(inputs[some])
         one, two = (rows * (weights.sqrt() / dynamics.scale)[..., None]).flatten(1, 2)
-        total += weights.sum()
+        total += n * dynamics.trust(inputs[some]).sum()
         cross += one.mT @ two
         noise += (one - two).mT @ (one - two) / 2
     cross, noise = (form / total for form in (cross, noise))

@@ -45,7 +45,7 @@ _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word 
 _INSIDE = 0.9  # cosine of directions that counts as the same
 _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
 _ROUGH = 1.3  # residue, in units of the tasks' own noise, that one model should not leave
-_CLEARLY = 0.9  # residue relative to that of the group that was found first
+_LESS = 0.9  # residue, relative to that of what was found first
 _REACH = 2.0  # spread that more waves may bring down
 _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", USUAL))
 """Rewards as they are, by more waves, with factors and shifts, with increasing maps."""
@@ -59,6 +59,14 @@ def _blurred(model: PooledModel) -> bool:
 def _rough(refined: Refined) -> bool:
     """Whether one reward leaves more than the tasks' own do, which robust weights overlook."""
     return refined.pool is not None and refined.pool.residue > _ROUGH
+
+
+def _leaves_less(refined: Refined, other: Refined) -> bool:
+    """Whether one reward leaves clearly less than another one does, and is as convincing."""
+    if refined.pool is None or other.pool is None:
+        return other.pool is None
+    as_convincing = convincing(refined) or not convincing(other)
+    return as_convincing and refined.pool.residue < _LESS * other.pool.residue
 
 
 class Within:
@@ -146,10 +154,14 @@ class Within:
         They are rough, and may be aligned by fewer directions than rewards need: where these
         explain nothing, it is tried with all that the dynamics keep.
         """
-        for span in (yield from self.find(root)):
-            span, refined = yield from self.refine(span)
+        first, *others = yield from self.find(root)
+        span, refined = yield from self.refine(first)
+        for other in others:
             if convincing(refined) and not _rough(refined):
                 break
+            other, again = yield from self.refine(other)
+            if not convincing(refined) or _leaves_less(again, refined):
+                span, refined = other, again
         span, refined = yield from self._freed(span, refined)
         num = 0 if self.raw_parameters else len(self.kept)
         if convincing(refined) or not span.num_directions < num <= self._most(num):
@@ -170,8 +182,7 @@ class Within:
 
         Shifts align what is scaled, for instance, and robust weights overlook what that misses.
         """
-        pool = refined.pool
-        if self.raw_parameters or pool is None or not _rough(refined):
+        if self.raw_parameters or not _rough(refined):
             return span, refined
         group = span.fit.subgroup.group
         if group.dim_algebra == self.group.dim_algebra:
@@ -179,10 +190,10 @@ class Within:
         directions = lie.vee(group.generators, self.group.generators)
         everything = torch.eye(self.group.dim_algebra).to(directions)
         other = yield from self._widen(span, directions, everything)
-        other, again = yield from self.refine(other)
-        if again.pool is None or again.pool.residue > _CLEARLY * pool.residue:
+        if other is span:
             return span, refined
-        return other, again
+        other, again = yield from self.refine(other)
+        return (other, again) if _leaves_less(again, refined) else (span, refined)
 
     def _worth_going_on(self, span: Span) -> bool:
         """Whether elements align tasks roughly, in directions that are some evidence."""

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from hgm.dynamics import FourierDynamics, NetworkDynamics
 from hgm.dynamics.base import choose
 from hgm.dynamics.bent import BentDynamics, BentInputs, with_bent
+from hgm.numerics.tails import long_tails
 
 STATE, ACTION = randn(1500, 2).exp(), randn(1500, 1, seed=1)
 INPUTS = torch.cat((STATE, ACTION), 1)
@@ -90,13 +91,27 @@ def test_noise_that_is_the_same_everywhere_is_that_of_straight_displacements():
     assert not isinstance(model, BentDynamics)
 
 
-def test_no_wave_sends_a_state_beyond_all_that_were_seen():
-    model = with_bent([FourierDynamics(2, 1)], INPUTS)[2]
-    model.fit(INPUTS, CHANGE, HALF)
-    far = INPUTS[:50] + torch.tensor([0.0, 0.0, 40.0])
-    after = far[:, :2] + model.values(far)
-    assert after.isfinite().all()
-    assert (after < 20 * (STATE + CHANGE).amax(0)).all()
+def test_no_wave_sends_what_is_bent_far_beyond_what_was_seen_nor_keeps_back_what_is_straight():
+    place = randn(1500, 1, seed=5)
+    inputs, moved = torch.cat((STATE, place, ACTION), 1), 0.3 * ACTION
+    model = BentDynamics(FourierDynamics(3, 1), long_tails(inputs))
+    model.fit(inputs, torch.cat((CHANGE, moved), 1), HALF)
+    far = inputs[:50] + torch.tensor([0.0, 0.0, 30.0, 40.0])
+    after = far[:, :3] + model.values(far)
+    assert (after[..., :2] < 20 * (STATE + CHANGE).amax(0)).all()
+    assert (after[..., 2] > 15).all()
+    value, jacobian = model.predict(far)
+    truth = vmap(jacfwd(lambda one: model.values(one[None])[:, 0]))(far)
+    assert_close(jacobian, truth.transpose(0, 1))
+
+
+def test_a_constant_beside_what_spans_decades_changes_nothing():
+    inputs = torch.cat((STATE, torch.full_like(ACTION, 0.1), ACTION), 1)
+    change = torch.cat((CHANGE, torch.zeros_like(ACTION)), 1)
+    model = choose(with_bent([FourierDynamics(3, 1)], inputs), inputs, change, HALF)
+    assert isinstance(model, BentDynamics)
+    assert model.predict(inputs[:5]).jacobian.isfinite().all()
+    assert model.precision(inputs[:5]).isfinite().all()
 
 
 def test_models_that_are_fitted_are_tried_anew():

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.evidence.dynamics import (
     _bent_targets,
+    _likeliest,
     equivariant,
     homogeneous,
     near,
@@ -244,7 +245,7 @@ def test_states_that_span_decades_are_compared_in_bent_coordinates(leak, holds):
     half = torch.arange(1500).expand(3, -1) % 2
     scalings = torch.diag(torch.tensor([1.0, -1.0]).double())[None]
     findings = SimpleNamespace(
-        dynamics=SimpleNamespace(model=base_dynamics(train, half)),
+        dynamics=SimpleNamespace(model=_likeliest(train, half)),
         coords=COORDS,
         generators=scalings,
         action_generators=torch.zeros(1, 1, 1).double(),

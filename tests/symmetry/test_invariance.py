@@ -235,7 +235,7 @@ def test_rows_count_by_the_inverse_variance_of_their_noise():
     model = Known(2, curved, lambda state, action: 1.1 * curved(state, action))
     some = state[:, 0] > 0.3
     expected = equivariance_form(model, state[some], action[some], 3)
-    model.precision = lambda inputs: (5.0 * (inputs[:, :1] > 0.3)).expand(-1, 2)
+    model.trust = lambda inputs: 5.0 * (inputs[:, 0] > 0.3)
     found = equivariance_form(model, state, action, 3)
     assert_close(found.cross, expected.cross)
     assert_close(found.noise, expected.noise)

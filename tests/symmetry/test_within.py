@@ -319,11 +319,20 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
 
 
 @pytest.mark.parametrize(
-    ("spread", "residue", "taken"),
-    [(0.7, 1.0, 1), (1.1, 1.1, 2), (0.7, 5.0, 2), (None, None, 2)],
-    ids=["kept", "not explained", "explained roughly", "by no one reward"],
+    ("spread", "residue", "other", "taken"),
+    [
+        (0.7, 1.0, 0.5, 1),
+        (1.1, 1.1, 1.0, 2),
+        (0.7, 5.0, 1.0, 2),
+        (0.7, 5.0, 4.9, 1),
+        (0.7, 5.0, None, 1),
+        (None, None, 1.0, 2),
+    ],
+    ids=["kept", "not explained", "roughly", "as roughly", "roughly alone", "by no one reward"],
 )
-def test_rewards_tell_between_kept_directions_and_others(monkeypatch, spread, residue, taken):
+def test_rewards_tell_between_kept_directions_and_others(
+    monkeypatch, spread, residue, other, taken
+):
     """Gradients align others far better: they are looked at where kept ones explain less."""
     problem = Problem(None, GL(2).double(), Told(5), None, True)
     kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
@@ -347,7 +356,9 @@ def test_rewards_tell_between_kept_directions_and_others(monkeypatch, spread, re
         refined.append(span.num_directions)
         pool = None
         if span.num_directions == 2:
-            pool = SimpleNamespace(spread=torch.tensor(0.8), residue=1.0)
+            pool = (
+                None if other is None else SimpleNamespace(spread=torch.tensor(0.8), residue=other)
+            )
         elif spread is not None:
             pool = SimpleNamespace(spread=torch.tensor(spread), residue=residue)
         return at_once((span, Refined(None, None, pool)))
@@ -360,7 +371,7 @@ def test_rewards_tell_between_kept_directions_and_others(monkeypatch, spread, re
     with pytest.raises(StopIteration) as end:
         next(within.explain(None))
     assert end.value.value[0].num_directions == taken
-    assert refined == ([1] if taken == 1 else [1, 2])
+    assert refined == ([1] if residue == 1.0 else [1, 2])
 
 
 @pytest.mark.slow
