@@ -13,14 +13,12 @@ from hgm.numerics.tails import CLEARLY, Tails, long_tails
 
 _BEYOND = 1.0  # deviations that bent states go beyond those seen: waves go anywhere, and sinh far
 _BENT = 1e4  # deviations: what is wider is straight
-
-
 _HANDICAP = -math.log(CLEARLY) / 2
 """By which a model must be likelier than others that bend less."""
 
 
-class BentInputs(DynamicsModel):
-    """Another model's displacements, learned and asked for at bent inputs, by the chain rule.
+class BentModel(DynamicsModel):
+    """Another model, which is asked at bent inputs.
 
     Args:
         model: The other, which is fitted here.
@@ -29,6 +27,19 @@ class BentInputs(DynamicsModel):
 
     def __init__(self, model: DynamicsModel, tails: Tails) -> None:
         self.model, self.tails = model, tails
+
+    def trust(self, inputs: Tensor) -> Tensor:
+        """That of the other."""
+        return self.model.trust(self.tails(inputs))
+
+    def anew(self, seed: int) -> DynamicsModel | None:
+        """The same with other random parts."""
+        other = self.model.anew(seed)
+        return None if other is None else type(self)(other, self.tails)
+
+
+class BentInputs(BentModel):
+    """Displacements of straight states, learned and asked for at bent inputs, by the chain rule."""
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Fits bent inputs."""
@@ -43,38 +54,22 @@ class BentInputs(DynamicsModel):
         """Those of the other."""
         return self.model.values(self.tails(inputs))
 
-    def trust(self, inputs: Tensor) -> Tensor:
-        """That of the other."""
-        return self.model.trust(self.tails(inputs))
-
     @property
     def surprise(self) -> float:
         """Handicapped."""
         return super().surprise + _HANDICAP
 
-    def anew(self, seed: int) -> DynamicsModel | None:
-        """The same with other random parts."""
-        other = self.model.anew(seed)
-        return None if other is None else BentInputs(other, self.tails)
 
+class BentDynamics(BentModel):
+    r"""Displacements of bent states at bent inputs.
 
-class BentDynamics(DynamicsModel):
-    r"""Another model, of bent states' displacements at bent inputs.
-
-    With :math:`y` the bent map of states and `h` the other model,
+    With :math:`y` the map of states and `h` the other model,
 
     .. math:: f(s, a) = y^{-1}(y(s) + h(y(s), y(a))) - s.
 
     Noise that is a share of the state is the same everywhere in bent states, so that all of these
     count; in those that span decades, the largest alone would.
-
-    Args:
-        model: The other, which is fitted here.
-        tails: The map of states and actions, one coordinate from each.
     """
-
-    def __init__(self, model: DynamicsModel, tails: Tails) -> None:
-        self.model, self.tails = model, tails
 
     def fit(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Fits bent displacements at bent inputs."""
@@ -100,10 +95,6 @@ class BentDynamics(DynamicsModel):
         after, _ = self._after(inputs, self.model.values(self.tails(inputs)))
         return after - inputs[..., : after.shape[-1]]
 
-    def trust(self, inputs: Tensor) -> Tensor:
-        """That of the other."""
-        return self.model.trust(self.tails(inputs))
-
     def precision(self, inputs: Tensor) -> Tensor:
         """That of bent next states, in units of bent displacements, ``(..., n)``."""
         bent = self.tails(inputs.flatten(0, -2))
@@ -128,11 +119,6 @@ class BentDynamics(DynamicsModel):
         """
         noise = self.model.noise.maximum(math.sqrt(FLOOR) * self.model.scale)
         return float((noise / self.scale).log().sum()) - self._density + _HANDICAP
-
-    def anew(self, seed: int) -> DynamicsModel | None:
-        """The same with other random parts."""
-        other = self.model.anew(seed)
-        return None if other is None else BentDynamics(other, self.tails)
 
     def _bent(self, inputs: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Bent inputs, and displacements of bent states."""

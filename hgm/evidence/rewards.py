@@ -64,9 +64,9 @@ def one_reward(
 
     `R` is a regression on training transitions, refitted to what it leaves. What a small change of
     its element would explain is taken off every task's residuals, up to four times the error that
-    is predicted for it, and where rewards are calibrated what a factor and a shift would. Then
-    every task's own regression `h_i` learns what is left of its training rewards. On held-out
-    rewards, with :math:`e_i` what `R` leaves of them, the effect is
+    is predicted for it, and where rewards are calibrated what a factor and a shift of up to a tenth
+    would. Then every task's own regression `h_i` learns what is left of its training rewards. On
+    held-out rewards, with :math:`e_i` what `R` leaves of them, the effect is
     :math:`\langle e_i h_i \rangle` as a share of the variance: 0 unless a task knows something
     that the others do not.
 
