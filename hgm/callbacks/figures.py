@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.callbacks.planes import (
+    arrows,
     colour_bar,
     common_scale,
     finish,
@@ -69,16 +70,15 @@ def _vector_field(module: Any, points: Tensor, metrics: dict[str, Any]) -> Figur
     whole = plane(flat, seen=seen)
     values = rewards_on(module, whole.grid, 0)
     scale = common_scale(values)
-    arrows = plane(flat, _ARROWS, seen).grid
+    coarse = plane(flat, _ARROWS, seen)
     shown = points[0, :_MAX_POINTS, whole.columns].numpy()
     for index in range(num):
         axes = figure.add_subplot(1, num, index + 1)
         axes.scatter(shown[:, 0], shown[:, 1], s=3, color="0.6", alpha=0.4)
-        level_sets(axes, values, whole.extent, scale)
+        level_sets(axes, values, whole, scale)
         if index < len(geometry.generators):
-            flow = lie.field(geometry.generators[index, None], arrows.to(geometry.generators))[:, 0]
-            x, y = (part[:, whole.columns].T for part in (arrows, flow))
-            axes.quiver(*x, *y, color="tab:red", width=0.004)
+            flow = lie.field(geometry.generators[index, None], coarse.grid)[:, 0]
+            arrows(axes, coarse, flow, 0.004)
             axes.set_title(f"generator {index + 1} on the base task's level sets", fontsize=10)
         finish(axes, whole, _NAMES[metrics["reward_source"]])
     colour_bar(figure, scale, _REWARD)
@@ -111,7 +111,7 @@ def _left_actions(
         axes = figure.add_subplot(rows, columns, place)
         seen = points[task, :_MAX_POINTS, at].numpy()
         axes.scatter(seen[:, 0], seen[:, 1], s=2, color="0.6", alpha=0.3)
-        level_sets(axes, values[task], over.extent, scale)
+        level_sets(axes, values[task], over, scale)
         way = torch.linspace(0, 1, 50).double()[:, None] * geometry.coords[task]
         path = lie.act(geometry.element(way), home[task, None])[:, 0]
         axes.plot(*path[:, at].T, color="tab:red", lw=1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.callbacks.board import Board, pixels_of
-from hgm.callbacks.planes import Plane, finish, plane
+from hgm.callbacks.planes import Plane, arrows, finish, plane
 
 _MOST = 6
 """Generators, rows, columns, directions and singular values that are shown."""
@@ -110,8 +110,7 @@ def field_figure(snapshot: Any, plane: Plane) -> Figure:
     for place, index in enumerate(used, 1):
         axes = figure.add_subplot(1, len(used), place)
         flow = lie.field(generators[index, None], plane.grid)[:, 0]
-        arrows = (part[:, plane.columns].T for part in (plane.grid, flow))
-        axes.quiver(*(row for part in arrows for row in part), color="tab:red", width=0.005)
+        arrows(axes, plane, flow, 0.005)
         axes.set_title(f"generator {index + 1}, coordinates {sizes[index]:.3g}", fontsize=8)
         finish(axes, plane)
     loss = f", loss {snapshot.loss:.3g}" if math.isfinite(snapshot.loss) else ""

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
 from scripted import TURN, Snapshot
 
+from hgm import lie
 from hgm.callbacks.board import pixels_of
 from hgm.callbacks.planes import plane
 from hgm.callbacks.search import field_figure, gap_of, scalars_of
@@ -34,11 +36,10 @@ def test_fields_lie_in_the_coordinates_that_rewards_see():
     points = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).double()
     shown = plane(points, 5, [3])
     assert shown.columns == [3, 0]
-    assert shown.extent == [
-        pytest.approx(float(end))
-        for column in (3, 0)
-        for end in (points[:, column].min(), points[:, column].max())
-    ]
+    for axis, column in ((shown.x, 3), (shown.y, 0)):
+        ends = [float(end) for end in (points[:, column].min(), points[:, column].max())]
+        assert [axis[0], axis[-1]] == pytest.approx(ends)
+    assert shown.widths == [None, None]
     spread = shown.grid.std(0)
     assert (spread[[3, 0]] > 0.1).all()
     assert (spread[[1, 2]] < 1e-12).all()
@@ -66,6 +67,31 @@ def test_fields_lie_in_the_coordinates_that_rewards_see():
 )
 def test_gap_is_the_largest_ratio_of_neighbours(spectrum, gap):
     assert gap_of(spectrum) == (None if gap is None else pytest.approx(gap))
+
+
+def test_data_of_decades_have_an_axis_of_decades():
+    """Arrows are tangents of the orbits as these are drawn."""
+    points = torch.randn(800, 2, generator=torch.Generator().manual_seed(0)).double()
+    points[:, 1] = (1.5 * points[:, 1]).exp()
+    shown = plane(points, 5)
+    assert shown.widths[0] is None
+    assert shown.widths[1] < 1
+    gaps = np.diff(np.arcsinh(shown.y / shown.widths[1]))
+    assert_allclose(gaps, gaps[0])
+    scaling = torch.diag(torch.tensor([0.3, 1.0])).double()[None]
+    one = Snapshot("x", scaling, torch.tensor([[0.0], [1.0]]).double(), torch.ones(1), 0.5)
+    figure = field_figure(one, shown)
+    (axes,) = figure.axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "asinh")
+    assert axes.get_aspect() == "auto"
+    pixels_of(figure)
+    (field,) = axes.collections
+    near = lie.act(lie.exp(1e-6 * scaling[0]), shown.grid)
+    on_axes = axes.transData - axes.transAxes
+    before, after = (on_axes.transform(some.numpy()) for some in (shown.grid, near))
+    steps = (after - before) / 1e-6
+    drawn = np.stack((field.U, field.V), 1)
+    assert_allclose(drawn, steps, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
