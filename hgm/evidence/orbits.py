@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from hgm.evidence.rewards import OneReward, one_reward
+from hgm.evidence.rewards import REWARDS, OneReward, one_reward
+from hgm.evidence.statement import ignorance
 from hgm.numerics.tails import Tails
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Seen
@@ -50,7 +53,8 @@ def rewards_of_orbits(
 ) -> OneReward:
     """What :func:`hgm.evidence.rewards.one_reward` says of every orbit, the worst of it all.
 
-    A task that is alone on its orbit is carried into none, and says nothing.
+    A task that is alone on its orbit is carried into none, and says nothing; where all are, nothing
+    is known.
 
     Args:
         elements: Left actions on the points, each relative to its own base task, ``(N, k, k)``.
@@ -68,6 +72,8 @@ def rewards_of_orbits(
             continue
         near, far = (Seen(*(part[tasks] for part in seen)) for seen in (train, held))
         found.append(one_reward(elements[tasks], generators, doubt[tasks], near, far, tails))
+    if not found:
+        return OneReward(ignorance(REWARDS), _MAPS[0], math.inf, 1.0)
     worst = max(
         (one.statement for one in found),
         key=lambda one: (one.broken, one.holds is None, one.effect),

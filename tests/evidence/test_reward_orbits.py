@@ -1,5 +1,6 @@
 """Rewards of several orbits are judged orbit by orbit."""
 
+import math
 from types import SimpleNamespace
 
 import torch
@@ -49,6 +50,13 @@ def test_an_orbit_that_has_none_breaks_the_statement():
 
 def test_a_task_that_is_alone_breaks_nothing():
     assert not judged([0, 0, 0, 1, 1, 2], [0, 0, 0, 3, 3, 5]).statement.broken
+
+
+def test_where_all_tasks_are_alone_nothing_is_known():
+    found = judged([0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5])
+    assert found.statement.holds is None
+    assert not found.statement.broken
+    assert found.largest == math.inf
 
 
 def test_orbits_of_which_no_task_led_the_search_are_judged_too():
