@@ -56,7 +56,7 @@ class BentInputs(BentModel):
 
     @property
     def surprise(self) -> float:
-        """Handicapped."""
+        """That of its displacements, and a handicap."""
         return super().surprise + _HANDICAP
 
 
@@ -115,7 +115,7 @@ class BentDynamics(BentModel):
     def surprise(self) -> float:
         r"""Of straight displacements, whose density is that of bent ones times :math:`y'`.
 
-        Handicapped.
+        And a handicap.
         """
         noise = self.model.noise.maximum(math.sqrt(FLOOR) * self.model.scale)
         return float((noise / self.scale).log().sum()) - self._density + _HANDICAP

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,11 @@ class Specimen:
 
     def _generator(self, *purpose: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(zlib.crc32(self.name.encode()), *purpose))
+
+
+def broken(specimen: Specimen, name: str, cause: str = "dynamics", **changes: Any) -> Specimen:
+    """A positive specimen, with dynamics, or something else, that do not have its group."""
+    return replace(specimen, name=name, cause=cause, verdicts=NEVER_FOUND, **changes)
 
 
 def record(

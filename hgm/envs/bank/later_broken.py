@@ -5,13 +5,10 @@ Comments say what keeps its place, axis or scale.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 from torch import Tensor
 
 from hgm.envs.bank import blocks
-from hgm.envs.bank.base import NEVER_FOUND, Specimen
+from hgm.envs.bank.base import broken
 from hgm.envs.bank.blocks import angles, spread, table
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
@@ -40,11 +37,6 @@ from hgm.envs.bank.later_vehicles import (
 from hgm.envs.bank.scarce import quarters
 
 
-def _broken(specimen: Specimen, name: str, cause: str = "dynamics", **changes: Any) -> Specimen:
-    """A positive specimen, with dynamics, or something else, that do not have its group."""
-    return replace(specimen, name=name, cause=cause, verdicts=NEVER_FOUND, **changes)
-
-
 def _side_effects(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> Tensor:
     """Side effects, which grow with the square of doses."""
     return -4 * action.square().sum(-1)
@@ -52,13 +44,13 @@ def _side_effects(state: Tensor, action: Tensor, following: Tensor, task: Tensor
 
 LATER_BROKEN = (
     # Rotors lift more near the ground.
-    _broken(BICOPTER, "ground_effect", step=bicopter(1.2)),
+    broken(BICOPTER, "ground_effect", step=bicopter(1.2)),
     # The wind goes one way, whatever the marks.
-    _broken(REGATTA, "trade_wind", tasks=table(CIRCLE, ANY_ANGLE), step=regatta(2)),
+    broken(REGATTA, "trade_wind", tasks=table(CIRCLE, ANY_ANGLE), step=regatta(2)),
     # Bows are wanted one way, wherever landings are.
-    _broken(HOVERCRAFT, "facing_north", "reward", tasks=table(CIRCLE, ANY_ANGLE), reward=landed(2)),
+    broken(HOVERCRAFT, "facing_north", "reward", tasks=table(CIRCLE, ANY_ANGLE), reward=landed(2)),
     # Gaps are not changed by shifts.
-    _broken(
+    broken(
         PLATOON,
         "own_gaps",
         "reward",
@@ -67,7 +59,7 @@ LATER_BROKEN = (
         reward=of_state(stopped(1)),
     ),
     # Every arm has a pendulum of its own.
-    _broken(
+    broken(
         FURUTA,
         "own_pendulums",
         "actuators",
@@ -76,15 +68,15 @@ LATER_BROKEN = (
         step=furuta(1),
     ),
     # A flow has a direction.
-    _broken(MICROROBOT, "shear_flow", step=microrobot(0.12)),
+    broken(MICROROBOT, "shear_flow", step=microrobot(0.12)),
     # Oil is thick below one temperature.
-    _broken(EXCHANGER, "thick_oil", step=exchanger(thick=True)),
+    broken(EXCHANGER, "thick_oil", step=exchanger(thick=True)),
     # Outdoors the pressure is 1.
-    _broken(CYLINDER, "leaky_valve", step=cylinder(0.4)),
+    broken(CYLINDER, "leaky_valve", step=cylinder(0.4)),
     # A large grid has one phase.
-    _broken(POWER_GRID, "infinite_bus", step=power_grid(1.2)),
+    broken(POWER_GRID, "infinite_bus", step=power_grid(1.2)),
     # Side effects are those of so many grams, whatever one weighs.
-    _broken(
+    broken(
         DRUG_DOSES,
         "side_effects",
         "action_term",
@@ -93,11 +85,11 @@ LATER_BROKEN = (
         reward=blocks.plus(DRUG_DOSES.reward, _side_effects),
     ),
     # A crystal has an axis.
-    _broken(NANOMAGNET, "easy_axis", step=nanomagnet(0.3)),
+    broken(NANOMAGNET, "easy_axis", step=nanomagnet(0.3)),
     # A lens draws in what is further out than so many pixels.
-    _broken(LENS, "fisheye", tasks=spread(-1.8, 1.8), step=lens(1.2)),
+    broken(LENS, "fisheye", tasks=spread(-1.8, 1.8), step=lens(1.2)),
     # Scales of answers end.
-    _broken(
+    broken(
         OPINIONS,
         "questionnaire",
         tasks=spread(-0.8, 0.8),
@@ -105,7 +97,7 @@ LATER_BROKEN = (
         step=opinions(1.0),
     ),
     # There are so many beds, whatever the town.
-    _broken(EPIDEMIC, "beds", step=epidemic(0.3)),
+    broken(EPIDEMIC, "beds", step=epidemic(0.3)),
     # Four symbols are the same after quarters of a turn.
-    _broken(CARRIER, "four_symbols", "finite_order", tasks=quarters, step=carrier(0.6)),
+    broken(CARRIER, "four_symbols", "finite_order", tasks=quarters, step=carrier(0.6)),
 )

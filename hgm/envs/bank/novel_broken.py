@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hgm.envs.bank import blocks
-from hgm.envs.bank.base import NEVER_FOUND, Specimen
+from hgm.envs.bank.base import NEVER_FOUND, broken
 from hgm.envs.bank.blocks import each, relative, shared, spread, table, turn
 from hgm.envs.bank.fresh_light import still
 from hgm.envs.bank.goals import CIRCLE
@@ -83,11 +82,6 @@ def _hole(points: Tensor, task: Tensor) -> Tensor:
     return -0.6 * torch.cat(off, -1)
 
 
-def _broken(specimen: Specimen, name: str, **changes: Any) -> Specimen:
-    """A positive specimen, with dynamics that do not have its group."""
-    return replace(specimen, name=name, cause="dynamics", verdicts=NEVER_FOUND, **changes)
-
-
 NOVEL_BROKEN = (
     # Pulls fill a hexagon, which sixths of a turn keep, and mirrors, and nothing else.
     replace(
@@ -105,15 +99,15 @@ NOVEL_BROKEN = (
     ),
     # Currents share their power, so that maps of actions are turns in three dimensions: these do
     # not make up for steps that are shorter one way.
-    _broken(KIWI, "worn_wheel", step=kiwi(0.4, 1.0, 1.0)),
+    broken(KIWI, "worn_wheel", step=kiwi(0.4, 1.0, 1.0)),
     # Aisles have places and a direction.
-    _broken(WAREHOUSE, "shelves", step=forklift(0.6, 0.7)),
+    broken(WAREHOUSE, "shelves", step=forklift(0.6, 0.7)),
     # Springs are where the hall ends, whatever is wanted.
-    _broken(GANTRY, "end_stops", step=gantry(1.2, 1.2)),
+    broken(GANTRY, "end_stops", step=gantry(1.2, 1.2)),
     # Propellers hold less in thin air.
-    _broken(AIRSHIP, "thin_air", step=airship(1.5)),
+    broken(AIRSHIP, "thin_air", step=airship(1.5)),
     # Iron holds a rotor in four places of its stator.
-    _broken(SERVO, "cogging", num_tasks=5, step=servo(0.6)),
+    broken(SERVO, "cogging", num_tasks=5, step=servo(0.6)),
     # The first eddy is carried by the second, as strongly as a task says: pushes do not know where
     # the other one is.
     replace(
@@ -124,9 +118,9 @@ NOVEL_BROKEN = (
         tasks=table(each(-0.6, 0.6, 2), spread(-1.4, 1.4), spread(-1.0, 1.5)),
     ),
     # A shore lets currents along it pass.
-    _broken(EKMAN, "coast", num_tasks=5, step=ekman(0.5)),
+    broken(EKMAN, "coast", num_tasks=5, step=ekman(0.5)),
     # What turns velocities depends on the latitude, and no push knows velocities.
-    _broken(
+    broken(
         ROBOT,
         "beta_plane",
         group="affine",
@@ -139,25 +133,25 @@ NOVEL_BROKEN = (
         coordinates=relative(0, 1),
     ),
     # A crystal makes one quadrature larger, and the other one smaller.
-    _broken(LASER, "squeezed_light", num_tasks=5, step=laser(0.15)),
+    broken(LASER, "squeezed_light", num_tasks=5, step=laser(0.15)),
     # Wishes turn, and the crystal does not.
-    _broken(GRAINS, "one_crystal", step=grain),
+    broken(GRAINS, "one_crystal", step=grain),
     # Affinities are those of one enzyme, wherever feeds are wanted.
-    _broken(
+    broken(
         ENZYMES,
         "one_enzyme",
         tasks=table(each(-0.8, 0.8, 2), each(0.5, 2.0), each(-1.0, 1.0)),
         step=enzymes,
     ),
     # A star stands at one place of the world.
-    _broken(
+    broken(
         ASTEROIDS,
         "black_hole",
         tasks=table(blocks.angles, blocks.angles, shared(0.0, 2 * math.pi, 2)),
         step=asteroids(_hole),
     ),
     # A bank buys below a price, whatever the strikes.
-    _broken(STRADDLE, "price_support", step=market(0.25)),
+    broken(STRADDLE, "price_support", step=market(0.25)),
     # Thirds are so many semitones in all keys: highest voices can be wanted elsewhere, not sung.
     replace(
         CHOIR,

@@ -6,13 +6,12 @@ Comments say what does; of the last one, it is what recordings do not show.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hgm.envs.bank import blocks
-from hgm.envs.bank.base import NEVER_FOUND, Specimen
+from hgm.envs.bank.base import broken
 from hgm.envs.bank.blocks import angles, spread, table, unit
 from hgm.envs.bank.broken_rewards import ANY_ANGLE
 from hgm.envs.bank.goals import CIRCLE
@@ -21,11 +20,6 @@ from hgm.envs.bank.other_life import CHEMOTAXIS, INSULIN, JET_LAG, clock, recept
 from hgm.envs.bank.other_play import BIATHLON, CURLING
 from hgm.envs.bank.other_vehicles import RENDEZVOUS, rendezvous
 from hgm.envs.bank.other_weather import BALLOON, HURRICANE, balloon, surveyed
-
-
-def _broken(specimen: Specimen, name: str, cause: str = "dynamics", **changes: Any) -> Specimen:
-    """A positive specimen, with dynamics, or something else, that do not have its group."""
-    return replace(specimen, name=name, cause=cause, verdicts=NEVER_FOUND, **changes)
 
 
 def _hog_line(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> Tensor:
@@ -41,13 +35,13 @@ def _alarm(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> Te
 
 OTHER_BROKEN = (
     # A line to a station, which stays where it is.
-    _broken(RENDEZVOUS, "tethered_craft", num_tasks=5, step=rendezvous(0.6)),
+    broken(RENDEZVOUS, "tethered_craft", num_tasks=5, step=rendezvous(0.6)),
     # Warm air begins at one height.
-    _broken(BALLOON, "inversion", step=balloon(0.8)),
+    broken(BALLOON, "inversion", step=balloon(0.8)),
     # Receptors are taken at one concentration.
-    _broken(CHEMOTAXIS, "taken_receptors", tasks=spread(-0.9, 0.9), step=receptors(1.0)),
+    broken(CHEMOTAXIS, "taken_receptors", tasks=spread(-0.9, 0.9), step=receptors(1.0)),
     # Clocks have rates of their own, by which no phase is another one.
-    _broken(
+    broken(
         JET_LAG,
         "own_chronotypes",
         "actuators",
@@ -56,7 +50,7 @@ OTHER_BROKEN = (
         step=clock(1),
     ),
     # A line across the ice, wherever the house is.
-    _broken(
+    broken(
         CURLING,
         "hog_line",
         "reward",
@@ -64,7 +58,7 @@ OTHER_BROKEN = (
         reward=blocks.plus(CURLING.reward, _hog_line),
     ),
     # Every radar seeks bands of a pitch that storms do not have.
-    _broken(
+    broken(
         HURRICANE,
         "own_bands",
         "reward",
@@ -72,7 +66,7 @@ OTHER_BROKEN = (
         reward=surveyed(1, 0.9),
     ),
     # An alarm at so many units, whatever a unit does.
-    _broken(
+    broken(
         INSULIN,
         "dose_alarm",
         "action_term",

@@ -6,23 +6,17 @@ Comments say what keeps its place, axis or scale; the last one's group is there,
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hgm.envs.bank import blocks
-from hgm.envs.bank.base import NEVER_FOUND, Specimen
+from hgm.envs.bank.base import broken
 from hgm.envs.bank.blocks import spread
 from hgm.envs.bank.novel_wishes import UNSEEN
 from hgm.envs.bank.other_circuits import BOOST, MILLING, boost, milling
 from hgm.envs.bank.other_matter import CRYSTALS, TOKAMAK, WELL_FIELD, batch, drained, tokamak
 from hgm.envs.bank.other_minds import HEMISPHERES, MEMORY, memory, stocked
-
-
-def _broken(specimen: Specimen, name: str, cause: str = "dynamics", **changes: Any) -> Specimen:
-    """A positive specimen, with dynamics, or something else, that do not have its group."""
-    return replace(specimen, name=name, cause=cause, verdicts=NEVER_FOUND, **changes)
 
 
 def _clogged(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> Tensor:
@@ -38,15 +32,15 @@ def _lifted(state: Tensor, action: Tensor, following: Tensor, task: Tensor) -> T
 
 OTHER_BROKEN_PLANTS = (
     # Silicon takes so many volts, whatever is wanted.
-    _broken(BOOST, "diode_drop", step=boost(0.7)),
+    broken(BOOST, "diode_drop", step=boost(0.7)),
     # Columns of machines are stiffer one way, wherever grooves go.
-    _broken(MILLING, "stiff_column", step=milling(1.8)),
+    broken(MILLING, "stiff_column", step=milling(1.8)),
     # Atoms keep their electrons below one temperature.
-    _broken(TOKAMAK, "line_radiation", step=tokamak(0.35)),
+    broken(TOKAMAK, "line_radiation", step=tokamak(0.35)),
     # A filter is the same for all batches.
-    _broken(CRYSTALS, "clogged_filter", "reward", reward=blocks.plus(batch, _clogged)),
+    broken(CRYSTALS, "clogged_filter", "reward", reward=blocks.plus(batch, _clogged)),
     # The ground is at one height, wherever cellars are.
-    _broken(
+    broken(
         WELL_FIELD,
         "pumping_bill",
         "action_term",
@@ -55,7 +49,7 @@ OTHER_BROKEN_PLANTS = (
         reward=blocks.plus(drained, _lifted),
     ),
     # Red, green and blue are where they are on a wheel.
-    _broken(MEMORY, "colour_names", num_tasks=5, step=memory(0.12)),
+    broken(MEMORY, "colour_names", num_tasks=5, step=memory(0.12)),
     # All countries were looked at around the same day, which is in other seasons there.
     replace(
         HEMISPHERES,
