@@ -28,6 +28,7 @@ DYNAMICS = Tolerance(small=2e-4, large=6e-2, approximate=1e-2)
 
 _ELEMENTS, _POINTS, _DATA = 16, 200, 3000
 _INDEPENDENT = 8  # errors of a regression of the dynamics, about
+_MANY = 9.0  # squares, in units of the usual motion's
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
 _STRETCH = 1 / 40  # of a task's data, on either side
@@ -256,6 +257,11 @@ def equivariant(
     # Where noise is large, one error of the model would outweigh all that is known elsewhere.
     noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
     weight = covered[..., None] * 2 / noise
+    # Where motions or deviations are many times the usual motion, they would outweigh all others;
+    # this is even in either twin's deviation, so that products of noise still have mean 0.
+    lengths = [(each.square().mean(0) * weight).sum(-1) for each in (here / model.scale, deviation)]
+    usual = lengths[0].sum() / covered.sum().clamp_min(1.0)
+    weight = weight / (1 + sum(lengths) / (_MANY * usual).clamp_min(1e-300))[..., None]
     seen = covered.sum(0)
     told = seen > 0
     if int(told.sum()) < 10:

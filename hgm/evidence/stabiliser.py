@@ -7,7 +7,6 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.symmetry.algebra import close
-from hgm.symmetry.completion import shadow
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Seen
 
@@ -18,11 +17,7 @@ _NOISE = 0.3  # of a unit generator or a bracket
 
 def kept_by_dynamics(findings: Findings) -> Tensor:
     """Generators of points that the dynamics keep, as far as one can tell, ``(p, k, k)``."""
-    problem = findings.problem
-    group = problem.group
-    basis = group.generators[:, : group.dim_space].flatten(1)
-    directions = shadow(findings.dynamics.form, problem.view.index).kept(basis)
-    kept = lie.hat(directions, group.generators)
+    kept = lie.hat(findings.directions, findings.problem.group.generators)
     return lie.orthonormalise(kept) if len(kept) else kept
 
 

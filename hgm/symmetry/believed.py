@@ -19,7 +19,10 @@ CONVINCING = 1.0
 EXPLAINED = 0.9
 """Spread of pooled residuals below that of Gaussian noise: all is explained."""
 
-_STIFFER = (100.0, 10.0)  # times what the dynamics say: one model may err alike all over
+STIFFEST = 100.0
+"""Times what the dynamics say: one model of rewards may err alike all over."""
+
+_STIFFER = (STIFFEST, 10.0)
 _PULLED = 5.0  # squares of what a penalty is pulled by, for a degree of freedom: two deviations
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known

@@ -15,7 +15,8 @@ from hgm.symmetry.finite import frequency, refine, snap_periods
 from hgm.symmetry.heredity import inherited_or_shared
 from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.location import located
-from hgm.symmetry.orbits import Orbit, Parted, apart, join, strangers
+from hgm.symmetry.orbit import Orbit
+from hgm.symmetry.orbits import Parted, apart, join, strangers
 from hgm.symmetry.phases import Once, Stage, run_phase
 from hgm.symmetry.refinement import MISFIT
 from hgm.symmetry.refits import Refitter
@@ -81,6 +82,7 @@ def _complete(
         problem=within.problem,
         kept=kept,
         dynamics=within.dynamics,
+        directions=within.kept,
         seen=seen,
         generators=both.states,
         action_generators=both.actions,

@@ -11,7 +11,7 @@ from hgm.groups import LieGroup
 from hgm.numerics.tails import Tails
 from hgm.symmetry.completion import Completion
 from hgm.symmetry.invariance import EquivarianceForm
-from hgm.symmetry.orbits import Orbit, bases
+from hgm.symmetry.orbit import Orbit, bases
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.refits import Refits
@@ -83,6 +83,7 @@ class Findings(NamedTuple):
         problem: What was searched.
         kept: The transitions that it was learned from.
         dynamics: The model of the dynamics.
+        directions: What these keep of the group's generators, ``(p, D)``.
         seen: Generators of the closed algebra on what rewards see, ``(d, q, q)``.
         generators: The same on all of the state, ``(d, k, k)``.
         action_generators: What they do to actions, ``(d, m, m)``.
@@ -107,6 +108,7 @@ class Findings(NamedTuple):
     problem: Problem
     kept: Samples
     dynamics: Dynamics
+    directions: Tensor
     seen: Tensor
     generators: Tensor
     action_generators: Tensor

@@ -217,6 +217,40 @@ class FiniteTransformations:
         return slope.unflatten(0, inputs.shape[:-1])
 
 
+def finite_misses(
+    dynamics: DynamicsModel, state: Tensor, action: Tensor, entries: Tensor, far: Tensor, size: int
+) -> Tensor:
+    r"""What both twins miss equivariance by along generators, per radian, ``(p, 2, B, n)``.
+
+    Half the difference of :math:`T(L s, K a) - L T(s, a)` in opposite elements, of which what is
+    even in them drops out; in the units of :class:`FiniteTransformations`.
+
+    Args:
+        dynamics: Fitted model of the dynamics.
+        state: States, ``(B, n)``.
+        action: Actions, ``(B, m)``.
+        entries: Of the generators, ``(p, n k + m m)``.
+        far: How far elements go along each generator, ``(p,)``.
+        size: Matrix size ``k``.
+    """
+    n, m = state.shape[-1], action.shape[-1]
+    inputs = torch.cat((state, action), -1)
+    following, here = state + dynamics.values(inputs), 1 / dynamics.precision(inputs)
+
+    def missed(logs: Tensor) -> Tensor:
+        element, turn = squares(logs, n, size), logs[:, n * size :].unflatten(-1, (m, m))
+        element, turn = lie.exp(element), lie.exp(turn)
+        moved = torch.cat((lie.act(element, state), lie.act(turn, action)), -1)
+        there = 1 / dynamics.precision(moved)
+        scale = dynamics.scale * ((here + there) / 2).sqrt()
+        change = dynamics.values(moved.flatten(0, 1)).unflatten(1, moved.shape[:2])
+        expected = lie.act(element[:, None], following)
+        return (moved[:, None, :, :n] + change.transpose(0, 1) - expected) / scale[:, None]
+
+    steps = far[:, None] * entries
+    return (missed(steps) - missed(-steps)) / (2 * far[:, None, None, None])
+
+
 def snap_periods(generator: Tensor, unit: float | None = None) -> Tensor:
     r"""A compact generator whose frequencies have small rational ratios, exactly so.
 

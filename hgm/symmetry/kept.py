@@ -14,7 +14,7 @@ from hgm.numerics.gauss_newton import GaussNewton, Penalty
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.completion import Shadow, shadow
 from hgm.symmetry.findings import Dynamics, Problem
-from hgm.symmetry.finite import FiniteTransformations, near, squares
+from hgm.symmetry.finite import FiniteTransformations, finite_misses, near, squares
 from hgm.symmetry.phases import Fit, root_of
 from hgm.symmetry.samples import Samples
 
@@ -28,6 +28,8 @@ _ROUNDING, _TINY = 1e-6, 1e-9
 _SHORT = 0.1  # radians, elements that say nothing of directions
 _TAIL = 3.0  # of the degrees of freedom: squares beyond it count for less and less
 _MOST = 300  # unknowns; more would take minutes
+_FEW = 1500  # transitions that tell what finite elements break
+_BROKEN = 0.01  # of the square of a typical displacement
 
 
 class Kept(NamedTuple):
@@ -57,8 +59,10 @@ class Sharp(NamedTuple):
     doubt: Tensor | None
 
 
-def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
+def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> list[Kept]:
     """Directions that the dynamics keep, by their form, then by finite elements.
+
+    First, where there are such, those alone that elements far along them do not break, either.
 
     Args:
         problem: What is searched.
@@ -68,26 +72,60 @@ def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> Kept:
     group, index = problem.group, problem.view.index
     form, size = shadow(dynamics.form, index), len(problem.view.units.frame)
     basis = group.generators[:, : group.dim_space].flatten(1)
-    directions, precision = form.kept(basis), None
-    if 0 < len(directions) < group.dim_algebra:
-        state, action = (part.flatten(0, 1) for part in (samples.state, samples.action))
-        entries = directions @ basis @ form.follow.mT
-        allowed = allowed_entries(group.generators, index, form, state.shape[-1], size)
+    price = basis @ form.price @ basis.mT
+    directions = form.kept(basis)
+    if not 0 < len(directions) < group.dim_algebra:
+        return [Kept(price, directions)]
+    state, action = (part.flatten(0, 1) for part in (samples.state, samples.action))
+    entries = directions @ basis @ form.follow.mT
+    allowed = allowed_entries(group.generators, index, form, state.shape[-1], size)
+
+    def seen(entries: Tensor) -> Tensor:
+        rows = squares(entries, state.shape[-1], size)
+        return lie.vee(rows[:, index[:, None], index], group.generators)
+
+    def sharpened(entries: Tensor) -> Kept:
         entries, doubt = sharpen(dynamics.model, state, action, entries, allowed, size)
-
-        def seen(entries: Tensor) -> Tensor:
-            rows = squares(entries, state.shape[-1], size)
-            return lie.vee(rows[:, index[:, None], index], group.generators)
-
         directions, mix = torch.linalg.qr(seen(entries).mT)
-        directions = directions.mT
+        directions, precision = directions.mT, None
         if doubt is not None:
             # Of an orthonormal basis, as directions are.
             doubt = torch.linalg.solve(mix.mT, doubt.flatten(1)).view_as(doubt)
             off = torch.stack([seen(one.mT).mT for one in doubt])
             covariance = across(directions, (off @ off.mT).mean(0))
             precision = torch.linalg.pinv(covariance, rtol=_ROUNDING, hermitian=True)
-    return Kept(basis @ form.price @ basis.mT, directions, precision)
+        return Kept(price, directions, precision)
+
+    fewer = unbroken(dynamics.model, state, action, entries, size)
+    parts = [fewer, entries] if 0 < len(fewer) < len(entries) else [entries]
+    return [sharpened(one) for one in parts]
+
+
+def unbroken(
+    dynamics: DynamicsModel, state: Tensor, action: Tensor, entries: Tensor, size: int
+) -> Tensor:
+    r"""Those combinations of generators, entries ``(p, n k + m m)``, that finite elements keep.
+
+    Where Jacobians are poor, half of their noise hides much. What values of the dynamics miss
+    :math:`T(L s, K a) = L T(s, a)` by, in opposite elements, is a form whose noise twins tell; a
+    direction goes where it is a tenth of a typical displacement, and more than its noise.
+
+    Args:
+        dynamics: Fitted model of the dynamics.
+        state: States, ``(B, n)``, of which some are carried.
+        action: Actions, ``(B, m)``.
+        entries: Of the generators.
+        size: Matrix size ``k``.
+    """
+    entries = orthonormal(entries)
+    every = max(1, len(state) // _FEW)
+    far = _far(entries, state.shape[-1], size)
+    missed = finite_misses(dynamics, state[::every], action[::every], entries, far, size)
+    one, two = missed.transpose(0, 1).flatten(2) / missed[0, 0].numel() ** 0.5
+    cross, noise = one @ two.mT, (one - two) @ (one - two).mT / 2
+    values, vectors = torch.linalg.eigh((cross + cross.mT) / 2)
+    usual = (vectors.mT @ noise @ vectors).diagonal()
+    return vectors.mT[(values < _BROKEN) | (values < usual)] @ entries
 
 
 def allowed_entries(generators: Tensor, index: Tensor, form: Shadow, n: int, size: int) -> Tensor:
@@ -129,14 +167,12 @@ def sharpen(
         size: Matrix size ``k``.
     """
     n = state.shape[-1]
-    norm = torch.linalg.cholesky(entries @ entries.mT / 2)
-    start = torch.linalg.solve_triangular(norm, entries, upper=False)
+    start = orthonormal(entries)
     across = torch.linalg.svd(start @ allowed.mT).Vh[len(start) :] @ allowed
     if not 0 < len(start) * len(across) <= _MOST:
         return Sharp(entries, None)
 
-    growth = torch.linalg.eigvals(squares(start, n, size)).real.abs().amax(-1)
-    far = (_GROWTH / growth.clamp_min(1e-12)).clamp_max(_REACH)
+    far = _far(start, n, size)
     problem = FiniteTransformations(dynamics, state, action, start, across, far, size)
     before = start.new_zeros(len(start) * len(across))
     penalty = near(before, torch.full_like(before, _LOOSE))
@@ -148,6 +184,18 @@ def sharpen(
             break
     root = torch.linalg.inv(torch.linalg.cholesky(solver.normal)).mT.unflatten(0, (len(start), -1))
     return Sharp(problem.entries(solver.unknowns), across.mT @ root)
+
+
+def orthonormal(entries: Tensor) -> Tensor:
+    """An orthogonal basis of the same span, of norm sqrt 2, ``(p, n k + m m)``."""
+    norm = torch.linalg.cholesky(entries @ entries.mT / 2)
+    return torch.linalg.solve_triangular(norm, entries, upper=False)
+
+
+def _far(entries: Tensor, n: int, size: int) -> Tensor:
+    """How far elements go along generators, ``(p,)``."""
+    growth = torch.linalg.eigvals(squares(entries, n, size)).real.abs().amax(-1)
+    return (_GROWTH / growth.clamp_min(1e-12)).clamp_max(_REACH)
 
 
 def across(directions: Tensor, form: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ within it all tasks are told apart again, and every orbit has a reward model of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +19,10 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.groups import LieGroup
 from hgm.numerics.ranks import Ranks
 from hgm.symmetry.alignment import base_residuals
+from hgm.symmetry.explanation import explain
 from hgm.symmetry.location import located, misfits
 from hgm.symmetry.losses import Invariance
+from hgm.symmetry.orbit import Orbit
 from hgm.symmetry.phases import FLOOR, AlignStarts, Once, Phase
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Samples, Seen, thin
@@ -48,18 +49,6 @@ _POINTS = 150
 _USUAL = 0.25  # misfit per reward of Gaussian errors, or less
 _ALONE_STEPS = 3
 _AS_WELL, _LOST = 1.25, 3.0  # the same relative to that of tasks to which a model was fitted
-
-
-class Orbit(NamedTuple):
-    """Tasks that the group carries into each other.
-
-    Attributes:
-        tasks: Their indices, the base task first: that with which the search met the orbit.
-        pool: The one reward model that explains them, if any.
-    """
-
-    tasks: list[int]
-    pool: PooledModel | None
 
 
 class Parted(NamedTuple):
@@ -139,7 +128,7 @@ def part(within: Within, root: Tensor, kept: Samples) -> Stage[Parted | None]:
         if not LEAST <= len(largest) < within.estimator.num_tasks:
             continue
         some = within.some(largest)
-        span, refined = yield from some.explain(root)
+        span, refined = yield from explain(some, root)
         if refined.pool is None:
             continue
         seen, coords = some.closed(span.fit.subgroup, refined.unknowns)
@@ -377,11 +366,3 @@ def _alone(group: Spanned, seen: Seen, task: int, like: PooledModel | None) -> P
     for _ in range(_ALONE_STEPS):
         model.step(seen.points[both], seen.reward[both])
     return model
-
-
-def bases(orbits: Sequence[Any], num: int) -> Tensor:
-    """The base task of every task, ``(N,)``; tasks of no orbit are their own."""
-    found = torch.arange(num)
-    for orbit in orbits:
-        found[orbit.tasks] = orbit.tasks[0]
-    return found

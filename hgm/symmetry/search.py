@@ -19,7 +19,8 @@ from hgm.symmetry.believed import convincing
 from hgm.symmetry.charting import Sharpened, sharpen
 from hgm.symmetry.conclusion import conclude, conclude_orbits
 from hgm.symmetry.directions import FEWEST, seen_directions, turned_towards_axes
-from hgm.symmetry.findings import Dynamics, Findings, Problem
+from hgm.symmetry.explanation import explain, explain_in_kept
+from hgm.symmetry.findings import Dynamics, Findings, Problem, Refined, Span
 from hgm.symmetry.invariance import FORM_POINTS, equivariance_form
 from hgm.symmetry.kept import keep
 from hgm.symmetry.losses import Invariance
@@ -94,10 +95,12 @@ class Search:
         dynamics = yield from self._learn_dynamics(problem, kept)
         scaled = problem.view.units.scale(kept)
         keeping = Once("what they keep", "dynamics", lambda: keep(problem, dynamics, scaled))
-        known = yield from run_phase(keeping)
-        within = Within(problem, dynamics, known, self.invariance, self.steps, self.seed)
-        root = yield from within.run(FitRewards(problem.estimator))
-        span, refined = yield from within.explain(root)
+        withins = [
+            Within(problem, dynamics, some, self.invariance, self.steps, self.seed)
+            for some in (yield from run_phase(keeping))
+        ]
+        root = yield from withins[0].run(FitRewards(problem.estimator))
+        within, span, refined = yield from _by_strictest(withins, root)
         if not convincing(refined):
             parted = yield from part(within, root, kept)
             if parted is not None:
@@ -198,6 +201,15 @@ class Search:
             return Dynamics(model, form)
 
         return (yield from run_phase(Once("dynamics and their symmetries", "dynamics", learn)))
+
+
+def _by_strictest(withins: Sequence[Within], root: Tensor) -> Stage[tuple[Within, Span, Refined]]:
+    """By the first search whose directions do, or by the last one, whatever that takes."""
+    for within in withins[:-1]:
+        explained = yield from explain_in_kept(within, root)
+        if explained is not None:
+            return within, *explained
+    return withins[-1], *(yield from explain(withins[-1], root))
 
 
 def _staying(group: LieGroup, states: Tensor) -> LieGroup:

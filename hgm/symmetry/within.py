@@ -17,7 +17,10 @@ from hgm.numerics.seeds import derive_seed
 from hgm.numerics.tails import Tails
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_mixtures, draw_starts, draw_within
-from hgm.symmetry.believed import CONVINCING, believing, better, convincing
+from hgm.symmetry.believed import (
+    CONVINCING,
+    believing,
+)
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
@@ -38,14 +41,12 @@ from hgm.symmetry.snapshot import counter_clockwise
 from hgm.symmetry.steps import SearchSteps
 from hgm.symmetry.stragglers import without_straggler
 from hgm.symmetry.subgroup import LeftActions, Subgroup, deviations, free_in, low_rank
-from hgm.symmetry.valued import STARTS, free_elements, settled_by_values, values_agree
+from hgm.symmetry.valued import STARTS, free_elements, values_agree
 
 _WORTH_CALIBRATING = 0.9  # spread, relative to that of rewards as they are
 _STIFFNESS = (30.0, 1000.0)  # of what the dynamics say, relative to their word in pairs
 _INSIDE = 0.9  # cosine of directions that counts as the same
 _WORSE = 1.25  # loss, relative to that of free elements in a group of few dimensions
-_ROUGH = 1.3  # residue, in units of the tasks' own noise, that one model should not leave
-_LESS = 0.9  # residue, relative to that of what was found first
 _REACH = 2.0  # spread that more waves may bring down
 _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", USUAL))
 """Rewards as they are, by more waves, with factors and shifts, with increasing maps."""
@@ -54,19 +55,6 @@ _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", US
 def _blurred(model: PooledModel) -> bool:
     """Whether kinks that are finer than its waves may be what a model misses."""
     return bool(model.spread < _REACH) and model.misfit > NEGLIGIBLE
-
-
-def _rough(refined: Refined) -> bool:
-    """Whether one reward leaves more than the tasks' own do, which robust weights overlook."""
-    return refined.pool is not None and refined.pool.residue > _ROUGH
-
-
-def _leaves_less(refined: Refined, other: Refined) -> bool:
-    """Whether one reward leaves clearly less than another one does, and is as convincing."""
-    if refined.pool is None or other.pool is None:
-        return other.pool is None
-    as_convincing = convincing(refined) or not convincing(other)
-    return as_convincing and refined.pool.residue < _LESS * other.pool.residue
 
 
 class Within:
@@ -105,113 +93,26 @@ class Within:
             return []
         if len(self.kept) == self.group.dim_algebra:
             return [torch.eye(self.group.dim_algebra).to(self.kept)]
-        return [directions for directions, _ in self._narrower()]
+        return [directions for directions, _ in self.narrower()]
 
-    def find(self, root: Tensor) -> Stage[list[Span]]:
-        """Directions that all elements share: those that the dynamics keep, or any others.
-
-        Both, where gradients are aligned far better by others: rewards are to tell.
-        """
-        best: Span | None = None
-        for directions, wider in self._narrower():
-            span = yield from self._find_in(
-                self._spanned(directions), self.prior_in(directions), root
-            )
-            if self._worth_going_on(span):
-                if len(wider) > len(directions):
-                    span = yield from self._widen(span, directions, wider)
-                if span.fit.loss < ALIGNED * self.expected:
-                    return [span]
-                if best is None or span.fit.loss < best.fit.loss:
-                    best = span
-        self.group.warm_start(root)
-        anywhere = yield from self._find_in(self.group, self.prior, root)
-        if best is None:
-            return [anywhere]
-        return [best, anywhere] if self._much_better(anywhere, best) else [best]
-
-    def explain(self, root: Tensor) -> Stage[tuple[Span, Refined]]:
-        """Directions that all elements share, and the one reward that explains all tasks, if any.
-
-        Directions of gradients say nothing of the size of what has corners only: where elements
-        that align them explain nothing, they are looked for by values, if these are comparable.
-        """
-        span, refined = yield from self._explain_by_gradients(root)
-        if convincing(refined) or self.raw_parameters:
-            return span, refined
-        by_values = yield from settled_by_values(self, root)
-        if by_values is None:
-            return span, refined
-        free, alike = by_values
-        frees = yield from shortened(self, free, self.prior)
-        other = yield from self._find_span(frees, self.prior, alike=alike)
-        other, again = yield from self.refine(other)
-        return (other, again) if better(again, refined) else (span, refined)
-
-    def _explain_by_gradients(self, root: Tensor) -> Stage[tuple[Span, Refined]]:
-        """By the directions of gradients, or what the search is told.
-
-        They are rough, and may be aligned by fewer directions than rewards need: where these
-        explain nothing, it is tried with all that the dynamics keep.
-        """
-        first, *others = yield from self.find(root)
-        span, refined = yield from self.refine(first)
-        for other in others:
-            if convincing(refined) and not _rough(refined):
-                break
-            other, again = yield from self.refine(other)
-            if not convincing(refined) or _leaves_less(again, refined):
-                span, refined = other, again
-        span, refined = yield from self._freed(span, refined)
-        num = 0 if self.raw_parameters else len(self.kept)
-        if convincing(refined) or not span.num_directions < num <= self._most(num):
-            return span, refined
-        more = yield from self._find_in(
-            self._spanned(self.kept), self.prior_in(self.kept), root, least=num
-        )
-        if not self._worth_going_on(more):
-            return span, refined
-        if num < self.group.dim_algebra:
-            everything = torch.eye(self.group.dim_algebra).to(self.kept)
-            more = yield from self._widen(more, self.kept, everything)
-        more, again = yield from self.refine(more)
-        return (more, again) if better(again, refined) else (span, refined)
-
-    def _freed(self, span: Span, refined: Refined) -> Stage[tuple[Span, Refined]]:
-        """The same number of directions anywhere, where one reward is rough in some of the group.
-
-        Shifts align what is scaled, for instance, and robust weights overlook what that misses.
-        """
-        if self.raw_parameters or not _rough(refined):
-            return span, refined
-        group = span.fit.subgroup.group
-        if group.dim_algebra == self.group.dim_algebra:
-            return span, refined
-        directions = lie.vee(group.generators, self.group.generators)
-        everything = torch.eye(self.group.dim_algebra).to(directions)
-        other = yield from self._widen(span, directions, everything)
-        if other is span:
-            return span, refined
-        other, again = yield from self.refine(other)
-        return (other, again) if _leaves_less(again, refined) else (span, refined)
-
-    def _worth_going_on(self, span: Span) -> bool:
+    def worth_going_on(self, span: Span) -> bool:
         """Whether elements align tasks roughly, in directions that are some evidence."""
         return span.fit.loss < 2 * ALIGNED * self.expected and self._says_something(span)
 
-    def _most(self, dim: int) -> int:
+    def most(self, dim: int) -> int:
         """Most shared directions in a group; as many as there are elements explain nothing."""
         return min(self.estimator.num_tasks - 2, dim, self.steps.max_directions)
 
-    def _much_better(self, span: Span, other: Span) -> bool:
+    def much_better(self, span: Span, other: Span) -> bool:
         """Whether elements fit better in directions that generate no more."""
         fits = span.fit.loss < other.fit.loss - SAME_FIT and self._says_something(span)
         return fits and self._dim_closed(span.fit) <= self._dim_closed(other.fit)
 
-    def _spanned(self, directions: Tensor) -> LieGroup:
+    def spanned(self, directions: Tensor) -> LieGroup:
+        """The elements that directions ``(p, D)`` generate."""
         return Spanned(self.group.hat(directions), self.group.dim_space)
 
-    def _narrower(self) -> list[tuple[Tensor, Tensor]]:
+    def narrower(self) -> list[tuple[Tensor, Tensor]]:
         """Directions ``(p, D)`` to look into first, and those to go on in, ``(P, D)``."""
         groups: list[tuple[Tensor, Tensor]] = []
         if self.raw_parameters or len(self.kept) == self.group.dim_algebra:
@@ -228,22 +129,23 @@ class Within:
             groups.append((self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
         return groups
 
-    def _find_in(self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1) -> Stage[Span]:
+    def find_in(self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1) -> Stage[Span]:
+        """Directions that elements share in a group, at least so many."""
         free, alike = yield from free_elements(self, group, prior, root)
         if self.raw_parameters:
-            return (yield from self._find_span([free], prior))
+            return (yield from self.find_span([free], prior))
         if alike is None:  # values tell places; gradients that align badly there are amiss
             free = yield from resettled(self, free, prior, root, self.invariance, self.expected)
         frees = yield from shortened(self, free, prior)
-        return (yield from self._find_span(frees, prior, least, alike))
+        return (yield from self.find_span(frees, prior, least, alike))
 
-    def _widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
+    def widen(self, span: Span, directions: Tensor, wider: Tensor) -> Stage[Span]:
         """The same elements in a wider group, where rewards say more of it than dynamics do.
 
         Directions that generate more than those that the dynamics keep are not believed.
         """
         everything = len(wider) == self.group.dim_algebra
-        group = self.group if everything else self._spanned(wider)
+        group = self.group if everything else self.spanned(wider)
         inside = directions if everything else directions @ wider.mT
         prior = self.prior_in(wider)
         actions = span.fit.subgroup.keep(span.fit.unknowns)
@@ -350,7 +252,7 @@ class Within:
         phase = AlignPairs(name, tag, subgroup, self.estimator, invariance, steps, prior)
         return (yield from self.run(phase))
 
-    def _find_span(
+    def find_span(
         self, frees: Sequence[Fit], prior: Tensor, least: int = 1, alike: Fit | None = None
     ) -> Stage[Span]:
         """The fewest directions that explain all elements about as well as free ones do.
@@ -363,7 +265,7 @@ class Within:
         """
         num_elements = self.estimator.num_tasks - 1
         group = frees[0].subgroup.group
-        for num in range(least, self._most(group.dim_algebra) + 1):
+        for num in range(least, self.most(group.dim_algebra) + 1):
             for free in frees:
                 # The group's own parameters come first among the unknowns.
                 own = slice(-free.coords.numel(), None)
@@ -390,7 +292,7 @@ class Within:
         if span.loss >= 2 * ALIGNED * self.expected:
             return False
         dim = free.subgroup.group.dim_algebra
-        if dim <= self._most(dim) and span.loss > _WORSE * free.loss:
+        if dim <= self.most(dim) and span.loss > _WORSE * free.loss:
             return False  # so few directions more do not fit so much of the noise
         # The pooled model has the power to tell.
         effort, tails = (self.estimator, self.steps.pool_steps), self.tails

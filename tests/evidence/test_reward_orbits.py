@@ -9,7 +9,7 @@ from systems import TURN, randn
 from hgm import lie
 from hgm.evidence.orbits import judged_tasks, rewards_of_orbits
 from hgm.evidence.rewards import one_reward
-from hgm.symmetry.orbits import Orbit
+from hgm.symmetry.orbit import Orbit
 from hgm.symmetry.samples import Seen
 
 ANGLES = torch.tensor([0.0, 0.9, -1.4, 0.0, 2.1, 0.4]).double()

@@ -16,14 +16,13 @@ from hgm.numerics.fourier import Jet
 from hgm.numerics.ranks import ALONE
 from hgm.numerics.tails import long_tails
 from hgm.symmetry.losses import differential_invariance
+from hgm.symmetry.orbit import Orbit, bases
 from hgm.symmetry.orbits import (
-    Orbit,
     Parted,
     Reach,
     _gap,
     _reunited,
     apart,
-    bases,
     join,
     strangers,
 )

@@ -15,7 +15,7 @@ from searched import FEW, Searched
 
 from hgm.differentials import FourierEstimator
 from hgm.envs.bank import BANK
-from hgm.symmetry.orbits import Orbit
+from hgm.symmetry.orbit import Orbit
 from hgm.symmetry.refinement import Pool
 from hgm.symmetry.refits import Refitter, half_samples
 

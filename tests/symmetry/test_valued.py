@@ -67,7 +67,7 @@ def found(own_maps, steps=USUAL):
     seen = Seen(points, rewards)
     within, done = prepared(seen, lie.vee(MOTIONS, Affine(2).double().generators), steps)
     root = done(within.run(FitRewards(within.estimator)))
-    inside, prior = within._spanned(within.kept), within.prior_in(within.kept)
+    inside, prior = within.spanned(within.kept), within.prior_in(within.kept)
     free, alike = done(free_elements(within, inside, prior, root))
     return inside.exp(free.coords), free, alike, lambda stage: done(stage(within, prior))
 

@@ -1,0 +1,213 @@
+"""Which directions are believed: those of the dynamics, or others that explain more."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from systems import randn
+from torch.testing import assert_close
+
+from hgm.groups import GL, Compact
+from hgm.symmetry import SearchSteps
+from hgm.symmetry.explanation import explain
+from hgm.symmetry.findings import Problem, Refined, Span
+from hgm.symmetry.kept import Kept
+from hgm.symmetry.losses import differential_invariance
+from hgm.symmetry.phases import Fit
+from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.subgroup import LeftActions, Subgroup
+from hgm.symmetry.within import Within
+
+ROOM = "hgm.symmetry.explanation"
+
+
+class Told:
+    """As much of a problem as a penalty needs."""
+
+    def __init__(self, num_tasks):
+        self.num_tasks = num_tasks
+
+
+@pytest.mark.parametrize(("spread", "taken"), [(0.6, 2), (1.19, 1), (None, 1)])
+def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, spread, taken):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:0])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    spreads = [1.2, spread]
+
+    def at_once(value):
+        return value
+        yield
+
+    def refine(span):
+        now = spreads.pop(0)
+        pool = None if now is None else SimpleNamespace(spread=torch.tensor(now), residue=now)
+        return at_once((span, Refined(None, None, pool)))
+
+    def find_span(frees, prior, alike):
+        assert (frees, alike) == (["free"], "alike")
+        return at_once(Span(None, None, 2))
+
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (Span(None, None, 1),)))
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "find_span", find_span)
+    monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(("free", "alike")))
+    monkeypatch.setattr(f"{ROOM}.shortened", lambda _, free, prior: at_once([free]))
+    with pytest.raises(StopIteration) as end:
+        next(explain(within, None))
+    assert end.value.value[0].num_directions == taken
+
+
+@pytest.mark.parametrize(("again", "taken"), [(0.3, 2), (None, 1), (1.2, 2)])
+def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, again, taken):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    subgroup = Subgroup(within.group, LeftActions(kept.directions, randn(4, 2)))
+    fit = Fit(subgroup, subgroup.start, None, None, 0.0)
+    spreads, least = [None, again], []
+
+    def at_once(value):
+        return value
+        yield
+
+    def refine(span):
+        spread = spreads.pop(0)
+        pool = None
+        if spread is not None:
+            pool = SimpleNamespace(spread=torch.tensor(spread), residue=spread)
+        return at_once((span, Refined(None, None, pool)))
+
+    def find_in(group, prior, root, **more):
+        least.append(more["least"])
+        return at_once(Span(fit, fit, 2))
+
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (Span(fit, fit, 1),)))
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "find_in", find_in)
+    monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span))
+    monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(None))
+    with pytest.raises(StopIteration) as end:
+        next(explain(within, None))
+    assert least == [2]
+    assert end.value.value[0].num_directions == taken
+
+
+@pytest.mark.parametrize(
+    ("residues", "taken"),
+    [((1.2, None), 1), ((1.6, 1.1), 2), ((1.6, 1.5), 1), ((1.6, None), 1)],
+    ids=["explained", "explained by others", "not by others", "by no others"],
+)
+def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues, taken):
+    """As many directions anywhere, from where they are."""
+    group = GL(2).double()
+    problem = Problem(None, group, Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    left, asked = list(residues), []
+
+    def at_once(value):
+        return value
+        yield
+
+    def span_in(some, num):
+        subgroup = Subgroup(
+            some, LeftActions(torch.eye(some.dim_algebra).double()[:1], randn(4, 1))
+        )
+        return Span(Fit(subgroup, subgroup.start, None, None, 0.0), None, num)
+
+    def refine(span):
+        now = left.pop(0)
+        pool = None if now is None else SimpleNamespace(spread=torch.tensor(0.7), residue=now)
+        return at_once((span, Refined(None, None, pool)))
+
+    def widen(span, directions, wider):
+        asked.append(directions)
+        assert_close(wider, torch.eye(4).double())
+        return at_once(span_in(group, 2))
+
+    narrow = span_in(Spanned(group.generators[2:], 2), 1)
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (narrow,)))
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "widen", widen)
+    with pytest.raises(StopIteration) as end:
+        next(explain(within, None))
+    assert end.value.value[0].num_directions == taken
+    assert len(asked) == (residues[0] > 1.3)
+    for directions in asked:
+        assert_close(directions, torch.eye(4).double()[2:])
+
+
+@pytest.mark.parametrize(
+    ("spread", "residue", "other", "taken"),
+    [
+        (0.7, 1.0, 0.5, 1),
+        (1.1, 1.1, 1.0, 2),
+        (0.7, 5.0, 1.0, 2),
+        (0.7, 5.0, 4.9, 1),
+        (0.7, 5.0, None, 1),
+        (None, None, 1.0, 2),
+    ],
+    ids=["kept", "not explained", "roughly", "as roughly", "roughly alone", "by no one reward"],
+)
+def test_rewards_tell_between_kept_directions_and_others(
+    monkeypatch, spread, residue, other, taken
+):
+    """Gradients align others far better: they are looked at where kept ones explain less."""
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    expected, refined = within.expected, []
+
+    def at_once(value):
+        return value
+        yield
+
+    def find_in(some, prior, root, least=1):
+        first = some.dim_algebra == 1
+        subgroup = Subgroup(
+            some, LeftActions(torch.eye(some.dim_algebra).double()[:1], randn(4, 1))
+        )
+        loss = (1.6 if first else 1.0) * expected
+        fit = Fit(subgroup, subgroup.start, None, None, loss)
+        return at_once(Span(fit, fit, 1 if first else 2))
+
+    def refine(span):
+        refined.append(span.num_directions)
+        pool = None
+        if span.num_directions == 2:
+            pool = (
+                None if other is None else SimpleNamespace(spread=torch.tensor(0.8), residue=other)
+            )
+        elif spread is not None:
+            pool = SimpleNamespace(spread=torch.tensor(spread), residue=residue)
+        return at_once((span, Refined(None, None, pool)))
+
+    monkeypatch.setattr(within, "find_in", find_in)
+    monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span))
+    monkeypatch.setattr(within, "much_better", lambda *_: True)
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within.group, "warm_start", lambda root: None)
+    with pytest.raises(StopIteration) as end:
+        next(explain(within, None))
+    assert end.value.value[0].num_directions == taken
+    assert refined == ([1] if residue == 1.0 else [1, 2])
+
+
+def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monkeypatch):
+    """Coordinates of what the dynamics keep are those in the group as it was at the start."""
+    group = Compact(3).double()
+    problem = Problem(None, group, Told(6), None, True)
+    kept = Kept(torch.eye(3).double(), torch.eye(3).double()[:2])
+    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    span, nothing = Span(None, None, 1), Refined(None, None, None)
+
+    def at_once(value):
+        return value
+        yield
+
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (span,)))
+    monkeypatch.setattr(within, "refine", lambda span: at_once((span, nothing)))
+    with pytest.raises(StopIteration) as end:
+        next(explain(within, None))
+    assert end.value.value == (span, nothing)
