@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from hgm.groups import GL, Compact
 from hgm.symmetry import SearchSteps
-from hgm.symmetry.explanation import explain
+from hgm.symmetry.explanation import explain, explain_in_kept
 from hgm.symmetry.findings import Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
@@ -19,6 +19,93 @@ from hgm.symmetry.subgroup import LeftActions, Subgroup
 from hgm.symmetry.within import Within
 
 ROOM = "hgm.symmetry.explanation"
+
+
+def at_once(value):
+    return value
+    yield
+
+
+def done(stage):
+    with pytest.raises(StopIteration) as end:
+        next(stage)
+    return end.value.value
+
+
+def explained(span, spread, residue):
+    """One reward leaves so much, or none is found."""
+    if spread is None:
+        return span, Refined(None, None, None)
+    pool = SimpleNamespace(spread=torch.tensor(spread), residue=residue)
+    return span, Refined(torch.zeros(1), None, pool)
+
+
+def search(num_kept=1):
+    problem = Problem(None, GL(2).double(), Told(5), None, True)
+    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:num_kept])
+    return Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+
+
+@pytest.mark.parametrize(
+    ("spread", "residue", "loss", "other", "taken"),
+    [
+        (0.7, 1.0, 1.0, None, 1),
+        (1.1, 1.1, 1.0, 0.8, 2),
+        (0.97, 1.9, 1.0, 0.3, 2),
+        (1.1, 1.1, 1.0, 1.09, 1),
+        (1.1, 1.1, 4.0, None, 1),
+        (None, None, 1.0, 0.8, 2),
+    ],
+    ids=["told", "explained", "explained more", "as much", "aligned badly", "not explained"],
+)
+def test_where_kept_directions_explain_little_others_are_looked_for(
+    monkeypatch, spread, residue, loss, other, taken
+):
+    """What the dynamics seem to keep may be errors of their model."""
+    within, asked = search(), []
+    fit = Fit(None, None, None, None, 0.0)
+
+    def find_in(group, prior, root):
+        asked.append(group)
+        return at_once(Span(fit._replace(loss=loss * within.expected), None, 2))
+
+    def refine(span):
+        first = span.num_directions == 1
+        return at_once(explained(span, *((spread, residue) if first else (other, 1.0))))
+
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((Span(fit, None, 1), None)))
+    monkeypatch.setattr(f"{ROOM}._freed", lambda _, *same: at_once(same))
+    monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(None))
+    monkeypatch.setattr(within, "find_in", find_in)
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within.group, "warm_start", lambda root: None)
+    monkeypatch.setattr(within, "worth_going_on", lambda span: span.fit.loss < 3 * within.expected)
+    assert done(explain(within, None))[0].num_directions == taken
+    assert asked == ([] if residue == 1.0 else [within.group])
+
+
+@pytest.mark.parametrize(
+    ("loss", "spread", "taken"),
+    [(1.0, 0.6, True), (1.0, 0.95, False), (1.0, None, False), (4.0, 0.6, False)],
+    ids=["explained", "hardly", "not", "aligned badly"],
+)
+def test_directions_that_nothing_breaks_are_held_tightly(monkeypatch, loss, spread, taken):
+    within, penalties = search(2), []
+    fit = Fit(None, None, None, None, loss * within.expected)
+
+    def refine_fit(fit, penalty):
+        penalties.append(penalty)
+        return at_once(explained(None, spread, 10.0)[1])
+
+    monkeypatch.setattr(within, "find_in", lambda *_, least: at_once(Span(fit, None, least)))
+    monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span._replace(kept=True)))
+    monkeypatch.setattr(within, "worth_going_on", lambda span: span.fit.loss < 3 * within.expected)
+    monkeypatch.setattr(within, "refine_fit", refine_fit)
+    monkeypatch.setattr(f"{ROOM}.penalty_of", lambda _, span, times: (span.kept, times))
+    monkeypatch.setattr(f"{ROOM}.sharpened", lambda _, refined: at_once(refined))
+    found = done(explain_in_kept(within, None))
+    assert (found is not None) == taken
+    assert penalties == ([] if loss > 3 else [(True, 100.0)])
 
 
 class Told:
@@ -34,10 +121,6 @@ def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, sprea
     kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:0])
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     spreads = [1.2, spread]
-
-    def at_once(value):
-        return value
-        yield
 
     def refine(span):
         now = spreads.pop(0)
@@ -66,10 +149,6 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
     subgroup = Subgroup(within.group, LeftActions(kept.directions, randn(4, 2)))
     fit = Fit(subgroup, subgroup.start, None, None, 0.0)
     spreads, least = [None, again], []
-
-    def at_once(value):
-        return value
-        yield
 
     def refine(span):
         spread = spreads.pop(0)
@@ -105,10 +184,6 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
     kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     left, asked = list(residues), []
-
-    def at_once(value):
-        return value
-        yield
 
     def span_in(some, num):
         subgroup = Subgroup(
@@ -159,10 +234,6 @@ def test_rewards_tell_between_kept_directions_and_others(
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     expected, refined = within.expected, []
 
-    def at_once(value):
-        return value
-        yield
-
     def find_in(some, prior, root, least=1):
         first = some.dim_algebra == 1
         subgroup = Subgroup(
@@ -201,10 +272,6 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
     kept = Kept(torch.eye(3).double(), torch.eye(3).double()[:2])
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     span, nothing = Span(None, None, 1), Refined(None, None, None)
-
-    def at_once(value):
-        return value
-        yield
 
     monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (span,)))
     monkeypatch.setattr(within, "refine", lambda span: at_once((span, nothing)))

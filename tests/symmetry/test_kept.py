@@ -5,14 +5,15 @@ import math
 import pytest
 import torch
 from systems import Known, drawn, flat, randn
+from torch.testing import assert_close
 
 from hgm import lie
 from hgm.dynamics import FourierDynamics, choose, fourier
 from hgm.symmetry import kept
 from hgm.symmetry.completion import shadow
-from hgm.symmetry.finite import squares
-from hgm.symmetry.invariance import equivariance_form
-from hgm.symmetry.kept import allowed_entries, sharpen
+from hgm.symmetry.finite import finite_misses, squares
+from hgm.symmetry.invariance import equivariance_form, equivariance_rows
+from hgm.symmetry.kept import allowed_entries, sharpen, unbroken
 
 
 def modes(state, action):
@@ -106,3 +107,50 @@ def test_jacobians_tell_rates_less_well_than_values_do(monkeypatch):
     before, after = (sum(one) for one in zip(*map(missed, range(5, 8)), strict=True))
     assert after < 0.6 * before
     assert after < 2e-3
+
+
+def small_and_large(state, action):
+    """Scales keep the second state, which is ten times as large as what the first one moves by."""
+    first, second = state.split(1, -1)
+    return torch.cat((0.1 * action[..., :1] - 0.05 * first.tanh(), 0.1 * second), -1)
+
+
+SCALES = torch.zeros(2, 8).double()
+SCALES[0, 0] = SCALES[1, 3] = 2**0.5
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_directions_that_finite_elements_break_are_dropped(mixed):
+    state, action = randn(800, 2, seed=1), randn(800, 2, seed=2)
+    entries = torch.tensor([[0.6, 0.8], [-0.8, 0.6]]).double() @ SCALES if mixed else SCALES
+    model = Known(2, small_and_large)
+    model.scale = small_and_large(state, action).std(0)
+    left = unbroken(model, state, action, entries, 2)
+    assert len(left) == 1
+    assert torch.cosine_similarity(left[0], SCALES[1], 0).abs() > 0.999
+
+
+@pytest.mark.parametrize("size", [0.01, 3.0])
+def test_what_may_be_noise_breaks_nothing(size):
+    """Errors of the twins differ: where these are large, nothing is dropped for them."""
+
+    def twin(sign):
+        return lambda state, action: (
+            0.1 * state + sign * size * torch.stack((state[..., 1].sin(), state[..., 0].cos()), -1)
+        )
+
+    state, action = randn(800, 2, seed=1), randn(800, 2, seed=2)
+    assert len(unbroken(Known(2, twin(1), twin(-1)), state, action, SCALES, 2)) == 2
+
+
+def test_misses_are_rates_of_what_is_odd_in_the_element():
+    """Near the identity, those of the equivariance residual."""
+    state, action = (some[:50] for some in data())
+    far = torch.tensor([1e-3]).double()
+    found = finite_misses(Known(4, modes), state, action, ALL[3:4], far, 4)
+    model, inputs = Known(4, modes), torch.cat((state, action), -1)
+    value, jacobian = model.predict(inputs)
+    rows = equivariance_rows(state, action, value, jacobian, 4)
+    assert_close(found[0], rows[..., 3], atol=1e-6, rtol=1e-4)
+    exact = finite_misses(model, state, action, TRUTH, torch.tensor([0.5]).double(), 4)
+    assert exact.abs().max() < 1e-12
