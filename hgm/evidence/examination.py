@@ -234,7 +234,10 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     group = (findings.generators, findings.action_generators, findings.coords)
     found = equivariant(findings.dynamics.model, *group, train, held)
     frames, places = one_in_all_frames(findings, train, held), local(findings, train, held)
-    smooth = found.statement if frames is None else stronger(found.statement, frames)
+    smooth = found.statement
+    if frames is not None:
+        # Fresh transitions may exclude that a deviation is as large as models think.
+        smooth = frames if frames.high < smooth.effect else stronger(smooth, frames)
     if smooth.broken and smooth.tolerable:
         # What a model errs by may look like this; larger deviations are none to be argued about.
         smooth = preferred(smooth, findings.dynamics.model, *group, train, held)

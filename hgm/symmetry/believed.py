@@ -22,9 +22,11 @@ EXPLAINED = 0.9
 STIFFEST = 100.0
 """Times what the dynamics say: one model of rewards may err alike all over."""
 
-_STIFFER = (STIFFEST, 10.0)
+_TENTH = 10.0
+_STIFFER = (STIFFEST, STIFFEST / _TENTH)
 _PULLED = 5.0  # squares of what a penalty is pulled by, for a degree of freedom: two deviations
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
+_CLEARLY = 0.95  # the same with a tenth of the belief
 _DIRECTION = 0.02  # radians per radian that kept directions may be off, where that is not known
 
 
@@ -33,11 +35,11 @@ def convincing(refined: Refined) -> bool:
     return refined.pool is not None and bool(refined.pool.spread < CONVINCING)
 
 
-def better(refined: Refined, other: Refined) -> bool:
-    """Whether elements explain all tasks better than others do."""
+def better(refined: Refined, other: Refined, share: float = _FREE) -> bool:
+    """Whether elements explain all tasks better than others do: the spread is a share of theirs."""
     if refined.pool is None or other.pool is None:
         return refined.pool is not None
-    return bool(refined.pool.spread < _FREE * other.pool.spread)
+    return bool(refined.pool.spread < share * other.pool.spread)
 
 
 def believing(within: Within, span: Span) -> Stage[Refined]:
@@ -46,8 +48,8 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
     A model of the dynamics errs alike in all data, and one of the rewards follows what it can: so
     they are believed a hundred times as much first, then ten times, and then as they say and with
     tails. Less belief is needed where rewards pull elements further away than their penalty lets
-    one expect. If then what is left of rewards may be noise, they are not believed at all where
-    that explains more.
+    one expect; and where they pull, while less explains clearly more. If then what is left of
+    rewards may be noise, they are not believed at all where that explains more.
     """
     most, least = _PULLED * degrees_of(within), 0.0
     stiff: list[Refined] = []
@@ -59,9 +61,9 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
         if penalty is None:
             return best
         if best.pool is not None:
-            pulled = float(penalty(best.unknowns)[0].square().sum())
+            pulled = _pull(penalty, best)
             if pulled < most:
-                return best
+                return (yield from _loosened(within, span, best, times, pulled))
             least = pulled / times
             stiff.append(best)
     best = yield from within.refine_fit(span.fit, penalty_of(within, span))
@@ -76,6 +78,29 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
                 if better(again, best):
                     best = again
     return best
+
+
+def _loosened(
+    within: Within, span: Span, best: Refined, times: float, pulled: float
+) -> Stage[Refined]:
+    """With less belief, while rewards pull, if that explains clearly more, and goes no further."""
+    degrees = degrees_of(within)
+    while pulled > degrees and times > 1:
+        times /= _TENTH
+        penalty = penalty_of(within, span, times)
+        other = yield from within.refine_fit(span.fit, penalty)
+        if penalty is None or not better(other, best, _CLEARLY):
+            break
+        pulled = _pull(penalty, other)
+        if pulled > _PULLED * degrees:
+            break
+        best = other
+    return best
+
+
+def _pull(penalty: Penalty, refined: Refined) -> float:
+    """Square of what rewards pull elements away by, from where they cost nothing."""
+    return float(penalty(refined.unknowns)[0].square().sum())
 
 
 def degrees_of(within: Within) -> int:

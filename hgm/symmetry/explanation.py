@@ -77,7 +77,7 @@ def _by_gradients(within: Within, root: Tensor) -> Stage[tuple[Span, Refined]]:
     span, refined = yield from _freed(within, span, refined)
     if not convincing(refined) and span.num_directions < len(within.kept):
         span, refined = yield from _with_all_kept(within, root, span, refined)
-    if anywhere is None and not _told(refined):
+    if anywhere is None and not convincing(refined):
         anywhere = yield from _anywhere(within, root)
         if within.worth_going_on(anywhere):
             span, refined = yield from _if_better(within, anywhere, span, refined)

@@ -106,13 +106,13 @@ class Straggler(Phase):
         return Subgroup(subgroup.group, low_rank(coords, even, own.shape[1]))
 
     def _scores(self, elements: Tensor, task: int, places: Tensor, points: Tensor) -> Tensor:
-        """Mean scores of places ``(S, k, k)`` of a task, ``(S,)``."""
+        """Mean scores of places ``(S, k, k)`` of a task, ``(S,)``; infinite beyond all numbers."""
         others = torch.tensor([i for i in range(len(points)) if i != task], device=points.device)
         here = torch.full_like(others, task)
         source = self.estimator.rough_jet(points, torch.arange(len(points), device=points.device))
         theirs, own = (Jet(*(field[some][:, None] for field in source)) for some in (others, here))
         away = places @ torch.linalg.inv(elements[others])[:, None]
-        back = torch.linalg.inv(away)
+        back = torch.linalg.inv_ex(away).inverse
         theirs_at, own_at = points[others][:, None], points[here][:, None]
         there, home = (
             self._jet(lie.act(moved, at), tasks)
@@ -122,7 +122,8 @@ class Straggler(Phase):
             self.invariance(away, None, theirs_at, there, theirs),
             self.invariance(back, None, own_at, home, own),
         )
-        return score(terms, START_FLOOR).mean(0)
+        found = score(terms, START_FLOOR).mean(0)
+        return torch.where(found.isfinite(), found, torch.inf)
 
     def _jet(self, moved: Tensor, tasks: Tensor) -> Jet:
         jet = self.estimator.rough_jet(moved.flatten(1, 2), tasks)

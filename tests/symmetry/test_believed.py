@@ -27,8 +27,15 @@ def test_no_pool_is_worse_than_any():
 @pytest.mark.parametrize(
     ("spreads", "pulls", "asked", "taken"),
     [
-        ((0.5,), [9.0], [100.0], 0.5),  # 9 of what two degrees of freedom let one expect
-        ((1.1,), [9.0], [100.0], 1.1),
+        ((0.5,), [1.9], [100.0], 0.5),  # no more than two degrees of freedom let one expect
+        ((1.1,), [1.9], [100.0], 1.1),
+        # Rewards pull: less belief, where that explains clearly more.
+        ((0.5, 0.48), [9.0], [100.0, 10.0], 0.5),
+        ((0.5, 0.4, 0.39), [9.0, 3.0], [100.0, 10.0, 1.0], 0.4),
+        ((0.5, 0.4, 0.3), [9.0, 3.0, 9.0], [100.0, 10.0, 1.0], 0.3),
+        ((0.5, 0.4), [9.0, 11.0], [100.0, 10.0], 0.5),  # it goes further than it lets one expect
+        ((0.5, 0.4), [9.0, 1.0], [100.0, 10.0], 0.4),
+        ((0.5, None), [9.0], [100.0, 10.0], 0.5),
         ((0.5, 0.48), [11.0, 1.0], [100.0, 10.0], 0.48),
         ((0.5, 0.4, 0.3), [99.0, 99.0], [100.0, 10.0, None], 0.3),
         # A tenth of the belief is pulled by a tenth at least.

@@ -5,7 +5,7 @@ import torch
 
 from hgm import lie
 from hgm.differentials import FourierEstimator
-from hgm.groups import SO
+from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import Fit
@@ -56,3 +56,18 @@ def test_the_one_task_that_is_in_a_wrong_place_is_moved(setting, off, fixed):
     found = phase.result.elements(phase.result.start)
     error = torch.linalg.matrix_norm(found - group.exp(ANGLES)) / 2**0.5
     assert (error < 0.15).all()
+
+
+def test_elements_beyond_all_numbers_are_no_error(setting):
+    """What is no symmetry may lead anywhere."""
+    _, samples, estimator = setting
+    group = GL(2).double()
+    growth = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).double()
+    actions = LeftActions(growth, torch.tensor([[300.0], [-300.0], [-350.0]]).double())
+    subgroup = Subgroup(group, actions)
+    unknown = torch.eye(len(subgroup.start)).double()
+    fit = Fit(subgroup, subgroup.start, unknown, unknown, 1.0)
+    phase = Straggler(fit, group.generators[:1], estimator, differential_invariance)
+    with torch.no_grad():
+        phase.step(samples, ALONE)
+    assert phase.result is None or phase.result.start.isfinite().all()
