@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from hgm.dynamics.base import FLOOR, DynamicsModel, Prediction
-from hgm.numerics.tails import CLEARLY, Tails, long_tails
+from hgm.numerics.tails import Tails, long_tails
 
 _BEYOND = 1.0  # deviations that bent states go beyond those seen: waves go anywhere, and sinh far
 _BENT = 1e4  # deviations: what is wider is straight
-_HANDICAP = -math.log(CLEARLY) / 2
-"""By which a model must be likelier than others that bend less."""
+_HANDICAP = math.log(2) / 2
+"""By which a model must be likelier than others that bend less: half the mean square is left.
+
+Models of bent coordinates err in ways of their own: for a little gain, that is not worth it.
+"""
 
 
 class BentModel(DynamicsModel):

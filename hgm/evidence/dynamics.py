@@ -231,7 +231,8 @@ def equivariant(
     With :math:`\Delta_k = L_g^{-1} f_k(L_g s, K_g a) - f_k(s, a)` of twin `k`, the effect is
     :math:`\langle \Delta_1 \Delta_2 \rangle` as a share of :math:`\langle f_1 f_2 \rangle`, over
     what is carried to where there are data. Both count by the inverse variance of the noise, here
-    and there, where that is not the same everywhere.
+    and there, where that is not the same everywhere, and less where they are many times the usual
+    motion.
 
     Args:
         model: The dynamics of all tasks.
@@ -254,18 +255,19 @@ def equivariant(
     shift = torch.linalg.inv(element[..., :n, :n]).mT
     deviation = (there @ shift - here[:, None]) / model.scale
     covered = near(carried.flatten(0, 1), known, len(train.state)).view(carried.shape[:2]).double()
+    seen = covered.sum(0)
+    told = seen > 0
+    if int(told.sum()) < 10:
+        return Equivariance(ignorance(DYNAMICS), float(covered.mean()))
     # Where noise is large, one error of the model would outweigh all that is known elsewhere.
     noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
     weight = covered[..., None] * 2 / noise
     # Where motions or deviations are many times the usual motion, they would outweigh all others;
     # this is even in either twin's deviation, so that products of noise still have mean 0.
     lengths = [(each.square().mean(0) * weight).sum(-1) for each in (here / model.scale, deviation)]
-    usual = lengths[0].sum() / covered.sum().clamp_min(1.0)
+    motions = lengths[0][covered > 0]
+    usual = motions.median() if bool(motions.median() > 0) else motions.mean()
     weight = weight / (1 + sum(lengths) / (_MANY * usual).clamp_min(1e-300))[..., None]
-    seen = covered.sum(0)
-    told = seen > 0
-    if int(told.sum()) < 10:
-        return Equivariance(ignorance(DYNAMICS), float(covered.mean()))
 
     def share(product: Tensor) -> Tensor:
         return (product * weight).sum((0, -1))[told] / seen[told]

@@ -16,12 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CLEARLY = 0.5
-"""Mean square that may be left where tails are bent, relative to that where they are not.
-
-Models of bent coordinates err in ways of their own: for a little gain, that is not worth it.
-"""
-
 _CENTRES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)  # quantiles, beside the origin
 _ENDS, _QUARTERS = (0.01, 0.99), (0.25, 0.5, 0.75)
 _LONG = 2.5  # from the median to an end, in ranges between quartiles; 1.7 where all is normal

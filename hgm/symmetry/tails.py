@@ -5,10 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
-from hgm.numerics.tails import CLEARLY, Tails, long_tails
+from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.samples import thin
 
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
+_LESS = (
+    0.7  # of what is left with nothing bent: for less gain, errors of bent waves are not worth it
+)
 _NO_WORSE = 1.25  # what is left with a coordinate straight, relative to that with it bent
 
 
@@ -28,7 +31,7 @@ def worth_bending(points: Tensor, reward: Tensor) -> Tails | None:
     some = slice(None, None, max(1, len(points) // _TASKS))
     points, reward = thin(points[some], _ROWS), thin(reward[some], _ROWS)
     least = _left(tails(points), reward)
-    if least > CLEARLY * _left(points, reward):
+    if least > _LESS * _left(points, reward):
         return None
     for column in range(points.shape[-1]):
         other = tails.straight(column)

@@ -61,6 +61,8 @@ def test_other_tasks_have_an_estimator_of_the_same_kind():
 
 def test_rewards_decide_whether_it_is_worth_it():
     assert worth_bending(POINTS, rewards(POINTS)) is not None
+    noisy = rewards(POINTS) + 0.3 * rewards(POINTS).std() * randn(*POINTS.shape[:-1], seed=9)
+    assert worth_bending(POINTS, noisy) is not None  # noise is left in either coordinates
     assert worth_bending(POINTS, torch.sin(2 * POINTS).sum(-1)) is None
     assert worth_bending(randn(2, 800, 2), rewards(randn(2, 800, 2).exp())) is None
 

@@ -54,6 +54,18 @@ def test_a_wind_is_the_share_that_it_is():
     assert found.statement.broken
 
 
+@pytest.mark.parametrize("size", [20.0, 2000.0])
+def test_a_deviation_of_many_motions_counts_no_more_than_some(size):
+    """One state in a hundred is thrown far away."""
+
+    def thrown(state, action):
+        return pushed(state, action) + size * WIND * (state[..., :1] > 2.3)
+
+    statement = carried_over(thrown).statement
+    assert statement.broken
+    assert 0.05 < statement.effect < 0.5
+
+
 def test_deviations_count_by_the_noise_where_they_are():
     """A wind that blows far out alone, where noise is a hundred times as large, or is not."""
 
