@@ -203,11 +203,11 @@ def test_readme_tells_the_rates_that_were_measured(label):
 def test_readme_tells_how_many_of_those_missed_are_approximate():
     records = json.loads(RESULTS.read_text())["specimens"]
     missed = [one for one in records if one["kind"] == "positive" and "missed" in one["outcomes"]]
-    assert sum(one["outcomes"]["missed"] for one in missed) == 14
-    assert sum(one["verdicts"].get("approximate", 0) for one in missed) == 4
-    assert "four of the fourteen are approximate" in README.read_text()
+    assert sum(one["outcomes"]["missed"] for one in missed) == 19
+    assert sum(one["verdicts"].get("approximate", 0) for one in missed) == 8
+    assert "eight of the nineteen are approximate" in README.read_text()
     assert len(missed) == 7
     assert "Seven families are concerned" in README.read_text()
     every = {one["specimen"]: one["outcomes"]["missed"] for one in missed}
     assert max(every, key=every.__getitem__) == "crystals"
-    assert every["crystals"] == 4
+    assert every["crystals"] == 5
