@@ -64,10 +64,14 @@ def _by_gradients(within: Within, root: Tensor) -> Stage[tuple[Span, Refined]]:
     """By the directions of gradients, or what the search is told.
 
     They are rough, and may be aligned by fewer directions than rewards need, or by others: where
-    these explain nothing, it is tried with all that the dynamics keep, then anywhere.
+    shifts alone explain nothing, it is tried with what the dynamics keep; then with all that they
+    keep, then anywhere.
     """
-    first, anywhere = yield from _find(within, root)
+    first, anywhere, left = yield from _find(within, root, within.narrower())
     span, refined = yield from within.refine(first)
+    if left and not convincing(refined):
+        first, anywhere, _ = yield from _find(within, root, left)
+        span, refined = yield from _if_better(within, first, span, refined)
     if anywhere is not None and anywhere is not first and not _told(refined):
         other, again = yield from within.refine(anywhere)
         if not convincing(refined) or _leaves_less(again, refined):
@@ -84,14 +88,19 @@ def _by_gradients(within: Within, root: Tensor) -> Stage[tuple[Span, Refined]]:
     return span, refined
 
 
-def _find(within: Within, root: Tensor) -> Stage[tuple[Span, Span | None]]:
+Narrower = list[tuple[Tensor, Tensor]]
+
+
+def _find(
+    within: Within, root: Tensor, narrower: Narrower
+) -> Stage[tuple[Span, Span | None, Narrower]]:
     """Directions that all elements share: those that the dynamics keep, or any others.
 
     Also any others, unless those that the dynamics keep align gradients: rewards are to tell where
-    others align them far better.
+    others align them far better. And the narrower groups that were not looked into.
     """
     best: Span | None = None
-    for directions, wider in within.narrower():
+    for number, (directions, wider) in enumerate(narrower, 1):
         span = yield from within.find_in(
             within.spanned(directions), within.prior_in(directions), root
         )
@@ -99,13 +108,13 @@ def _find(within: Within, root: Tensor) -> Stage[tuple[Span, Span | None]]:
             if len(wider) > len(directions):
                 span = yield from within.widen(span, directions, wider)
             if span.fit.loss < ALIGNED * within.expected:
-                return span, None
+                return span, None, narrower[number:]
             if best is None or span.fit.loss < best.fit.loss:
                 best = span
     anywhere = yield from _anywhere(within, root)
     if best is None:
-        return anywhere, anywhere
-    return best, anywhere if within.much_better(anywhere, best) else best
+        return anywhere, anywhere, []
+    return best, anywhere if within.much_better(anywhere, best) else best, []
 
 
 def _anywhere(within: Within, root: Tensor) -> Stage[Span]:

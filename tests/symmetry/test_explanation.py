@@ -73,7 +73,7 @@ def test_where_kept_directions_explain_little_others_are_looked_for(
         first = span.num_directions == 1
         return at_once(explained(span, *((spread, residue) if first else (other, 1.0))))
 
-    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((Span(fit, None, 1), None)))
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((Span(fit, None, 1), None, [])))
     monkeypatch.setattr(f"{ROOM}._freed", lambda _, *same: at_once(same))
     monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(None))
     monkeypatch.setattr(within, "find_in", find_in)
@@ -131,7 +131,7 @@ def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, sprea
         assert (frees, alike) == (["free"], "alike")
         return at_once(Span(None, None, 2))
 
-    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (Span(None, None, 1),)))
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((*2 * (Span(None, None, 1),), [])))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "find_span", find_span)
     monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(("free", "alike")))
@@ -161,7 +161,7 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
         least.append(more["least"])
         return at_once(Span(fit, fit, 2))
 
-    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (Span(fit, fit, 1),)))
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((*2 * (Span(fit, fit, 1),), [])))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "find_in", find_in)
     monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span))
@@ -202,7 +202,7 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
         return at_once(span_in(group, 2))
 
     narrow = span_in(Spanned(group.generators[2:], 2), 1)
-    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (narrow,)))
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((*2 * (narrow,), [])))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "widen", widen)
     with pytest.raises(StopIteration) as end:
@@ -273,8 +273,34 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
     within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
     span, nothing = Span(None, None, 1), Refined(None, None, None)
 
-    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once(2 * (span,)))
+    monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((*2 * (span,), [])))
     monkeypatch.setattr(within, "refine", lambda span: at_once((span, nothing)))
     with pytest.raises(StopIteration) as end:
         next(explain(within, None))
     assert end.value.value == (span, nothing)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "taken"), [(0.8, None, 1), (None, 0.8, 2), (1.2, 0.9, 2), (1.2, 1.19, 1)]
+)
+def test_where_shifts_explain_nothing_kept_directions_are_tried(monkeypatch, first, other, taken):
+    """They align what is scaled a little."""
+    within, looked = search(), []
+    fit = Fit(None, None, None, None, 0.0)
+
+    def find_in(group, prior, root):
+        looked.append(group.dim_algebra)
+        return at_once(Span(fit, None, len(looked)))
+
+    def refine(span):
+        return at_once(explained(span, first if span.num_directions == 1 else other, 1.0))
+
+    shift, kept = torch.eye(4).double()[1:2], torch.eye(4).double()[:1]
+    monkeypatch.setattr(within, "narrower", lambda: [(shift, shift), (kept, kept)])
+    monkeypatch.setattr(within, "find_in", find_in)
+    monkeypatch.setattr(within, "refine", refine)
+    monkeypatch.setattr(within, "worth_going_on", lambda span: span.num_directions < 3)
+    monkeypatch.setattr(within.group, "warm_start", lambda root: None)
+    monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(None))
+    assert done(explain(within, None))[0].num_directions == taken
+    assert looked[:2] == ([1] if first == 0.8 else [1, 1])
