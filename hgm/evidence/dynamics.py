@@ -28,11 +28,15 @@ DYNAMICS = Tolerance(small=2e-4, large=6e-2, approximate=1e-2)
 
 _ELEMENTS, _POINTS, _DATA = 16, 200, 3000
 _INDEPENDENT = 8  # errors of a regression of the dynamics, about
-_MANY = 9.0  # squares, in units of the usual motion's
+_MANY = 9.0  # squares, in units of the usual motion's, that count half
+_USUAL = 0.95  # of the motions, the smallest ones
 _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, nothing is known
 _JUDGES = 600
 _STRETCH = 1 / 40  # of a task's data, on either side
 _FRAMES = 4  # of the group, in which the same transitions are compared
+OF_PAIRS = 2 * _FRAMES / (_FRAMES - 1)
+"""Mean square of what pairs of frames differ by, for that of what they deviate from their mean."""
+
 _FRAME_ROWS = 20480  # over all of them
 _ROWS, _LEAST_ROWS = 32768, 256  # over all parts, and of each
 _FEW = 16  # parts that have many waves of their own
@@ -262,11 +266,12 @@ def equivariant(
     # Where noise is large, one error of the model would outweigh all that is known elsewhere.
     noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
     weight = covered[..., None] * 2 / noise
-    # Where motions or deviations are many times the usual motion, they would outweigh all others;
-    # this is even in either twin's deviation, so that products of noise still have mean 0.
+    # Where motions or deviations are many times the usual motion, they would outweigh all others.
     lengths = [(each.square().mean(0) * weight).sum(-1) for each in (here / model.scale, deviation)]
-    motions = lengths[0][covered > 0]
-    usual = motions.median() if bool(motions.median() > 0) else motions.mean()
+    motions = lengths[0][covered > 0].sort().values
+    # Not the median: what is at rest half of the time still has a usual motion.
+    usual = motions[: max(1, int(_USUAL * len(motions)))].mean()
+    usual = usual if bool(usual > 0) else motions.mean()
     weight = weight / (1 + sum(lengths) / (_MANY * usual).clamp_min(1e-300))[..., None]
 
     def share(product: Tensor) -> Tensor:

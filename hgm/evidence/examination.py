@@ -13,6 +13,7 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
 from hgm.evidence.dynamics import (
     DYNAMICS,
+    OF_PAIRS,
     Equivariance,
     equivariant,
     homogeneous,
@@ -237,7 +238,8 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     smooth = found.statement
     if frames is not None:
         # Fresh transitions may exclude that a deviation is as large as models think.
-        smooth = frames if frames.high < smooth.effect else stronger(smooth, frames)
+        excluded = not frames.broken and OF_PAIRS * frames.high < smooth.effect
+        smooth = frames if excluded else stronger(smooth, frames)
     if smooth.broken and smooth.tolerable:
         # What a model errs by may look like this; larger deviations are none to be argued about.
         smooth = preferred(smooth, findings.dynamics.model, *group, train, held)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.symmetry.algebra import close
+from hgm.symmetry.completion import shadow
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Seen
 
@@ -17,7 +18,12 @@ _NOISE = 0.3  # of a unit generator or a bracket
 
 def kept_by_dynamics(findings: Findings) -> Tensor:
     """Generators of points that the dynamics keep, as far as one can tell, ``(p, k, k)``."""
-    kept = lie.hat(findings.directions, findings.problem.group.generators)
+    problem, directions = findings.problem, findings.directions
+    group = problem.group
+    if any(True for _ in group.parameters()):  # they were of the group before it was learned
+        basis = group.generators[:, : group.dim_space].flatten(1)
+        directions = shadow(findings.dynamics.form, problem.view.index).kept(basis)
+    kept = lie.hat(directions, group.generators)
     return lie.orthonormalise(kept) if len(kept) else kept
 
 

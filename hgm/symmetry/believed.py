@@ -22,8 +22,8 @@ EXPLAINED = 0.9
 STIFFEST = 100.0
 """Times what the dynamics say: one model of rewards may err alike all over."""
 
-_TENTH = 10.0
-_STIFFER = (STIFFEST, STIFFEST / _TENTH)
+_STEP = 10.0
+_STIFFER = (STIFFEST, STIFFEST / _STEP)
 _PULLED = 5.0  # squares of what a penalty is pulled by, for a degree of freedom: two deviations
 _FREE = 0.98  # spread without what the dynamics say, relative to that with it
 _CLEARLY = 0.95  # the same with a tenth of the belief
@@ -86,10 +86,12 @@ def _loosened(
     """With less belief, while rewards pull, if that explains clearly more, and goes no further."""
     degrees = degrees_of(within)
     while pulled > degrees and times > 1:
-        times /= _TENTH
+        times /= _STEP
         penalty = penalty_of(within, span, times)
+        if penalty is None:
+            break
         other = yield from within.refine_fit(span.fit, penalty)
-        if penalty is None or not better(other, best, _CLEARLY):
+        if not better(other, best, _CLEARLY):
             break
         pulled = _pull(penalty, other)
         if pulled > _PULLED * degrees:

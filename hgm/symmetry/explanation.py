@@ -48,13 +48,17 @@ def explain_in_kept(within: Within, root: Tensor) -> Stage[tuple[Span, Refined] 
     """The same in the directions that the dynamics keep; None if these do not explain all.
 
     Where rewards see little of a group, what their model errs by pulls elements along the rest:
-    the dynamics are believed as much as they ever are.
+    the dynamics are believed as much as they ever are. Far residuals are no objection, as they are
+    where rewards have no noise.
     """
     span = yield from _in_kept(within, root)
     if not within.worth_going_on(span):
         return None
     span = yield from _wider(within, span)
-    refined = yield from within.refine_fit(span.fit, penalty_of(within, span, STIFFEST))
+    penalty = penalty_of(within, span, STIFFEST)
+    if penalty is None:
+        return None
+    refined = yield from within.refine_fit(span.fit, penalty)
     if refined.pool is None or refined.pool.spread >= EXPLAINED:
         return None
     return span, (yield from sharpened(within, refined))
@@ -84,7 +88,10 @@ def _by_gradients(within: Within, root: Tensor) -> Stage[tuple[Span, Refined]]:
     if anywhere is None and not convincing(refined):
         anywhere = yield from _anywhere(within, root)
         if within.worth_going_on(anywhere):
-            span, refined = yield from _if_better(within, anywhere, span, refined)
+            found = yield from _if_better(within, anywhere, span, refined)
+            # More freedom explains a little more whatever it is.
+            if refined.pool is None or convincing(found[1]):
+                span, refined = found
     return span, refined
 
 

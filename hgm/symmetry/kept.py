@@ -19,7 +19,6 @@ from hgm.symmetry.phases import Fit, root_of
 from hgm.symmetry.samples import Samples
 
 _REACH = 0.5  # radians, of rotations; farther, models of the dynamics are biased
-_GROWTH = 1.0  # most, of logarithms of lengths
 _LOOSE = 0.2  # standard deviation of entries
 _MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics do not share
 _STEPS = 6
@@ -96,6 +95,8 @@ def keep(problem: Problem, dynamics: Dynamics, samples: Samples) -> list[Kept]:
             precision = torch.linalg.pinv(covariance, rtol=_ROUNDING, hermitian=True)
         return Kept(price, directions, precision)
 
+    if any(True for _ in group.parameters()):  # directions change as it is learned
+        return [sharpened(entries)]
     fewer = unbroken(dynamics.model, state, action, entries, size)
     parts = [fewer, entries] if 0 < len(fewer) < len(entries) else [entries]
     return [sharpened(one) for one in parts]
@@ -108,7 +109,7 @@ def unbroken(
 
     Where Jacobians are poor, half of their noise hides much. What values of the dynamics miss
     :math:`T(L s, K a) = L T(s, a)` by, in opposite elements, is a form whose noise twins tell; a
-    direction goes where it is a tenth of a typical displacement, and more than its noise.
+    direction goes where it is a tenth of a typical displacement per radian, and more than noise.
 
     Args:
         dynamics: Fitted model of the dynamics.
@@ -118,8 +119,8 @@ def unbroken(
         size: Matrix size ``k``.
     """
     entries = orthonormal(entries)
-    every = max(1, len(state) // _FEW)
-    far = _far(entries, state.shape[-1], size)
+    every = max(1, -(-len(state) // _FEW))
+    far = torch.full_like(entries[:, 0], _REACH)
     missed = finite_misses(dynamics, state[::every], action[::every], entries, far, size)
     one, two = missed.transpose(0, 1).flatten(2) / missed[0, 0].numel() ** 0.5
     cross, noise = one @ two.mT, (one - two) @ (one - two).mT / 2
@@ -166,13 +167,12 @@ def sharpen(
         allowed: An orthonormal basis of what they may be, ``(f, n k + m m)``.
         size: Matrix size ``k``.
     """
-    n = state.shape[-1]
     start = orthonormal(entries)
     across = torch.linalg.svd(start @ allowed.mT).Vh[len(start) :] @ allowed
     if not 0 < len(start) * len(across) <= _MOST:
         return Sharp(entries, None)
 
-    far = _far(start, n, size)
+    far = torch.full_like(start[:, 0], _REACH)
     problem = FiniteTransformations(dynamics, state, action, start, across, far, size)
     before = start.new_zeros(len(start) * len(across))
     penalty = near(before, torch.full_like(before, _LOOSE))
@@ -190,12 +190,6 @@ def orthonormal(entries: Tensor) -> Tensor:
     """An orthogonal basis of the same span, of norm sqrt 2, ``(p, n k + m m)``."""
     norm = torch.linalg.cholesky(entries @ entries.mT / 2)
     return torch.linalg.solve_triangular(norm, entries, upper=False)
-
-
-def _far(entries: Tensor, n: int, size: int) -> Tensor:
-    """How far elements go along generators, ``(p,)``."""
-    growth = torch.linalg.eigvals(squares(entries, n, size)).real.abs().amax(-1)
-    return (_GROWTH / growth.clamp_min(1e-12)).clamp_max(_REACH)
 
 
 def across(directions: Tensor, form: Tensor) -> Tensor:

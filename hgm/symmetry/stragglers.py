@@ -84,7 +84,7 @@ class Straggler(Phase):
         if bool(there[best] < now[worst] - _WORTH):
             moved = elements.clone()
             moved[worst] = tried[best]
-            self._found = self._shared(moved @ torch.linalg.inv(moved[0]))
+            self._found = self._shared(moved @ torch.linalg.inv_ex(moved[0]).inverse)
         return now[worst]
 
     @property
@@ -111,7 +111,7 @@ class Straggler(Phase):
         here = torch.full_like(others, task)
         source = self.estimator.rough_jet(points, torch.arange(len(points), device=points.device))
         theirs, own = (Jet(*(field[some][:, None] for field in source)) for some in (others, here))
-        away = places @ torch.linalg.inv(elements[others])[:, None]
+        away = places @ torch.linalg.inv_ex(elements[others]).inverse[:, None]
         back = torch.linalg.inv_ex(away).inverse
         theirs_at, own_at = points[others][:, None], points[here][:, None]
         there, home = (

@@ -66,6 +66,16 @@ def test_a_deviation_of_many_motions_counts_no_more_than_some(size):
     assert 0.05 < statement.effect < 0.5
 
 
+def test_what_is_at_rest_most_of_the_time_has_a_usual_motion():
+    """What a model errs by at rest is little, though all that moves there."""
+
+    def rubbing(state, action):
+        errs = 0.01 * WIND
+        return pushed(state, action) * (action.norm(dim=-1, keepdim=True) > 1.5) + errs
+
+    assert carried_over(rubbing).statement.effect < 3e-3
+
+
 def test_deviations_count_by_the_noise_where_they_are():
     """A wind that blows far out alone, where noise is a hundred times as large, or is not."""
 

@@ -280,10 +280,12 @@ def test_fresh_transitions_are_asked_about_small_deviations_alone(monkeypatch, l
         ((0.004, 0.001, 0.007), (1e-5, -1e-5, 3e-5), "frames"),
         ((0.1, 0.05, 0.15), (1e-5, -1e-5, 3e-5), "frames"),
         ((0.004, 0.001, 0.007), (0.003, -1e-4, 0.0061), "model"),
+        ((0.004, 0.001, 0.007), (0.001, -1e-4, 0.0016), "model"),
+        ((0.024, 0.02, 0.027), (0.0092, 0.0087, 0.0097), "model"),
         ((0.004, 0.001, 0.007), (0.02, 0.01, 0.03), "frames"),
         ((0.0, -1e-5, 1e-5), (0.0, -1e-4, 1e-4), "model"),
     ],
-    ids=["excluded", "a large one", "not excluded", "larger", "surer"],
+    ids=["excluded", "a large one", "not excluded", "not of pairs", "both", "larger", "surer"],
 )
 def test_fresh_transitions_overrule_what_models_think(monkeypatch, model, frames, taken):
     both = {"model": Statement(*model, DYNAMICS), "frames": Statement(*frames, DYNAMICS)}

@@ -52,7 +52,7 @@ def search(num_kept=1):
         (0.7, 1.0, 1.0, None, 1),
         (1.1, 1.1, 1.0, 0.8, 2),
         (0.97, 1.9, 1.0, 0.3, 1),
-        (1.1, 1.1, 1.0, 1.09, 1),
+        (1.1, 1.1, 1.0, 1.05, 1),
         (1.1, 1.1, 4.0, None, 1),
         (None, None, 1.0, 0.8, 2),
     ],
@@ -86,8 +86,14 @@ def test_where_kept_directions_explain_little_others_are_looked_for(
 
 @pytest.mark.parametrize(
     ("loss", "spread", "taken"),
-    [(1.0, 0.6, True), (1.0, 0.95, False), (1.0, None, False), (4.0, 0.6, False)],
-    ids=["explained", "hardly", "not", "aligned badly"],
+    [
+        (1.0, 0.6, True),
+        (1.0, 0.95, False),
+        (1.0, None, False),
+        (4.0, 0.6, False),
+        (0.0, 0.6, False),
+    ],
+    ids=["explained", "hardly", "not", "aligned badly", "not held"],
 )
 def test_directions_that_nothing_breaks_are_held_tightly(monkeypatch, loss, spread, taken):
     within, penalties = search(2), []
@@ -101,11 +107,13 @@ def test_directions_that_nothing_breaks_are_held_tightly(monkeypatch, loss, spre
     monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span._replace(kept=True)))
     monkeypatch.setattr(within, "worth_going_on", lambda span: span.fit.loss < 3 * within.expected)
     monkeypatch.setattr(within, "refine_fit", refine_fit)
-    monkeypatch.setattr(f"{ROOM}.penalty_of", lambda _, span, times: (span.kept, times))
+    monkeypatch.setattr(
+        f"{ROOM}.penalty_of", lambda _, span, times: (span.kept, times) if loss else None
+    )
     monkeypatch.setattr(f"{ROOM}.sharpened", lambda _, refined: at_once(refined))
     found = done(explain_in_kept(within, None))
     assert (found is not None) == taken
-    assert penalties == ([] if loss > 3 else [(True, 100.0)])
+    assert penalties == ([] if loss in (0.0, 4.0) else [(True, 100.0)])
 
 
 class Told:

@@ -58,12 +58,13 @@ def test_the_one_task_that_is_in_a_wrong_place_is_moved(setting, off, fixed):
     assert (error < 0.15).all()
 
 
-def test_elements_beyond_all_numbers_are_no_error(setting):
+@pytest.mark.parametrize("far", [-350.0, -800.0])
+def test_elements_beyond_all_numbers_are_no_error(setting, far):
     """What is no symmetry may lead anywhere."""
     _, samples, estimator = setting
     group = GL(2).double()
     growth = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).double()
-    actions = LeftActions(growth, torch.tensor([[300.0], [-300.0], [-350.0]]).double())
+    actions = LeftActions(growth, torch.tensor([[300.0], [-300.0], [far]]).double())
     subgroup = Subgroup(group, actions)
     unknown = torch.eye(len(subgroup.start)).double()
     fit = Fit(subgroup, subgroup.start, unknown, unknown, 1.0)
