@@ -34,9 +34,6 @@ _NEAR = 0.98  # quantile of the distance of data to their neighbours: beyond, no
 _JUDGES = 600
 _STRETCH = 1 / 40  # of a task's data, on either side
 _FRAMES = 4  # of the group, in which the same transitions are compared
-OF_PAIRS = 2 * _FRAMES / (_FRAMES - 1)
-"""Mean square of what pairs of frames differ by, for that of what they deviate from their mean."""
-
 _FRAME_ROWS = 20480  # over all of them
 _ROWS, _LEAST_ROWS = 32768, 256  # over all parts, and of each
 _FEW = 16  # parts that have many waves of their own

@@ -13,7 +13,6 @@ from hgm.differentials.base import DifferentialEstimator
 from hgm.evidence.actions import ACTION_SET, inherited_terms, keeps_actions
 from hgm.evidence.dynamics import (
     DYNAMICS,
-    OF_PAIRS,
     Equivariance,
     equivariant,
     homogeneous,
@@ -235,11 +234,7 @@ def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivarianc
     group = (findings.generators, findings.action_generators, findings.coords)
     found = equivariant(findings.dynamics.model, *group, train, held)
     frames, places = one_in_all_frames(findings, train, held), local(findings, train, held)
-    smooth = found.statement
-    if frames is not None:
-        # Fresh transitions may exclude that a deviation is as large as models think.
-        excluded = not frames.broken and OF_PAIRS * frames.high < smooth.effect
-        smooth = frames if excluded else stronger(smooth, frames)
+    smooth = found.statement if frames is None else stronger(found.statement, frames)
     if smooth.broken and smooth.tolerable:
         # What a model errs by may look like this; larger deviations are none to be argued about.
         smooth = preferred(smooth, findings.dynamics.model, *group, train, held)

@@ -272,31 +272,3 @@ def test_fresh_transitions_are_asked_about_small_deviations_alone(monkeypatch, l
     )
     statement = examination._symmetric(findings, None, None).statement
     assert statement == (settled if asked else first)
-
-
-@pytest.mark.parametrize(
-    ("model", "frames", "taken"),
-    [
-        ((0.004, 0.001, 0.007), (1e-5, -1e-5, 3e-5), "frames"),
-        ((0.1, 0.05, 0.15), (1e-5, -1e-5, 3e-5), "frames"),
-        ((0.004, 0.001, 0.007), (0.003, -1e-4, 0.0061), "model"),
-        ((0.004, 0.001, 0.007), (0.001, -1e-4, 0.0016), "model"),
-        ((0.024, 0.02, 0.027), (0.0092, 0.0087, 0.0097), "model"),
-        ((0.004, 0.001, 0.007), (0.02, 0.01, 0.03), "frames"),
-        ((0.0, -1e-5, 1e-5), (0.0, -1e-4, 1e-4), "model"),
-    ],
-    ids=["excluded", "a large one", "not excluded", "not of pairs", "both", "larger", "surer"],
-)
-def test_fresh_transitions_overrule_what_models_think(monkeypatch, model, frames, taken):
-    both = {"model": Statement(*model, DYNAMICS), "frames": Statement(*frames, DYNAMICS)}
-    for name, found in (
-        ("equivariant", Equivariance(both["model"], 1.0)),
-        ("one_in_all_frames", both["frames"]),
-        ("local", Statement(0.0, -1e-5, 1e-5, DYNAMICS)),
-    ):
-        monkeypatch.setattr(examination, name, lambda *_, found=found: found)
-    monkeypatch.setattr(examination, "preferred", lambda plain, *_: plain)
-    findings = SimpleNamespace(
-        generators=TURN, action_generators=TURN, coords=ANGLES, dynamics=SimpleNamespace(model=None)
-    )
-    assert examination._symmetric(findings, None, None).statement == both[taken]
