@@ -264,12 +264,14 @@ def equivariant(
     noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
     weight = covered[..., None] * 2 / noise
     # Where motions or deviations are many times the usual motion, they would outweigh all others.
-    lengths = [(each.square().mean(0) * weight).sum(-1) for each in (here / model.scale, deviation)]
-    motions = lengths[0][covered > 0].sort().values
+    moved, missed = (
+        (each.square().mean(0) * weight).sum(-1) for each in (here / model.scale, deviation)
+    )
+    motions = moved[covered > 0].sort().values
     # Not the median: what is at rest half of the time still has a usual motion.
     usual = motions[: max(1, int(_USUAL * len(motions)))].mean()
     usual = usual if bool(usual > 0) else motions.mean()
-    weight = weight / (1 + sum(lengths) / (_MANY * usual).clamp_min(1e-300))[..., None]
+    weight = weight / (1 + (moved + missed) / (_MANY * usual).clamp_min(1e-300))[..., None]
 
     def share(product: Tensor) -> Tensor:
         return (product * weight).sum((0, -1))[told] / seen[told]

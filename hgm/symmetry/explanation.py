@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from hgm.symmetry.valued import settled_by_values
 
 if TYPE_CHECKING:
     from hgm.symmetry.phases import Stage
-    from hgm.symmetry.within import Within
+    from hgm.symmetry.within import Narrower, Within
 
 _ROUGH = 1.3  # residue, in units of the tasks' own noise, that one model should not leave
 _LESS = 0.9  # residue, relative to that of what was found first
@@ -95,16 +96,13 @@ def _by_gradients(within: Within, root: Tensor) -> Stage[tuple[Span, Refined]]:
     return span, refined
 
 
-Narrower = list[tuple[Tensor, Tensor]]
-
-
 def _find(
-    within: Within, root: Tensor, narrower: Narrower
-) -> Stage[tuple[Span, Span | None, Narrower]]:
+    within: Within, root: Tensor, narrower: Sequence[Narrower]
+) -> Stage[tuple[Span, Span | None, Sequence[Narrower]]]:
     """Directions that all elements share: those that the dynamics keep, or any others.
 
-    Also any others, unless those that the dynamics keep align gradients: rewards are to tell where
-    others align them far better. And the narrower groups that were not looked into.
+    Also others that align gradients far better, for rewards to tell: the same where none do, None
+    where those that the dynamics keep align them. And the groups that were not looked into.
     """
     best: Span | None = None
     for number, (directions, wider) in enumerate(narrower, 1):
@@ -120,8 +118,8 @@ def _find(
                 best = span
     anywhere = yield from _anywhere(within, root)
     if best is None:
-        return anywhere, anywhere, []
-    return best, anywhere if within.much_better(anywhere, best) else best, []
+        return anywhere, anywhere, ()
+    return best, anywhere if within.much_better(anywhere, best) else best, ()
 
 
 def _anywhere(within: Within, root: Tensor) -> Stage[Span]:

@@ -238,8 +238,8 @@ def finite_misses(
     following, here = state + dynamics.values(inputs), 1 / dynamics.precision(inputs)
 
     def missed(logs: Tensor) -> Tensor:
-        element, turn = squares(logs, n, size), logs[:, n * size :].unflatten(-1, (m, m))
-        element, turn = lie.exp(element), lie.exp(turn)
+        element = lie.exp(squares(logs, n, size))
+        turn = lie.exp(logs[:, n * size :].unflatten(-1, (m, m)))
         moved = torch.cat((lie.act(element, state), lie.act(turn, action)), -1)
         there = 1 / dynamics.precision(moved)
         scale = dynamics.scale * ((here + there) / 2).sqrt()

@@ -9,9 +9,7 @@ from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.samples import thin
 
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
-_LESS = (
-    0.7  # of what is left with nothing bent: for less gain, errors of bent waves are not worth it
-)
+_LESS = 0.7  # of what is left with nothing bent: errors of bent waves outweigh a smaller gain
 _NO_WORSE = 1.25  # what is left with a coordinate straight, relative to that with it bent
 
 

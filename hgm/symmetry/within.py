@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,10 +17,7 @@ from hgm.numerics.seeds import derive_seed
 from hgm.numerics.tails import Tails
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_mixtures, draw_starts, draw_within
-from hgm.symmetry.believed import (
-    CONVINCING,
-    believing,
-)
+from hgm.symmetry.believed import CONVINCING, believing
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
@@ -55,6 +52,18 @@ _LADDER = (("same", USUAL), ("same", MORE), ("affine", USUAL), ("increasing", US
 def _blurred(model: PooledModel) -> bool:
     """Whether kinks that are finer than its waves may be what a model misses."""
     return bool(model.spread < _REACH) and model.misfit > NEGLIGIBLE
+
+
+class Narrower(NamedTuple):
+    """A narrower group than the one searched.
+
+    Attributes:
+        directions: To look into first, ``(p, D)``.
+        wider: To go on in, ``(P, D)``.
+    """
+
+    directions: Tensor
+    wider: Tensor
 
 
 class Within:
@@ -112,9 +121,9 @@ class Within:
         """The elements that directions ``(p, D)`` generate."""
         return Spanned(self.group.hat(directions), self.group.dim_space)
 
-    def narrower(self) -> list[tuple[Tensor, Tensor]]:
-        """Directions ``(p, D)`` to look into first, and those to go on in, ``(P, D)``."""
-        groups: list[tuple[Tensor, Tensor]] = []
+    def narrower(self) -> list[Narrower]:
+        """Where to look first, in turn; nowhere, where that is the whole group."""
+        groups: list[Narrower] = []
         if self.raw_parameters or len(self.kept) == self.group.dim_algebra:
             return groups
         size, dim = self.group.dim_matrix, self.group.dim_space
@@ -124,9 +133,9 @@ class Within:
             mix, inside, _ = torch.linalg.svd(shifts @ self.kept.mT)
             some = mix.mT[: len(inside)][inside > _INSIDE] @ shifts
             if len(some):
-                groups.append((some, shifts))
+                groups.append(Narrower(some, shifts))
         if len(self.kept):
-            groups.append((self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
+            groups.append(Narrower(self.kept, torch.eye(self.group.dim_algebra).to(self.kept)))
         return groups
 
     def find_in(self, group: LieGroup, prior: Tensor, root: Tensor, least: int = 1) -> Stage[Span]:

@@ -4,32 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from stages import at_once, done, search
 from systems import randn
 from torch.testing import assert_close
 
-from hgm.groups import GL, Compact
-from hgm.symmetry import SearchSteps
+from hgm.groups import Compact
 from hgm.symmetry.explanation import explain, explain_in_kept
-from hgm.symmetry.findings import Problem, Refined, Span
-from hgm.symmetry.kept import Kept
-from hgm.symmetry.losses import differential_invariance
+from hgm.symmetry.findings import Refined, Span
 from hgm.symmetry.phases import Fit
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup
-from hgm.symmetry.within import Within
 
 ROOM = "hgm.symmetry.explanation"
-
-
-def at_once(value):
-    return value
-    yield
-
-
-def done(stage):
-    with pytest.raises(StopIteration) as end:
-        next(stage)
-    return end.value.value
 
 
 def explained(span, spread, residue):
@@ -38,12 +24,6 @@ def explained(span, spread, residue):
         return span, Refined(None, None, None)
     pool = SimpleNamespace(spread=torch.tensor(spread), residue=residue)
     return span, Refined(torch.zeros(1), None, pool)
-
-
-def search(num_kept=1):
-    problem = Problem(None, GL(2).double(), Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:num_kept])
-    return Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +42,7 @@ def test_where_kept_directions_explain_little_others_are_looked_for(
     monkeypatch, spread, residue, loss, other, taken
 ):
     """What the dynamics seem to keep may be errors of their model."""
-    within, asked = search(), []
+    within, asked = search(1), []
     fit = Fit(None, None, None, None, 0.0)
 
     def find_in(group, prior, root):
@@ -116,24 +96,14 @@ def test_directions_that_nothing_breaks_are_held_tightly(monkeypatch, loss, spre
     assert penalties == ([] if loss in (0.0, 4.0) else [(True, 100.0)])
 
 
-class Told:
-    """As much of a problem as a penalty needs."""
-
-    def __init__(self, num_tasks):
-        self.num_tasks = num_tasks
-
-
 @pytest.mark.parametrize(("spread", "taken"), [(0.6, 2), (1.19, 1), (None, 1)])
 def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, spread, taken):
-    problem = Problem(None, GL(2).double(), Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:0])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(0)
     spreads = [1.2, spread]
 
     def refine(span):
         now = spreads.pop(0)
-        pool = None if now is None else SimpleNamespace(spread=torch.tensor(now), residue=now)
-        return at_once((span, Refined(None, None, pool)))
+        return at_once(explained(span, now, now))
 
     def find_span(frees, prior, alike):
         assert (frees, alike) == (["free"], "alike")
@@ -144,26 +114,19 @@ def test_elements_by_values_are_taken_where_they_explain_more(monkeypatch, sprea
     monkeypatch.setattr(within, "find_span", find_span)
     monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(("free", "alike")))
     monkeypatch.setattr(f"{ROOM}.shortened", lambda _, free, prior: at_once([free]))
-    with pytest.raises(StopIteration) as end:
-        next(explain(within, None))
-    assert end.value.value[0].num_directions == taken
+    assert done(explain(within, None))[0].num_directions == taken
 
 
 @pytest.mark.parametrize(("again", "taken"), [(0.3, 2), (None, 1), (1.2, 2)])
 def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, again, taken):
-    problem = Problem(None, GL(2).double(), Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
-    subgroup = Subgroup(within.group, LeftActions(kept.directions, randn(4, 2)))
+    within = search(2)
+    subgroup = Subgroup(within.group, LeftActions(within.kept, randn(4, 2)))
     fit = Fit(subgroup, subgroup.start, None, None, 0.0)
     spreads, least = [None, again], []
 
     def refine(span):
-        spread = spreads.pop(0)
-        pool = None
-        if spread is not None:
-            pool = SimpleNamespace(spread=torch.tensor(spread), residue=spread)
-        return at_once((span, Refined(None, None, pool)))
+        now = spreads.pop(0)
+        return at_once(explained(span, now, now))
 
     def find_in(group, prior, root, **more):
         least.append(more["least"])
@@ -174,10 +137,8 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
     monkeypatch.setattr(within, "find_in", find_in)
     monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span))
     monkeypatch.setattr(f"{ROOM}.settled_by_values", lambda *_: at_once(None))
-    with pytest.raises(StopIteration) as end:
-        next(explain(within, None))
+    assert done(explain(within, None))[0].num_directions == taken
     assert least == [2]
-    assert end.value.value[0].num_directions == taken
 
 
 @pytest.mark.parametrize(
@@ -187,10 +148,8 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
 )
 def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues, taken):
     """As many directions anywhere, from where they are."""
-    group = GL(2).double()
-    problem = Problem(None, group, Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:2])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(2)
+    group = within.group
     left, asked = list(residues), []
 
     def span_in(some, num):
@@ -201,8 +160,7 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
 
     def refine(span):
         now = left.pop(0)
-        pool = None if now is None else SimpleNamespace(spread=torch.tensor(0.7), residue=now)
-        return at_once((span, Refined(None, None, pool)))
+        return at_once(explained(span, None if now is None else 0.7, now))
 
     def widen(span, directions, wider):
         asked.append(directions)
@@ -213,9 +171,7 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
     monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((*2 * (narrow,), [])))
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within, "widen", widen)
-    with pytest.raises(StopIteration) as end:
-        next(explain(within, None))
-    assert end.value.value[0].num_directions == taken
+    assert done(explain(within, None))[0].num_directions == taken
     assert len(asked) == (residues[0] > 1.3)
     for directions in asked:
         assert_close(directions, torch.eye(4).double()[2:])
@@ -237,9 +193,7 @@ def test_rewards_tell_between_kept_directions_and_others(
     monkeypatch, spread, residue, other, taken
 ):
     """Gradients align others far better: they are looked at where kept ones explain less."""
-    problem = Problem(None, GL(2).double(), Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(1)
     expected, refined = within.expected, []
 
     def find_in(some, prior, root, least=1):
@@ -253,39 +207,27 @@ def test_rewards_tell_between_kept_directions_and_others(
 
     def refine(span):
         refined.append(span.num_directions)
-        pool = None
-        if span.num_directions == 2:
-            pool = (
-                None if other is None else SimpleNamespace(spread=torch.tensor(0.8), residue=other)
-            )
-        elif spread is not None:
-            pool = SimpleNamespace(spread=torch.tensor(spread), residue=residue)
-        return at_once((span, Refined(None, None, pool)))
+        if span.num_directions == 1:
+            return at_once(explained(span, spread, residue))
+        return at_once(explained(span, None if other is None else 0.8, other))
 
     monkeypatch.setattr(within, "find_in", find_in)
     monkeypatch.setattr(within, "widen", lambda span, *_: at_once(span))
     monkeypatch.setattr(within, "much_better", lambda *_: True)
     monkeypatch.setattr(within, "refine", refine)
     monkeypatch.setattr(within.group, "warm_start", lambda root: None)
-    with pytest.raises(StopIteration) as end:
-        next(explain(within, None))
-    assert end.value.value[0].num_directions == taken
+    assert done(explain(within, None))[0].num_directions == taken
     assert refined == ([1] if residue == 1.0 else [1, 2])
 
 
 def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monkeypatch):
     """Coordinates of what the dynamics keep are those in the group as it was at the start."""
-    group = Compact(3).double()
-    problem = Problem(None, group, Told(6), None, True)
-    kept = Kept(torch.eye(3).double(), torch.eye(3).double()[:2])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(2, Compact(3).double(), num_tasks=6)
     span, nothing = Span(None, None, 1), Refined(None, None, None)
 
     monkeypatch.setattr(f"{ROOM}._find", lambda *_: at_once((*2 * (span,), [])))
     monkeypatch.setattr(within, "refine", lambda span: at_once((span, nothing)))
-    with pytest.raises(StopIteration) as end:
-        next(explain(within, None))
-    assert end.value.value == (span, nothing)
+    assert done(explain(within, None)) == (span, nothing)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +235,7 @@ def test_a_group_that_is_learned_is_not_narrowed_to_what_the_first_one_kept(monk
 )
 def test_where_shifts_explain_nothing_kept_directions_are_tried(monkeypatch, first, other, taken):
     """They align what is scaled a little."""
-    within, looked = search(), []
+    within, looked = search(1), []
     fit = Fit(None, None, None, None, 0.0)
 
     def find_in(group, prior, root):

@@ -1,6 +1,7 @@
 """Directions that the dynamics keep, sharpened by finite elements."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,11 +10,13 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.dynamics import FourierDynamics, choose, fourier
+from hgm.groups import GL, Compact
 from hgm.symmetry import kept
 from hgm.symmetry.completion import shadow
+from hgm.symmetry.findings import Problem
 from hgm.symmetry.finite import finite_misses, squares
 from hgm.symmetry.invariance import equivariance_form, equivariance_rows
-from hgm.symmetry.kept import allowed_entries, sharpen, unbroken
+from hgm.symmetry.kept import Sharp, allowed_entries, keep, sharpen, unbroken
 
 
 def modes(state, action):
@@ -154,3 +157,38 @@ def test_misses_are_rates_of_what_is_odd_in_the_element():
     assert_close(found[0], rows[..., 3], atol=1e-6, rtol=1e-4)
     exact = finite_misses(model, state, action, TRUTH, torch.tensor([0.5]).double(), 4)
     assert exact.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("few", "sizes"), [(1, [1, 2]), (2, [2]), (0, [2])])
+def test_what_finite_elements_keep_comes_before_what_the_form_keeps(monkeypatch, few, sizes):
+    """Unless they break all of it, or nothing."""
+    problem, dynamics, samples = posed(GL(2).double(), monkeypatch)
+    monkeypatch.setattr(kept, "unbroken", lambda *parts: parts[3][:few])
+    found = keep(problem, dynamics, samples)
+    assert [len(one.directions) for one in found] == sizes
+    assert_close(found[0].directions, found[-1].directions[: sizes[0]])
+
+
+def test_a_group_that_is_learned_keeps_what_the_form_keeps(monkeypatch):
+    """Its generators change; what was asked of the first ones is not said of the last."""
+    problem, dynamics, samples = posed(Compact(3).double(), monkeypatch)
+    monkeypatch.setattr(kept, "unbroken", lambda *parts: parts[3][:1])
+    assert [len(one.directions) for one in keep(problem, dynamics, samples)] == [2]
+
+
+def posed(group, monkeypatch):
+    """A search in a group of which the form keeps two directions."""
+    n = group.dim_space
+    form = SimpleNamespace(
+        kept=lambda basis: torch.eye(group.dim_algebra).double()[:2],
+        price=torch.eye(n * n).double(),
+        follow=torch.eye(n * n + 4, n * n).double(),
+        free=torch.ones(n * n + 4, dtype=torch.bool),
+    )
+    monkeypatch.setattr(kept, "shadow", lambda *_: form)
+    monkeypatch.setattr(kept, "sharpen", lambda *parts: Sharp(parts[3], None))
+    units = SimpleNamespace(frame=torch.eye(n).double())
+    view = SimpleNamespace(index=torch.arange(n), units=units)
+    samples = SimpleNamespace(state=randn(2, 50, n), action=randn(2, 50, 2, seed=1))
+    dynamics = SimpleNamespace(form=None, model=None)
+    return Problem(view, group, None, None, True), dynamics, samples

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from searched import FEW, Searched, recorded, searched
+from stages import at_once, done
 from systems import TURN, randn
 from torch.testing import assert_close
 
@@ -17,7 +18,7 @@ from hgm.dynamics.bent import BentDynamics
 from hgm.envs.bank import BANK
 from hgm.groups import GL, SO
 from hgm.numerics.ranks import ALONE
-from hgm.symmetry import Search, SearchSteps
+from hgm.symmetry import Search, SearchSteps, search
 from hgm.symmetry.conclusion import split_entries
 from hgm.symmetry.losses import differential_invariance, expected_loss, functional_invariance
 from hgm.symmetry.samples import halves
@@ -347,3 +348,20 @@ def test_number_of_refits_is_none_or_some(value):
     with pytest.raises(ValueError, match="`num_refits` to be an int"):
         SearchSteps(num_refits=value)
     assert SearchSteps(num_refits=0).num_refits == 0
+
+
+@pytest.mark.parametrize(
+    ("explains", "taken"), [([True, True], 0), ([False, True], 1), ([False, False], 2)]
+)
+def test_the_strictest_directions_that_explain_are_taken(monkeypatch, explains, taken):
+    """Or the last ones, whatever they explain."""
+    asked = []
+
+    def in_kept(within, root):
+        asked.append(within)
+        return at_once((f"span {within}", "refined") if explains[within] else None)
+
+    monkeypatch.setattr(search, "explain_in_kept", in_kept)
+    monkeypatch.setattr(search, "explain", lambda one, _: at_once((f"span {one}", "refined")))
+    assert done(search._by_strictest([0, 1, 2], None)) == (taken, f"span {taken}", "refined")
+    assert asked == list(range(min(taken, 1) + 1))

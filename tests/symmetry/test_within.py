@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from searched import Searched
+from stages import Told, at_once, done, search
 from systems import randn
 from torch.testing import assert_close
 
@@ -59,13 +60,6 @@ def test_what_has_straight_sides_is_found_by_values():
     assert lie.span_cosine(found.generators, BANK["heat_exchanger"].generators) > 0.99
 
 
-class Told:
-    """As much of a problem as a penalty needs."""
-
-    def __init__(self, num_tasks):
-        self.num_tasks = num_tasks
-
-
 def penalised(directions, coords, price, precision=None, times=None):
     group = GL(2).double()
     problem = Problem(None, group, Told(len(coords) + 1), None, True)
@@ -112,20 +106,15 @@ def test_the_penalty_s_derivative():
 
 
 def test_directions_that_are_fixed_are_not_penalised():
-    group = GL(2).double()
-    problem = Problem(None, group, Told(3), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
-    subgroup = Subgroup(group, LeftActions(torch.eye(4).double(), randn(2, 4)), fixed=True)
+    within = search(1, num_tasks=3)
+    subgroup = Subgroup(within.group, LeftActions(torch.eye(4).double(), randn(2, 4)), fixed=True)
     span = Span(Fit(subgroup, subgroup.start, None, None, 0.0), None, 1, kept=True)
     assert penalty_of(within, span) is None
 
 
 def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
     """Losses and the spectrum of the report are of the elements that it tells."""
-    problem = Problem(None, GL(2).double(), Told(4), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double()[:1])
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(1, num_tasks=4)
     coords = torch.tensor([[1.0], [2.0], [3.0]]).double()
     old, new = (
         Fit(subgroup, subgroup.start, None, torch.zeros(7, 7).double(), loss)
@@ -134,19 +123,14 @@ def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
     )
     places = [new, None]
 
-    def at_once(value):
-        return value
-        yield
-
     monkeypatch.setattr("hgm.symmetry.within.without_straggler", lambda *_: at_once(places.pop(0)))
     monkeypatch.setattr(within, "align_freely", lambda group, coords, prior: at_once(new))
     monkeypatch.setattr(
         "hgm.symmetry.within.believing",
         lambda _, span: at_once(Refined(span.fit.unknowns, None, None)),
     )
-    with pytest.raises(StopIteration) as end:
-        next(within.refine(Span(old, old, 1)))
-    span, refined = end.value.value
+    found = done(within.refine(Span(old, old, 1)))
+    span, refined = found
     assert span.fit is new
     assert span.free is new
     assert refined.unknowns is new.unknowns
@@ -154,16 +138,10 @@ def test_where_a_task_is_moved_the_span_is_that_of_the_new_place(monkeypatch):
 
 @pytest.mark.parametrize("comparable", [True, False])
 def test_elements_that_values_have_placed_are_not_looked_for_again(monkeypatch, comparable):
-    problem = Problem(None, GL(2).double(), Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double())
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(4)
     subgroup = free_in(within.group, randn(4, 4))
     free = Fit(subgroup, subgroup.start, None, None, 9.0)
     again = free._replace(loss=1.0)
-
-    def at_once(value):
-        return value
-        yield
 
     alike = free if comparable else None
     room = "hgm.symmetry.within"
@@ -171,18 +149,15 @@ def test_elements_that_values_have_placed_are_not_looked_for_again(monkeypatch, 
     monkeypatch.setattr(f"{room}.resettled", lambda *_: at_once(again))
     monkeypatch.setattr(f"{room}.shortened", lambda _, one, prior: at_once([one]))
     monkeypatch.setattr(within, "find_span", lambda frees, *_: at_once(frees[0]))
-    with pytest.raises(StopIteration) as end:
-        next(within.find_in(within.group, within.prior, torch.eye(2).double()))
-    assert end.value.value is (free if comparable else again)
+    found = done(within.find_in(within.group, within.prior, torch.eye(2).double()))
+    assert found is (free if comparable else again)
 
 
 @pytest.mark.parametrize(("badly", "taken"), [(False, "by gradients"), (True, "by values")])
 def test_where_gradients_align_badly_elements_stay_where_values_are_alike(
     monkeypatch, badly, taken
 ):
-    problem = Problem(None, GL(2).double(), Told(5), None, True)
-    kept = Kept(torch.eye(4).double(), torch.eye(4).double())
-    within = Within(problem, None, kept, differential_invariance, SearchSteps(), 0)
+    within = search(4)
     loss = (2.0 if badly else 1.0) * within.expected
     subgroup = free_in(within.group, randn(4, 4))
     fits = {
@@ -190,20 +165,14 @@ def test_where_gradients_align_badly_elements_stay_where_values_are_alike(
         for index, name in enumerate(("free", "by gradients", "by values"))
     }
 
-    def at_once(value):
-        return value
-        yield
-
     monkeypatch.setattr(within, "align", lambda *_: at_once(fits["by gradients"]))
     monkeypatch.setattr(within, "align_freely", lambda *_: at_once(fits["free"]))
     monkeypatch.setattr(within, "enough", lambda *_: at_once(True))
     by_values = fits["by values"]._replace(loss=0.1)
     monkeypatch.setattr("hgm.symmetry.within.values_agree", lambda *_: at_once(by_values))
-    with pytest.raises(StopIteration) as end:
-        next(within.find_span([fits["free"]], within.prior, alike=by_values))
-    span = end.value.value
-    assert torch.equal(span.fit.unknowns, fits[taken].unknowns)
-    assert span.fit.loss == loss  # of gradients, as all that is compared with it
+    found = done(within.find_span([fits["free"]], within.prior, alike=by_values))
+    assert torch.equal(found.fit.unknowns, fits[taken].unknowns)
+    assert found.fit.loss == loss  # of gradients, as all that is compared with it
 
 
 @pytest.mark.slow
