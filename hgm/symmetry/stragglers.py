@@ -84,7 +84,7 @@ class Straggler(Phase):
         if bool(there[best] < now[worst] - _WORTH):
             moved = elements.clone()
             moved[worst] = tried[best]
-            self._found = self._shared(moved @ torch.linalg.inv_ex(moved[0]).inverse)
+            self._found = self._shared(moved @ torch.linalg.inv(moved[0]))
         return now[worst]
 
     @property

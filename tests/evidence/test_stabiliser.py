@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.evidence import stabiliser as room
-from hgm.evidence.stabiliser import spare_constraints, stabiliser
+from hgm.evidence.stabiliser import kept_by_dynamics, spare_constraints, stabiliser
+from hgm.groups import GL, Compact
 from hgm.symmetry.samples import Seen
 
 GOAL = torch.tensor([0.0, 0.0, 1.0]).double()
@@ -66,3 +67,16 @@ def test_a_subgroup_with_all_orbits_of_the_group_leaves_nothing_open(monkeypatch
     monkeypatch.setattr(room, "kept_by_dynamics", lambda _: motions)
     assert len(stabiliser(findings(shifts), motions, SEEN)) == 3
     assert spare_constraints(findings(shifts), SEEN, 6) is None
+
+
+@pytest.mark.parametrize(("group", "row"), [(GL(3), 0), (Compact(3), 1)])
+def test_what_dynamics_keep_of_a_learned_group_is_asked_again(monkeypatch, group, row):
+    """Directions that the search was told are of the group before it was learned."""
+    group, both = group.double(), torch.eye(group.dim_algebra).double()[:2]
+    anew = SimpleNamespace(kept=lambda basis: both[1:])
+    monkeypatch.setattr(room, "shadow", lambda *_: anew)
+    view, dynamics = SimpleNamespace(index=None), SimpleNamespace(form=None)
+    problem = SimpleNamespace(group=group, view=view)
+    asked = SimpleNamespace(problem=problem, directions=both[:1], dynamics=dynamics)
+    expected = lie.hat(both[row : row + 1], group.generators)
+    assert_close(kept_by_dynamics(asked), lie.orthonormalise(expected))

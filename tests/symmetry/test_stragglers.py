@@ -71,4 +71,8 @@ def test_elements_beyond_all_numbers_are_no_error(setting, far):
     phase = Straggler(fit, group.generators[:1], estimator, differential_invariance)
     with torch.no_grad():
         phase.step(samples, ALONE)
+        places = group.exp(torch.stack((0 * growth[0], 1000 * growth[0])))
+        scores = phase._scores(group.exp(0 * growth).repeat(4, 1, 1), 2, places, samples.points)
     assert phase.result is None or phase.result.start.isfinite().all()
+    assert scores.isfinite().tolist() == [True, False]
+    assert not scores.isnan().any()  # such a place loses against all others
