@@ -21,6 +21,10 @@ FLOOR = 1e-12
 """Share of the variance: below it, noise and rounding look alike."""
 
 
+_SETTLED = 0.05  # of what is missed: with less, no other kind of model explains much more
+_FEW = 6  # inputs that waves can fill
+
+
 class Prediction(NamedTuple):
     """Displacements ``(2, B, n)`` by both twins, and Jacobians ``(2, B, n, n + m)`` in (s, a)."""
 
@@ -35,11 +39,14 @@ class DynamicsModel(ABC):
         noise: What held-out displacements miss the twins by, root mean square, ``(n,)``.
         scale: Standard deviations of the displacements, ``(n,)``; 1 where they are below a
             millionth of the states', as those of a clock are, by rounding alone.
+        own_error: Share of its square that is no noise, but what a twin errs by, as twins do not
+            agree; of the displacement of which it is largest.
         local: Where noise is larger and smaller; None: the same everywhere, as far as is known.
     """
 
     noise: Tensor
     scale: Tensor
+    own_error: float
     local: LocalNoise | None = None
 
     @abstractmethod
@@ -79,16 +86,27 @@ class DynamicsModel(ABC):
         """One of the same kind as this one was before it was fitted; None as for :meth:`anew`."""
         return None
 
+    def core(self, inputs: Tensor, change: Tensor) -> tuple[DynamicsModel, Tensor, Tensor]:
+        """The model that this one asks, inputs and displacements as it is told them."""
+        return self, inputs, change
+
+    def around(self, model: DynamicsModel) -> DynamicsModel:
+        """Another model, in the coordinates of this one's."""
+        return model
+
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
-        """Sets :attr:`noise` and :attr:`scale`: each twin meets the other's half."""
-        self.noise = self.left(inputs, change, half).square().mean(0).sqrt()
+        """Sets :attr:`noise`, :attr:`scale`, :attr:`own_error`: each twin meets the other's half."""
+        both = self.values(inputs)
+        square = _of_the_other(both - change, half).square().mean(0)
         spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
+        self.noise = square.sqrt()
         self.scale = torch.where(spread > math.sqrt(FLOOR) * size, spread, 1.0)
+        unlike = (both[0] - both[1]).square().mean(0) / 2
+        self.own_error = float((unlike / (square + FLOOR * self.scale.square())).max())
 
     def left(self, inputs: Tensor, change: Tensor, half: Tensor) -> Tensor:
         """What displacements miss the twin by that did not learn from them, ``(B, n)``."""
-        miss = self.values(inputs) - change
-        return miss.gather(0, (1 - half)[None, :, None].expand(1, -1, miss.shape[-1]))[0]
+        return _of_the_other(self.values(inputs) - change, half)
 
     def trust(self, inputs: Tensor) -> Tensor:
         """Inverse variance of the noise at inputs ``(..., n + m)``, relative to all, ``(...)``."""
@@ -113,10 +131,18 @@ class DynamicsModel(ABC):
         return bool((self.noise < 1e-3 * self.scale).all())
 
 
+def _of_the_other(both: Tensor, half: Tensor) -> Tensor:
+    """Of values ``(2, B, n)`` those of the twin that did not learn from a transition, ``(B, n)``."""
+    return both.gather(0, (1 - half)[None, :, None].expand(1, -1, both.shape[-1]))[0]
+
+
 def choose(
     models: Sequence[DynamicsModel], inputs: Tensor, change: Tensor, half: Tensor
 ) -> DynamicsModel:
     """Fits models in turn until one explains everything; the one of largest held-out likelihood.
+
+    Models that take long, in the coordinates of the likeliest of the others, only where these have
+    errors of their own, or more inputs than waves can fill.
 
     Args:
         models: Candidates, the cheapest first.
@@ -124,11 +150,17 @@ def choose(
         change: Displacements, ``(B, n)``.
         half: Which twin learns from a transition, ``(B,)``.
     """
-    fitted = []
+    likeliest: DynamicsModel | None = None
     for model in models:
+        if likeliest is not None and model.unfitted() is None:
+            if likeliest.own_error < _SETTLED and inputs.shape[1] <= _FEW:
+                continue
+            model = likeliest.around(model)
         model.fit(inputs, change, half)
         model.examine(inputs, change, half)
-        fitted.append(model)
+        if likeliest is None or model.surprise < likeliest.surprise:
+            likeliest = model
         if model.explains_all:
             break
-    return min(fitted, key=lambda model: model.surprise)
+    assert likeliest is not None, "there are candidates"
+    return likeliest

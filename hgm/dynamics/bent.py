@@ -35,10 +35,19 @@ class BentModel(DynamicsModel):
         """That of the other."""
         return self.model.trust(self.tails(inputs))
 
+    def around(self, model: DynamicsModel) -> DynamicsModel:
+        """Another model that is asked at the same bent inputs."""
+        return type(self)(model, self.tails)
+
     def anew(self, seed: int) -> DynamicsModel | None:
         """The same with other random parts."""
         other = self.model.anew(seed)
-        return None if other is None else type(self)(other, self.tails)
+        return None if other is None else self.around(other)
+
+    def unfitted(self) -> DynamicsModel | None:
+        """The same with the other as it was."""
+        other = self.model.unfitted()
+        return None if other is None else self.around(other)
 
 
 class BentInputs(BentModel):
@@ -56,6 +65,10 @@ class BentInputs(BentModel):
     def values(self, inputs: Tensor) -> Tensor:
         """Those of the other."""
         return self.model.values(self.tails(inputs))
+
+    def core(self, inputs: Tensor, change: Tensor) -> tuple[DynamicsModel, Tensor, Tensor]:
+        """The other model at bent inputs."""
+        return self.model, self.tails(inputs), change
 
     @property
     def surprise(self) -> float:
@@ -111,6 +124,7 @@ class BentDynamics(BentModel):
         super().examine(inputs, change, half)
         bent, moved = self._bent(inputs, change)
         self.model.examine(bent, moved, half)
+        self.own_error = self.model.own_error
         after = inputs[:, : change.shape[-1]] + change
         self._density = float(self._bend.slope(after).log().mean(0).sum())
 
@@ -123,10 +137,14 @@ class BentDynamics(BentModel):
         noise = self.model.noise.maximum(math.sqrt(FLOOR) * self.model.scale)
         return float((noise / self.scale).log().sum()) - self._density + _HANDICAP
 
+    def core(self, inputs: Tensor, change: Tensor) -> tuple[DynamicsModel, Tensor, Tensor]:
+        """The other model, and bent transitions."""
+        return self.model, *self._bent(inputs, change)
+
     def _bent(self, inputs: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Bent inputs, and displacements of bent states."""
-        state, bent = inputs[:, : change.shape[-1]], self.tails(inputs)
-        return bent, self._bend(state + change) - bent[:, : change.shape[-1]]
+        state, bent = inputs[..., : change.shape[-1]], self.tails(inputs)
+        return bent, self._bend(state + change) - bent[..., : change.shape[-1]]
 
     def _after(self, inputs: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
         """Straight next states of displacements of bent ones, and whether these end inside."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from hgm.checks import check_network
 from hgm.dynamics.base import DynamicsModel, Prediction
+from hgm.dynamics.noise import local_noise
 
 _EPOCHS = 80
 _STEPS = (1000, 2000)  # fewest and most of Adam: what small and large data are given at first
@@ -80,6 +81,9 @@ class NetworkDynamics(DynamicsModel):
             if not gain >= _WORTH:
                 break
             missed = now
+        self.local = None
+        self.examine(inputs, change, half)
+        self.local = local_noise(inputs, self.left(inputs, change, half), self.scale)
 
     @property
     def _parameters(self) -> list[Tensor]:

@@ -405,13 +405,8 @@ def _action_reward(terms: ActionTerms, units: Units, scale: Tensor) -> ActionRew
 
 
 def _models(sizes: Sizes, num_features: int) -> list[DynamicsModel]:
-    models: list[DynamicsModel] = [FourierDynamics(sizes.dim_state, sizes.dim_action, num_features)]
-    if sizes.dim_state + sizes.dim_action > _FEW:
-        models.append(NetworkDynamics(sizes.dim_state, sizes.dim_action))
-    return models
-
-
-_FEW = 6  # dimensions that waves can fill
+    blocks = (sizes.dim_state, sizes.dim_action)
+    return [FourierDynamics(*blocks, num_features), NetworkDynamics(*blocks)]
 
 
 def _sources(reward_of: Sequence[str] | None) -> Sequence[str]:

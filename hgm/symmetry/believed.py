@@ -83,7 +83,10 @@ def believing(within: Within, span: Span) -> Stage[Refined]:
 def _loosened(
     within: Within, span: Span, best: Refined, times: float, pulled: float
 ) -> Stage[Refined]:
-    """With less belief, while rewards pull, if that explains clearly more, and goes no further."""
+    """With less belief, while rewards pull, if that explains clearly more, and goes no further.
+
+    Rewards may pull too far for one belief, and for the next lesser one not.
+    """
     degrees = degrees_of(within)
     while pulled > degrees and times > 1:
         times /= _STEP
@@ -94,9 +97,8 @@ def _loosened(
         if not better(other, best, _CLEARLY):
             break
         pulled = _pull(penalty, other)
-        if pulled > _PULLED * degrees:
-            break
-        best = other
+        if pulled <= _PULLED * degrees:
+            best = other
     return best
 
 

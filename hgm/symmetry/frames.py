@@ -52,11 +52,13 @@ def own_dynamics(model: DynamicsModel, half: Tensor, train: Samples, held: Sampl
         held: Scaled held-out ones.
     """
     num, _, n = train.state.shape
-    inputs, _ = pairs(train)
     blocks = (n, train.action.shape[-1])
-    where, moved = pairs(held)
-    both = model.values(where.flatten(0, 1)).unflatten(1, where.shape[:2]) / model.scale
-    rest, left = missed(model, half, train) / model.scale, both.mean(0) - moved / model.scale
+    # As the model is told them: displacements of states that span decades would outweigh others.
+    core, inputs, change = model.core(*pairs(train))
+    _, where, moved = model.core(*pairs(held))
+    both = core.values(where.flatten(0, 1)).unflatten(1, where.shape[:2]) / core.scale
+    rest = core.left(inputs.flatten(0, 1), change.flatten(0, 1), half.flatten())
+    rest, left = rest.view_as(change) / core.scale, both.mean(0) - moved / core.scale
     # What all tasks have in common is told to all of them first, in the same waves.
     common = FourierRegression(1, sum(blocks), n, _OWN_WAVES, _OWN_SCALES, blocks, seed=5)
     # Tasks take turns, since the first rows choose the length scales.
