@@ -33,6 +33,29 @@ def test_what_spans_decades_is_predicted_better_there():
         assert (model.noise < 0.5 * models[0].noise).all()
 
 
+def test_what_takes_long_is_fitted_in_the_coordinates_that_are_likeliest(monkeypatch):
+    monkeypatch.setattr("hgm.dynamics.base._SETTLED", 0.0)
+    network = NetworkDynamics(2, 1, width=32)
+    models = with_bent([FourierDynamics(2, 1, 16), network], INPUTS)
+    found = choose(models, INPUTS, CHANGE, HALF)
+    assert isinstance(found, BentDynamics)
+    assert found.model is network
+    assert found.tails is models[2].tails
+    assert_close(found.core(INPUTS, CHANGE)[1], found.tails(INPUTS))
+
+
+def test_its_own_errors_are_those_of_bent_states():
+    model = with_bent([FourierDynamics(2, 1)], INPUTS)[2]
+    model.fit(INPUTS, CHANGE, HALF)
+    model.examine(INPUTS, CHANGE, HALF)
+    core, inputs, change = model.core(INPUTS, CHANGE)
+    assert_close(inputs[:, :2] + change, model.tails.some([0, 1])(STATE + CHANGE))
+    both = core.values(inputs)
+    unlike = (both[0] - both[1]).square().mean(0) / 2
+    left = core.left(inputs, change, HALF).square().mean(0)
+    assert model.own_error == pytest.approx(float((unlike / left).max()), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", [1, 2])
 def test_jacobians_are_those_of_the_displacements(kind):
     model = with_bent([FourierDynamics(2, 1)], INPUTS)[kind]

@@ -122,3 +122,17 @@ def test_steps_that_do_harm_are_undone(monkeypatch, harm):
         found.append(model.values(inputs))
         assert len(calls) == num
     assert torch.equal(*found)
+
+
+def test_it_knows_where_noise_is_larger():
+    inputs, change, half = flat(drawn(lambda s, a: s * a, 2, 2, 1500, num_tasks=1))
+    size = 0.02 + 0.3 * (inputs[:, :1] > 0)
+    found = []
+    for noise in (0.2, size):
+        model = NetworkDynamics(2, 2, width=32)
+        model.fit(inputs, change + noise * randn(*change.shape, seed=5), half)
+        found.append(model.local)
+    same, told = found
+    assert same is None
+    here = torch.tensor([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]]).double()
+    assert told(here)[0] > 20 * told(here)[1]

@@ -153,13 +153,22 @@ def test_what_never_moves_is_predicted_not_to_move(name):
 
 
 class Scripted(DynamicsModel):
-    """Twin 0 predicts 0, twin 1 predicts 1; counts its fits."""
+    """Twin 0 predicts 0, twin 1 predicts 1; counts its fits, which take long unless it is quick."""
 
-    def __init__(self, surprise=None, explains=False):
+    def __init__(self, surprise=None, explains=False, own_error=None, quick=False):
         self.fits, self._surprise, self._explains = 0, surprise, explains
+        self._own_error, self._quick = own_error, quick
 
     def fit(self, inputs, change, half):
         self.fits += 1
+
+    def unfitted(self):
+        return self if self._quick else None
+
+    def examine(self, inputs, change, half):
+        super().examine(inputs, change, half)
+        if self._own_error is not None:
+            self.own_error = self._own_error
 
     def values(self, inputs):
         return torch.stack((torch.zeros(len(inputs), 2), torch.ones(len(inputs), 2))).double()
@@ -184,6 +193,28 @@ def test_each_twin_is_examined_on_the_other_s_half():
     model.examine(inputs, change, half)
     assert_close(model.noise, torch.tensor([0.0, (0.5 * (2**2 + 4**2)) ** 0.5]).double())
     assert_close(model.scale, change.std(0))
+
+
+def test_what_twins_do_not_agree_on_is_their_own_error():
+    """Half the square of what they differ by, over the square of what is missed."""
+    inputs, half = randn(4, 4), torch.tensor([0, 1, 0, 1])
+    change = torch.tensor([[2.0, 3.0]] * 4).double()
+    model = Scripted()
+    model.examine(inputs, change, half)
+    missed = torch.tensor([(1 + 4) / 2, (4 + 9) / 2])
+    assert model.own_error == pytest.approx(float((0.5 / missed).max()))
+
+
+def test_noise_is_no_error_of_their_own():
+    found = []
+    for noise in (0.05, 1.0):
+        inputs, change, half = data(2000, noise=noise)
+        model = FourierDynamics(2, 2, num_features=16, sharp=False)
+        model.fit(inputs, change, half)
+        model.examine(inputs, change, half)
+        found.append(model.own_error)
+    few, drowned = found
+    assert drowned < 0.02 < 0.2 < few
 
 
 def test_surprise_is_minus_the_held_out_log_likelihood():
@@ -231,6 +262,18 @@ def test_nothing_is_tried_after_a_model_that_explains_everything():
     models = [Scripted(0.3), Scripted(0.1, explains=True), Scripted(-1.0)]
     assert choose(models, inputs, change, half) is models[1]
     assert [model.fits for model in models] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("own_error", "num_inputs", "fits"), [(0.04, 6, 0), (0.06, 6, 1), (0.0, 7, 1)]
+)
+def test_what_takes_long_is_tried_where_others_err_by_themselves(own_error, num_inputs, fits):
+    """Or where there are more inputs than waves can fill."""
+    _, change, half = data(20)
+    quick, slow = Scripted(0.3, own_error=own_error, quick=True), Scripted(-1.0)
+    found = choose([quick, slow], randn(20, num_inputs), change, half)
+    assert slow.fits == fits
+    assert found is (slow if fits else quick)
 
 
 def test_a_straight_line_is_told_from_waves_by_likelihood():

@@ -7,7 +7,13 @@ from systems import TURN, randn
 from torch.testing import assert_close
 
 from hgm import lie
+from hgm.dynamics import FourierDynamics
+from hgm.dynamics.bent import BentDynamics
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.frames import base_dynamics, carried, each_half, missed, own_dynamics, pairs
+from hgm.symmetry.samples import Samples
+
+TRAIN, HELD = slice(0, 700), slice(700, 1000)
 
 
 def own(turns, **kind):
@@ -31,6 +37,23 @@ def test_turned_actuators_are_a_task_s_own(noise):
     found = own(TURNED, noise=noise)
     # As a share of the motion that all tasks explain.
     assert found.share == pytest.approx(expected / (1 - expected), rel=0.15)
+
+
+@pytest.mark.parametrize(("own_rate", "least", "most"), [(0.0, -2e-3, 2e-3), (0.3, 0.05, 2.0)])
+def test_states_that_span_decades_count_alike(own_rate, least, most):
+    """By displacements of straight states, the largest few decide."""
+    state, action = (2 * randn(4, 1000, 1)).exp(), randn(4, 1000, 1, seed=1)
+    rate = own_rate * torch.tensor([-1.0, -1, 1, 1]).double()[:, None, None]
+    noise = 0.05 * randn(4, 1000, 1, seed=2)
+    after = state * (0.3 * torch.tanh(action) + rate * (state < 1) + noise).exp()
+    data = Samples(state, action, torch.zeros(4, 1000).double(), after)
+    train, held = (Samples(*(field[:, part] for field in data)) for part in (TRAIN, HELD))
+    inputs, change = (part.flatten(0, 1) for part in pairs(train))
+    half = halves_of(train)
+    model = BentDynamics(FourierDynamics(1, 1), long_tails(inputs))
+    model.fit(inputs, change, half.flatten())
+    model.examine(inputs, change, half.flatten())
+    assert least < own_dynamics(model, half, train, held).share < most
 
 
 def test_the_share_grows_with_the_square_of_the_angle():
