@@ -90,12 +90,24 @@ class DynamicsModel(ABC):
         """The model that this one asks, inputs and displacements as it is told them."""
         return self, inputs, change
 
+    def reading(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States ``(..., n)`` as numbers of which noise is alike, and their slopes, ``(..., n)``.
+
+        In :attr:`scale`, of :meth:`core`'s model.
+        """
+        return states / self.scale, (1 / self.scale).expand_as(states)
+
+    @property
+    def left_over(self) -> Tensor:
+        """What readings of held-out next states are missed by, root mean square, ``(n,)``."""
+        return self.noise / self.scale
+
     def around(self, model: DynamicsModel) -> DynamicsModel:
         """Another model, in the coordinates of this one's."""
         return model
 
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
-        """Sets :attr:`noise`, :attr:`scale`, :attr:`own_error`: each twin meets the other's half."""
+        """Sets :attr:`noise`, :attr:`scale` and :attr:`own_error`: twins meet the other's half."""
         both = self.values(inputs)
         square = _of_the_other(both - change, half).square().mean(0)
         spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
@@ -132,7 +144,7 @@ class DynamicsModel(ABC):
 
 
 def _of_the_other(both: Tensor, half: Tensor) -> Tensor:
-    """Of values ``(2, B, n)`` those of the twin that did not learn from a transition, ``(B, n)``."""
+    """Of values ``(2, B, n)`` the twin's that did not learn from a transition, ``(B, n)``."""
     return both.gather(0, (1 - half)[None, :, None].expand(1, -1, both.shape[-1]))[0]
 
 

@@ -111,6 +111,15 @@ class BentDynamics(BentModel):
         after, _ = self._after(inputs, self.model.values(self.tails(inputs)))
         return after - inputs[..., : after.shape[-1]]
 
+    def reading(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Bent states, in deviations of bent displacements, and their slopes."""
+        return self._bend(states) / self.model.scale, self._bend.slope(states) / self.model.scale
+
+    @property
+    def left_over(self) -> Tensor:
+        """That of bent states."""
+        return self.model.left_over
+
     def precision(self, inputs: Tensor) -> Tensor:
         """That of bent next states, in units of bent displacements, ``(..., n)``."""
         bent = self.tails(inputs.flatten(0, -2))

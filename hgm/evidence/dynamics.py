@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from hgm import lie
-from hgm.dynamics import DynamicsModel, FourierDynamics
-from hgm.dynamics.base import FLOOR, choose
-from hgm.dynamics.bent import BentDynamics, with_bent
+from hgm.dynamics import DynamicsModel
+from hgm.dynamics.base import FLOOR
+from hgm.dynamics.bent import BentDynamics
 from hgm.evidence.beside import Both, Compared, believed, judged, nearest
 from hgm.evidence.own import Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, ignorance, measure
 from hgm.numerics.fourier import whitening
 from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.findings import Findings
-from hgm.symmetry.frames import carried, own_dynamics, pairs
+from hgm.symmetry.frames import base_dynamics, carried, own_dynamics, pairs
 from hgm.symmetry.samples import Samples, halves, thin
 from hgm.symmetry.scaled import Spanned
 
@@ -69,7 +69,7 @@ def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples)
             for basis in (findings.generators, findings.action_generators)
         )
         train, held = (carried(some, elements, turns) for some in (train, held))
-        model = _likeliest(train, half)
+        model = base_dynamics(train, half, model)
     statement = _one(
         model, train, held, lambda values: values.mT.flatten(), lambda: _missed(model, held)
     )
@@ -77,13 +77,6 @@ def homogeneous(findings: Findings, half: Tensor, train: Samples, held: Samples)
         return statement
     product, motion = own_dynamics(model, half, train, held)
     return measure(product.mT.flatten(), motion.mT.flatten(), DYNAMICS)
-
-
-def _likeliest(samples: Samples, half: Tensor) -> DynamicsModel:
-    """Dynamics of the base task, straight or of bent states, of carried transitions."""
-    inputs, change = (part.flatten(0, 1) for part in pairs(samples))
-    straight = FourierDynamics(samples.state.shape[-1], samples.action.shape[-1])
-    return choose(with_bent([straight], inputs), inputs, change, half.flatten())
 
 
 def one_in_all_frames(findings: Findings, train: Samples, held: Samples) -> Statement | None:

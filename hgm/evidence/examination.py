@@ -249,7 +249,8 @@ def _action_set(findings: Findings, half: Tensor, train: Samples, held: Samples)
     if not findings.inherited:
         return keeps_actions(findings.dynamics.model, *group, train, held)
     elements, turns = (lie.exp(lie.hat(findings.coords, basis)) for basis in group[:2])
-    model = base_dynamics(carried(train, elements, turns), half)
+    like = findings.dynamics.model
+    model = base_dynamics(carried(train, elements, turns), half, like)
     there = carried(held, elements, turns)._replace(action=held.action)
     return keeps_actions(model, *group, train, there, inherited=True)
 

@@ -98,16 +98,21 @@ def carried(samples: Samples, elements: Tensor, turns: Tensor) -> Samples:
     )
 
 
-def base_dynamics(samples: Samples, half: Tensor, sharp: bool = True) -> DynamicsModel:
+def base_dynamics(
+    samples: Samples, half: Tensor, like: DynamicsModel | None = None, sharp: bool = True
+) -> DynamicsModel:
     """Dynamics of the base task, from the carried transitions of all tasks.
 
     Args:
         samples: Scaled transitions in the base task's frame.
         half: Which twin learns from which, ``(N, B)``.
+        like: A model whose coordinates are used; None: straight ones.
         sharp: Whether short waves are sought.
     """
     inputs, change = (part.flatten(0, 1) for part in pairs(samples))
-    model = FourierDynamics(samples.state.shape[-1], samples.action.shape[-1], sharp=sharp)
+    blocks = (samples.state.shape[-1], samples.action.shape[-1])
+    model: DynamicsModel = FourierDynamics(*blocks, sharp=sharp)
+    model = model if like is None else like.around(model)
     model.fit(inputs, change, half.flatten())
     model.examine(inputs, change, half.flatten())
     return model

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from scipy.stats import ttest_1samp
@@ -18,7 +19,6 @@ from torch.func import jacfwd
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
-from hgm.dynamics.bent import BentDynamics
 from hgm.numerics.fixed_point import fixed_point
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
@@ -46,14 +46,41 @@ def free_of_charge(turns: Tensor) -> float:
     return 0.0
 
 
-def inherited_action_generators(
-    samples: Samples,
-    half: Tensor,
-    generators: Tensor,
-    coords: Tensor,
-    start: Tensor,
-    price: Price = free_of_charge,
-) -> Tensor:
+class Heirs(NamedTuple):
+    """Tasks, and where they are in the group.
+
+    Attributes:
+        samples: Scaled transitions of all tasks.
+        half: Which twin learns from which, ``(N, B)``.
+        coords: Coordinates of the tasks, ``(N, d)``.
+        like: A model in whose coordinates the base task's dynamics are learned; None: straight.
+    """
+
+    samples: Samples
+    half: Tensor
+    coords: Tensor
+    like: DynamicsModel | None = None
+
+    @classmethod
+    def of(cls, samples: Samples, coords: Tensor, like: DynamicsModel | None = None) -> Heirs:
+        """Tasks whose transitions take turns to be learned by either twin."""
+        return cls(samples, halves(samples.reward.shape).to(coords.device), coords, like)
+
+    def few(self, num: int) -> Heirs:
+        """About `num` transitions of every task."""
+        samples = Samples(*(thin(field, num) for field in self.samples))
+        return self._replace(samples=samples, half=thin(self.half, num))
+
+    def base(self, group: Both, sharp: bool = True) -> DynamicsModel:
+        """The base task's dynamics, if generators are these."""
+        return base_dynamics(self.at_base(group), self.half, self.like, sharp)
+
+    def at_base(self, group: Both) -> Samples:
+        """Transitions in the base task's frame."""
+        return carried(self.samples, *group.elements(self.coords))
+
+
+def inherited_action_generators(heirs: Heirs, start: Both, price: Price = free_of_charge) -> Tensor:
     """Action generators ``(d, m, m)`` that carry the base task's dynamics into all tasks'.
 
     Starts from given ones and from linear regressions ``f = A s + B a + c`` of every task, in which
@@ -62,93 +89,66 @@ def inherited_action_generators(
     actions, and whose turns are a simple ratio to the states', Schwarz's criterion chooses.
 
     Args:
-        samples: Scaled transitions of all tasks.
-        half: Which twin learns from which, ``(N, B)``.
-        generators: Scaled state generators, ``(d, k, k)``.
-        coords: Coordinates of the tasks, ``(N, d)``.
-        start: Action generators to start from, too.
+        heirs: The tasks.
+        start: Generators; those of actions are a start.
         price: What rewards say against action elements.
     """
-    few = Samples(*(thin(field, _FEW) for field in samples))
-    few_half = thin(half, _FEW)
-    elements = lie.exp(lie.hat(coords, generators))
-    found: list[tuple[Tensor, float]] = []
-    for guess in (_from_slopes(few, elements, coords), start):
-        found.append(_turned(few, few_half, elements, coords, guess, _ROUNDS))
-    best = min(found, key=lambda one: one[1])[0]
-    many = Samples(*(thin(field, _MANY) for field in samples))
-    guesses = _simpler(best, generators)
-    return _simplest(many, thin(half, _MANY), elements, coords, guesses, price)
+    few = heirs.few(_FEW)
+    guesses = (_from_slopes(few, start), start)
+    best = min((_turned(few, guess, _ROUNDS) for guess in guesses), key=lambda one: one[1])[0]
+    return _simplest(heirs.few(_MANY), _simpler(best), price)
 
 
-def again_inherited(
-    samples: Samples, coords: Tensor, start: Both, free: Tensor, share: float = 1.0
-) -> Both:
+def again_inherited(heirs: Heirs, start: Both, free: Tensor, share: float = 1.0) -> Both:
     """Generators as :func:`inherited_or_shared` fits them, none of them simplified.
 
     Args:
-        samples: Scaled transitions of all tasks.
-        coords: Coordinates of the tasks, ``(N, d)``.
+        heirs: The tasks.
         start: Generators that were found.
         free: Which entries of state generators rewards do not tell, ``(k, k)``.
         share: Of the transitions that were used then.
     """
-    num = max(1, int(share * min(_FEW, samples.reward.shape[1] / share)))
-    few = Samples(*(thin(field, num) for field in samples))
-    half = thin(halves(samples.reward.shape).to(coords.device), num)
+    few = heirs.few(max(1, int(share * min(_FEW, heirs.samples.reward.shape[1] / share))))
     if bool(free.any()):
-        start = _rows(few, half, coords, start, free, _AGAIN)
-    elements = lie.exp(lie.hat(coords, start.states))
-    found, _ = _turned(few, half, elements, coords, start.actions, _AGAIN)
-    return Both(start.states, found)
+        start = inherited_rows(few, start, free, _AGAIN)
+    return _turned(few, start, _AGAIN)[0]
 
 
-def _turned(
-    samples: Samples, half: Tensor, elements: Tensor, coords: Tensor, start: Tensor, rounds: int
-) -> tuple[Tensor, float]:
+def _turned(heirs: Heirs, start: Both, rounds: int) -> tuple[Both, float]:
     """Action generators from given ones, and how surprising next states are by them."""
 
-    def fitted(found: Tensor, sharp: bool = False) -> DynamicsModel:
-        turns = lie.exp(lie.hat(coords, found))
-        return base_dynamics(carried(samples, elements, turns), half, sharp)
-
     def better(flat: Tensor) -> Tensor:
-        found = flat.view_as(start)
-        return _step(samples, elements, coords, found, fitted(found)).flatten()
+        found = start._replace(actions=flat.view_as(start.actions))
+        return _step(heirs, found, heirs.base(found, sharp=False)).flatten()
 
-    found = fixed_point(better, start.flatten(), rounds).view_as(start)
-    return found, fitted(found, sharp=True).surprise
+    flat = fixed_point(better, start.actions.flatten(), rounds)
+    found = start._replace(actions=flat.view_as(start.actions))
+    return found, heirs.base(found).surprise
 
 
-def _simpler(action_generators: Tensor, generators: Tensor) -> list[tuple[int, Tensor]]:
-    """Action generators and simpler ones nearby, with their numbers of parameters."""
-    d, m, _ = action_generators.shape
+def _simpler(found: Both) -> list[tuple[int, Both]]:
+    """Generators and simpler ones of actions nearby, with their numbers of parameters."""
+    d, m, _ = found.actions.shape
     # In scaled coordinates the covariance of actions is about the identity.
-    turning = (action_generators - action_generators.mT) / 2
-    found = [(d * m * m, action_generators), (d * m * (m - 1) // 2, turning)]
-    unit = float(torch.linalg.eigvals(generators[0]).imag.max()) if d == 1 else 0.0
+    turning = (found.actions - found.actions.mT) / 2
+    guesses = [(d * m * m, found.actions), (d * m * (m - 1) // 2, turning)]
+    unit = float(torch.linalg.eigvals(found.states[0]).imag.max()) if d == 1 else 0.0
     if unit > 0:
-        found.append((0, snap_periods(turning[0], unit)[None]))
-    return found
+        guesses.append((0, snap_periods(turning[0], unit)[None]))
+    return [(free, found._replace(actions=guess)) for free, guess in guesses]
 
 
-def _simplest(
-    samples: Samples,
-    half: Tensor,
-    elements: Tensor,
-    coords: Tensor,
-    guesses: list[tuple[int, Tensor]],
-    price: Price,
-) -> Tensor:
-    num, costs = samples.reward.numel(), []
+def _simplest(heirs: Heirs, guesses: list[tuple[int, Both]], price: Price) -> Tensor:
+    num, costs = heirs.samples.reward.numel(), []
     for free, guess in guesses:
-        turns = lie.exp(lie.hat(coords, guess))
-        surprise = base_dynamics(carried(samples, elements, turns), half).surprise
-        costs.append(num * (surprise + price(turns)) + free / 2 * math.log(num))
-    return guesses[min(range(len(costs)), key=costs.__getitem__)][1]
+        nats = heirs.base(guess).surprise + price(guess.elements(heirs.coords).actions)
+        costs.append(num * nats + free / 2 * math.log(num))
+    return guesses[min(range(len(costs)), key=costs.__getitem__)][1].actions
 
 
-def _from_slopes(samples: Samples, elements: Tensor, coords: Tensor) -> Tensor:
+def _from_slopes(heirs: Heirs, start: Both) -> Both:
+    samples, coords = heirs.samples, heirs.coords
+    elements = start.elements(coords).states
     inputs, change = pairs(samples)
     n, m = samples.state.shape[-1], samples.action.shape[-1]
     table = torch.cat((inputs, torch.ones_like(inputs[..., :1])), -1)
@@ -169,18 +169,13 @@ def _from_slopes(samples: Samples, elements: Tensor, coords: Tensor) -> Tensor:
     misfits = [
         float((lie.exp(lie.hat(coords, guess)) - turns).square().mean()) for guess in guesses
     ]
-    return guesses[min(range(len(guesses)), key=misfits.__getitem__)]
+    return start._replace(actions=guesses[min(range(len(guesses)), key=misfits.__getitem__)])
 
 
-def _step(
-    samples: Samples,
-    elements: Tensor,
-    coords: Tensor,
-    action_generators: Tensor,
-    model: DynamicsModel,
-) -> Tensor:
-    n, shape = samples.state.shape[-1], action_generators.shape
-    back = torch.linalg.inv(elements)
+def _step(heirs: Heirs, start: Both, model: DynamicsModel) -> Tensor:
+    samples, coords = heirs.samples, heirs.coords
+    n, shape = samples.state.shape[-1], start.actions.shape
+    back = torch.linalg.inv(start.elements(coords).states)
     state, next_state = (lie.act(back, part) for part in (samples.state, samples.next_state))
 
     def turned(unknowns: Tensor) -> Tensor:
@@ -190,44 +185,34 @@ def _step(
         action = lie.act(turned(unknowns), samples.action)
         prediction = model.predict(torch.cat((state, action), -1).flatten(0, 1))
         value = prediction.value.mean(0).view_as(state)
-        residual = ((value - (next_state - state)) / model.scale).flatten(0, 1)
-        variance = (model.noise / model.scale).square().sum().expand(len(residual))
+        (found, read), (seen, _) = map(model.reading, (state + value, next_state))
+        residual = (found - seen).flatten(0, 1)
+        variance = model.left_over.square().sum().expand(len(residual))
         if not derive:
             return Terms(residual, variance, None)
         slope = prediction.jacobian.mean(0)[..., n:].unflatten(0, state.shape[:2])
         fields = lie.field(jacfwd(turned)(unknowns).movedim(-1, 1), samples.action)
-        along = fields @ slope.mT / model.scale
+        along = fields @ slope.mT * read[..., None, :]
         return Terms(residual, variance, along.flatten(0, 1))
 
-    solver = GaussNewton(action_generators.flatten(), _MISFIT, damping=1e-3)
+    solver = GaussNewton(start.actions.flatten(), _MISFIT, damping=1e-3)
     for _ in range(2):
         trial = solver.propose(residuals(solver.unknowns, True), ALONE)
         solver.decide(residuals(trial, False), ALONE)
     return solver.unknowns.view(shape)
 
 
-def inherited_rows(
-    samples: Samples, coords: Tensor, start: Both, free: Tensor, rounds: int = _ROWS
-) -> Both:
+def inherited_rows(heirs: Heirs, start: Both, free: Tensor, rounds: int = _ROWS) -> Both:
     """Generators whose rows that rewards do not see, `free (k, k)`, follow from heredity, too.
 
     The base task's dynamics are fitted anew in every round.
 
     Args:
-        samples: Scaled transitions of all tasks.
-        coords: Coordinates of the tasks, ``(N, d)``.
+        heirs: The tasks.
         start: Where to start.
         free: Which entries of state generators are unknown.
         rounds: How often.
     """
-    few = Samples(*(thin(field, _FEW) for field in samples))
-    half = thin(halves(samples.reward.shape).to(coords.device), _FEW)
-    return _rows(few, half, coords, start, free, rounds)
-
-
-def _rows(
-    few: Samples, half: Tensor, coords: Tensor, start: Both, free: Tensor, rounds: int
-) -> Both:
     shapes = start.states.shape, start.actions.shape
 
     def both(flat: Tensor) -> Both:
@@ -236,8 +221,8 @@ def _rows(
 
     def better(flat: Tensor) -> Tensor:
         found = both(flat)
-        model = base_dynamics(carried(few, *found.elements(coords)), half, sharp=False)
-        found = refined_rows(few, coords, found, free, model)
+        model = heirs.base(found, sharp=False)
+        found = refined_rows(heirs.samples, heirs.coords, found, free, model)
         return torch.cat([part.flatten() for part in found])
 
     first = torch.cat([part.flatten() for part in start])
@@ -268,28 +253,29 @@ def inherited_or_shared(
         price: What rewards say against action elements.
     """
     shared = Both(generators, action_generators)
-    half = halves(samples.reward.shape).to(coords.device)
-    if isinstance(model, BentDynamics):  # the base task's are straight
-        model = base_dynamics(samples, half)
-    differ = each_half(model, half, samples)
+    heirs = Heirs.of(samples, coords, model)
+    differ = each_half(model, heirs.half, samples)
     if not len(generators) or not _positive(differ.shares - _SMALL):
         return shared, False
+    start = shared
     if free is not None and bool(free.any()):
-        generators, action_generators = inherited_rows(samples, coords, shared, free)
-    found = inherited_action_generators(samples, half, generators, coords, action_generators, price)
+        start = inherited_rows(heirs.few(_FEW), start, free)
+    found = inherited_action_generators(heirs, start, price)
     if len(found) == 1:
-        size = generators.shape[-1]
-        both = torch.block_diag(generators[0], found[0])
-        found = snap_periods(both, frequency(generators[0]))[None, size:, size:]
-    elements, turns = (lie.exp(lie.hat(coords, basis)) for basis in (generators, found))
-    there = carried(samples, elements, turns)
-    left = missed(model, half, samples)
+        size = start.states.shape[-1]
+        turning = torch.block_diag(start.states[0], found[0])
+        found = snap_periods(turning, frequency(start.states[0]))[None, size:, size:]
+    inherited = Both(start.states, found)
     # Carried to where transitions were seen: in the base task's frame a group may shrink it.
-    n = left.shape[-1]
-    at_base = missed(base_dynamics(there, half), half, there) @ elements[:, :n, :n].mT
-    explained = ((left / model.scale).square() - (at_base / model.scale).square()).sum(-1)
+    n = samples.state.shape[-1]
+    away = inherited.elements(coords).states[:, :n, :n].mT
+    base, there = heirs.base(inherited), heirs.at_base(inherited)
+    left = missed(model, heirs.half, samples), missed(base, heirs.half, there) @ away
+    seen = model.reading(samples.next_state)[0]
+    pooled, own = ((model.reading(samples.next_state + one)[0] - seen).square() for one in left)
+    explained = (pooled - own).sum(-1)
     less = _positive(explained / differ.motion.mean().clamp_min(1e-300) - differ.share / 2)
-    return (Both(generators, found), True) if less else (shared, False)
+    return (inherited, True) if less else (shared, False)
 
 
 def _positive(values: Tensor) -> bool:

@@ -69,8 +69,10 @@ def refined_rows(
         place, action = lie.act(back.states, samples.state), lie.act(back.actions, samples.action)
         prediction = model.predict(torch.cat((place, action), -1).flatten(0, 1))
         there = place + prediction.value.mean(0).view_as(place)
-        residual = (lie.act(away.states, there) - samples.next_state) / model.scale
-        variance = (model.noise / model.scale).square().sum().expand(residual.shape[:2])
+        (found, slope), (seen, _) = map(
+            model.reading, (lie.act(away.states, there), samples.next_state)
+        )
+        residual, variance = found - seen, model.left_over.square().sum().expand(seen.shape[:2])
         if not derive:
             return Terms(residual.flatten(0, 1), variance.flatten(), None)
         slopes = prediction.jacobian.mean(0).unflatten(0, place.shape[:2])
@@ -83,7 +85,9 @@ def refined_rows(
         inner = moved + moved @ slopes[..., :n].mT + turned @ slopes[..., n:].mT
         along = inner @ away.states[:, None, :n, :n].mT + lie.field(going.states, there)
         return Terms(
-            residual.flatten(0, 1), variance.flatten(), (along / model.scale).flatten(0, 1)
+            residual.flatten(0, 1),
+            variance.flatten(),
+            (along * slope[..., None, :]).flatten(0, 1),
         )
 
     first = torch.cat((start.states[:, free].flatten(), start.actions.flatten()))

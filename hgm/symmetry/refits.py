@@ -21,7 +21,7 @@ from hgm.dynamics import DynamicsModel
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.finite import settle
-from hgm.symmetry.heredity import again_inherited
+from hgm.symmetry.heredity import Heirs, again_inherited
 from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.invariance import FORM_POINTS, equivariance_form
 from hgm.symmetry.location import located
@@ -232,7 +232,7 @@ class Refitter:
         unseen = completion.free_rows(n, size)
         states = torch.where(unseen, findings.generators, generators)
         start = Both(states, findings.action_generators)
-        own = again_inherited(scaled, coords, start, unseen, share)
+        own = again_inherited(Heirs.of(scaled, coords, model), start, unseen, share)
         return torch.cat((own.states[:, :n].flatten(1), own.actions.flatten(1)), 1)
 
 

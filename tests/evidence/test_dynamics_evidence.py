@@ -8,9 +8,10 @@ from systems import TURN, Known, drawn, randn, spin
 from torch.testing import assert_close
 
 from hgm import lie
+from hgm.dynamics import FourierDynamics
+from hgm.dynamics.bent import BentDynamics
 from hgm.evidence.dynamics import (
     _bent_targets,
-    _likeliest,
     equivariant,
     homogeneous,
     near,
@@ -265,9 +266,11 @@ def test_states_that_span_decades_are_compared_in_bent_coordinates(leak, holds):
 
     train, held = drawn_gas(1500, 0), drawn_gas(700, 5)
     half = torch.arange(1500).expand(3, -1) % 2
+    inputs = torch.cat((train.state, train.action), -1).flatten(0, 1)
+    bent = BentDynamics(FourierDynamics(2, 1), long_tails(inputs))
     scalings = torch.diag(torch.tensor([1.0, -1.0]).double())[None]
     findings = SimpleNamespace(
-        dynamics=SimpleNamespace(model=_likeliest(train, half)),
+        dynamics=SimpleNamespace(model=base_dynamics(train, half, bent)),
         coords=COORDS,
         generators=scalings,
         action_generators=torch.zeros(1, 1, 1).double(),

@@ -9,9 +9,13 @@ from systems import TURN
 from torch.testing import assert_close
 
 from hgm import lie
+from hgm.dynamics import FourierDynamics
+from hgm.dynamics.bent import BentDynamics
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.completion import Completion
-from hgm.symmetry.frames import own_dynamics
+from hgm.symmetry.frames import own_dynamics, pairs
 from hgm.symmetry.heredity import (
+    Heirs,
     inherited_action_generators,
     inherited_or_shared,
     inherited_rows,
@@ -19,6 +23,10 @@ from hgm.symmetry.heredity import (
 from hgm.symmetry.inherited_rows import Both
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
+
+
+def heirs(data):
+    return Heirs.of(data, COORDS)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, 2.0, -2.0, 0.5])
@@ -30,7 +38,7 @@ def test_how_actions_turn_is_found_in_dynamics_that_are_inherited(rate):
     """
     data = family((1 - rate) * COORDS)
     start = torch.zeros(1, 2, 2).double()
-    found = inherited_action_generators(data, halves_of(data), TURN, COORDS, start)
+    found = inherited_action_generators(heirs(data), Both(TURN, start))
     assert_close(found, rate * TURN, atol=1e-9, rtol=0)
 
 
@@ -43,9 +51,8 @@ def test_turns_that_are_no_rotations_stay_what_they_are():
     change = lie.act(element, pushed(data.state, lie.act(lens, data.action)))
     data = data._replace(next_state=data.state + change)
     expected = torch.linalg.inv(lens) @ -TURN @ lens
-    found = inherited_action_generators(
-        data, halves_of(data), TURN, COORDS, torch.zeros(1, 2, 2).double()
-    )
+    start = Both(TURN, torch.zeros(1, 2, 2).double())
+    found = inherited_action_generators(heirs(data), start)
     assert (expected + expected.mT).norm() > 1
     assert_close(found, expected, atol=0.3, rtol=0)
 
@@ -63,7 +70,7 @@ def test_what_rewards_say_against_actions_counts_beside_the_dynamics():
         return 1e3 * float((turns.mT @ turns - torch.eye(2).double()).square().mean())
 
     start = torch.zeros(1, 2, 2).double()
-    found = inherited_action_generators(data, halves_of(data), TURN, COORDS, start, price)
+    found = inherited_action_generators(heirs(data), Both(TURN, start), price)
     assert_close(found, -found.mT)
     model = shared_model(data)
     assert inherited_or_shared(model, data, TURN, start, COORDS)[1]
@@ -127,10 +134,43 @@ def test_rows_that_rewards_do_not_see_follow_from_heredity():
     free = torch.tensor([[False, False], [True, True]])
     truth = torch.eye(2).double()[None]
     start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
-    found = inherited_rows(data, coords, start, free)
+    found = inherited_rows(Heirs.of(data, coords), start, free)
     assert torch.equal(found.states[:, 0], truth[:, 0])
     assert_close(found.states, truth, atol=0.05, rtol=0)
     assert_close(found.actions, torch.ones(1, 1, 1).double(), atol=0.05, rtol=0)
+
+
+def decades(num=1500):
+    """The same of sizes that span decades, whose noise is a share of them."""
+    generator = torch.Generator().manual_seed(4)
+    coords = torch.tensor([[0.0], [0.5], [-0.4], [0.3]]).double()
+    scale = coords.exp()[:, None]
+    drawn = torch.randn(4, num, 5, generator=generator, dtype=torch.float64)
+    within, noise = (1.2 * drawn[..., :3]).exp(), 0.05 * drawn[..., 3:]
+    pushed = torch.stack((within[..., 1], within[..., 2]), -1).log()
+    moved = within[..., :2] * (0.4 * torch.tanh(pushed) + noise).exp()
+    state, action, following = (scale * part for part in (within[..., :2], within[..., 2:], moved))
+    return Samples(state, action, state[..., 0], following), coords
+
+
+@torch.no_grad()
+def test_what_spans_decades_is_inherited_in_bent_states():
+    data, coords = decades()
+    free = torch.tensor([[False, False], [True, True]])
+    start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
+    inputs, change = (part.flatten(0, 1) for part in pairs(data))
+    tails = long_tails(inputs)
+    bent = BentDynamics(FourierDynamics(2, 1), tails)
+    bent.fit(inputs, change, halves_of(data).flatten())
+    bent.examine(inputs, change, halves_of(data).flatten())
+    found = inherited_rows(Heirs.of(data, coords, bent), start, free)
+    off = [(found.states[0, 1, 1] - 1).abs(), (found.actions - 1).abs().max()]
+    straight = inherited_rows(Heirs.of(data, coords), start, free)
+    worse = [(straight.states[0, 1, 1] - 1).abs(), (straight.actions - 1).abs().max()]
+    assert max(off) < 0.05 < max(worse)
+    both, inherited = inherited_or_shared(bent, data, *found, coords)
+    assert inherited
+    assert (both.actions - 1).abs() < 0.05
 
 
 @torch.no_grad()
