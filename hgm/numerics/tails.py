@@ -24,6 +24,7 @@ _CONSTANT = 1e-12  # deviation, relative to the largest number: rounding
 _WIDTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the range between quartiles
 _STRAIGHT = 1e6  # deviations: as good as the identity, to rounding
 _WORTH = 0.1  # nats per number by which normality must gain
+_BESIDE = (2.1, 0.03)  # the same two of numbers beside such: sizes mostly come together
 _ENOUGH = 2000
 
 
@@ -104,6 +105,7 @@ def long_tails(points: Tensor) -> Tails | None:
 
     By the likelihood of a normal distribution after the map, over a grid. Only tails are bent: what
     has an end far from the median, as the quartiles are apart, and is no count, flag or stop.
+    Beside such a coordinate, others need less of a tail.
 
     Args:
         points: Points, ``(B, q)``.
@@ -120,10 +122,8 @@ def long_tails(points: Tensor) -> Tails | None:
     lower, median, upper = quantiles(_QUARTERS)
     usual, ends = upper - lower, (quantiles(_ENDS) - median).abs().amax(0)
     ties = (points.sort(0).values.diff(dim=0) == 0).to(points).mean(0)
-    told = (ends > _LONG * usual) & (usual > _CONSTANT * points.abs().amax(0)) & (ties < _TIES)
-    if not bool(told.any()):
-        return None
-    usual = torch.where(told, usual, deviation).clamp_min(1e-300)
+    able = (usual > _CONSTANT * points.abs().amax(0)) & (ties < _TIES)
+    usual = torch.where(able, usual, deviation).clamp_min(1e-300)
     centres = quantiles(_CENTRES)
     centres = torch.cat((torch.zeros_like(centres[:1]), centres))
     widths = torch.tensor(_WIDTHS, dtype=points.dtype).to(points)[:, None] * usual
@@ -131,9 +131,14 @@ def long_tails(points: Tensor) -> Tails | None:
     spread = (widths * torch.asinh(scaled).std(-2)).clamp_min(1e-300)
     cost = spread.log() + 0.5 * torch.log1p(scaled.square()).mean(-2)
     least, best = cost.flatten(0, 1).min(0)
-    bent = told & (least < deviation.log() - _WORTH)
+    gain = deviation.log() - least
+    bent, beside = (
+        able & (ends > long * usual) & (gain > worth)
+        for long, worth in ((_LONG, _WORTH), _BESIDE)
+    )
     if not bool(bent.any()):
         return None
+    bent = bent | beside
     centre = centres.gather(0, (best // len(_WIDTHS))[None])[0]
     width = widths.gather(0, (best % len(_WIDTHS))[None])[0]
     varies = deviation > _CONSTANT * points.abs().amax(0)
