@@ -224,7 +224,8 @@ def equivariant(
 
     With :math:`\Delta_k = L_g^{-1} f_k(L_g s, K_g a) - f_k(s, a)` of twin `k`, the effect is
     :math:`\langle \Delta_1 \Delta_2 \rangle` as a share of :math:`\langle f_1 f_2 \rangle`, over
-    what is carried to where there are data. Both count by the inverse variance of the noise, here
+    what is carried to where there are data: differences of next states in the coordinates of the
+    model, and of these and states. Both count by the inverse variance of the noise, here
     and there, where that is not the same everywhere, and less where they are many times the usual
     motion.
 
@@ -244,39 +245,40 @@ def equivariant(
     where = group.spread(_ELEMENTS + 1, coords / 2)[1:]  # no further than the tasks themselves
     element, turn = (lie.exp(lie.hat(where, basis)) for basis in (generators, action_generators))
     carried = torch.cat((lie.act(element, state), lie.act(turn, action)), -1)
-    there = model.values(carried.flatten(0, 1)).unflatten(1, carried.shape[:2])
-    here = model.values(torch.cat((state, action), -1))
+    inputs = torch.cat((state, action), -1)
+    moved = model.values(carried.flatten(0, 1)).unflatten(1, carried.shape[:2])
     shift = torch.linalg.inv(element[..., :n, :n]).mT
-    deviation = (there @ shift - here[:, None]) / model.scale
+    here, there = state + model.values(inputs), state + moved @ shift
+    arrived, (back, slope) = model.reading(here)[0], model.reading(there)
+    step, deviation = arrived - model.reading(state)[0], back - arrived[:, None]
     covered = near(carried.flatten(0, 1), known, len(train.state)).view(carried.shape[:2]).double()
     seen = covered.sum(0)
     told = seen > 0
     if int(told.sum()) < 10:
         return Equivariance(ignorance(DYNAMICS), float(covered.mean()))
     # Where noise is large, one error of the model would outweigh all that is known elsewhere.
-    noise = 1 / model.precision(carried) + 1 / model.precision(torch.cat((state, action), -1))
-    weight = covered[..., None] * 2 / noise
+    noise = 1 / model.trust(carried) + 1 / model.trust(inputs)
+    weight = (covered * 2 / noise)[..., None]
     # Where motions or deviations are many times the usual motion, they would outweigh all others.
-    moved, missed = (
-        (each.square().mean(0) * weight).sum(-1) for each in (here / model.scale, deviation)
-    )
-    motions = moved[covered > 0].sort().values
+    went, missed = ((each.square().mean(0) * weight).sum(-1) for each in (step, deviation))
+    motions = went[covered > 0].sort().values
     # Not the median: what is at rest half of the time still has a usual motion.
     usual = motions[: max(1, int(_USUAL * len(motions)))].mean()
     usual = usual if bool(usual > 0) else motions.mean()
-    weight = weight / (1 + (moved + missed) / (_MANY * usual).clamp_min(1e-300))[..., None]
+    weight = weight / (1 + (went + missed) / (_MANY * usual).clamp_min(1e-300))[..., None]
 
     def share(product: Tensor) -> Tensor:
         return (product * weight).sum((0, -1))[told] / seen[told]
 
-    motion = share((here / model.scale).prod(0).expand(len(weight), -1, -1))
+    motion = share(step.prod(0).expand(len(weight), -1, -1))
     # The twins' own errors are smooth: all transitions share them, and few are independent.
     error = ((deviation[0] - deviation[1]).square() / 2 * weight).sum() / covered.sum()
     doubt = float(error / motion.mean().clamp_min(1e-300)) / _INDEPENDENT**0.5
     statement = measure(share(deviation.prod(0)), motion, DYNAMICS, doubt)
     if statement.broken:
-        left = (some.next_state - state - here) / model.scale
-        rest, blur = _beside(model, train, carried, shift)
+        left = model.reading(some.next_state)[0] - arrived
+        abroad = model.reading(carried[..., :n] + moved)[1]
+        rest, blur = (part / abroad @ shift * slope for part in _beside(model, train, carried))
         met, added = deviation + rest - left[:, None], deviation * blur
         statement = believed(
             statement, share((deviation * met).mean(0)), share(added.mean(0)), motion
@@ -284,16 +286,15 @@ def equivariant(
     return Equivariance(statement, float(covered.mean()))
 
 
-def _beside(
-    model: DynamicsModel, train: Samples, carried: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor]:
+def _beside(model: DynamicsModel, train: Samples, carried: Tensor) -> tuple[Tensor, Tensor]:
     """What either twin leaves of transitions beside carried ones, which it did not learn from.
 
-    And what these are off by for their distance, both carried back, ``(2, E, P, n)``.
+    And what these are off by for their distance, both as readings, ``(2, E, P, n)``.
     """
     inputs, change = (part.flatten(0, 1) for part in pairs(train))
-    half = halves(train.reward.shape).flatten().to(inputs.device)
-    white, left = whitening(inputs), change - model.values(inputs)
+    half, n = halves(train.reward.shape).flatten().to(inputs.device), change.shape[-1]
+    state, white = inputs[:, :n], whitening(inputs)
+    left = model.reading(state + change)[0] - model.reading(state + model.values(inputs))[0]
     wanted = white(carried).flatten(0, 1).cpu().numpy()
     found = []
     for twin in range(2):
@@ -301,8 +302,7 @@ def _beside(
         rows = white(inputs[own]).cpu().numpy()
         found.append(nearest(rows, left[twin][own], wanted)[:2])
     rest, blur = (torch.stack(both) for both in zip(*found, strict=True))
-    shape = carried.shape[:2]
-    return tuple(one.unflatten(1, shape) @ shift / model.scale for one in (rest, blur))
+    return rest.unflatten(1, carried.shape[:2]), blur.unflatten(1, carried.shape[:2])
 
 
 def near(points: Tensor, data: Tensor, num_tasks: int = 1) -> Tensor:

@@ -43,10 +43,9 @@ def preferred(
     :math:`|\delta|^2`. If they do not, it is :math:`\langle e_g^2 - e^2 \rangle` of the errors of
     the model, there and here: 0 whatever they are, if the two ends of a carried transition are
     exchangeable. So ends count by :math:`\min(p(x), |g| p(g x))` of the density of data by nearest
-    neighbours, and lengths are means of those in the frames of either end; what a density errs by
-    leaves about a tenth. It is believed where it
-    excludes that the deviation is as large as it looked; a model that does not see half of it has
-    nothing to say.
+    neighbours, and lengths are means of those in the frames of either end, in the coordinates of
+    the model; what a density errs by leaves about a tenth. It is believed where it excludes that
+    the deviation is as large as it looked; a model that does not see half of it has nothing to say.
 
     Args:
         plain: What the deviation looked like.
@@ -66,37 +65,38 @@ def preferred(
     element, turn = (
         lie.exp(lie.hat(where, basis))[choice] for basis in (generators, action_generators)
     )
-    ends = [(element, rows.state), (turn, rows.action)]
-    carried = torch.cat([lie.act(g, x[:, None, None]).squeeze(-2) for g, x in ends], -1)
-    linear = element[..., :n, :n]
+    parts = [(element, rows.state), (turn, rows.action)]
+    carried = torch.cat([lie.act(g, x[:, None, None]).squeeze(-2) for g, x in parts], -1)
     here, there = (
         model.values(some.flatten(0, -2)).unflatten(1, some.shape[:-1])
         for some in (inputs, carried)
     )
-    there = torch.linalg.solve(linear, there[..., None]).squeeze(-1)
-    fresh = (half == 1)[:, None]  # to the first twin
-    own = torch.where(fresh, here[0], here[1])[:, None]
-    other = torch.where(fresh[..., None], there[0], there[1])
+    there = torch.linalg.solve(element[..., :n, :n], there[..., None]).squeeze(-1)
+    moves = (*here[:, :, None].expand_as(there), *there, change[:, None].expand_as(there[0]))
+    ends = rows.state[:, None] + torch.stack((*moves, torch.zeros_like(there[0])))
+    fresh = (half == 1)[:, None, None]  # to the first twin
+    metric = (2 / (1 / model.trust(carried) + 1 / model.trust(inputs)[:, None]))[..., None]
 
-    noise = 1 / model.precision(carried) + 1 / model.precision(inputs)[:, None]
-    metric = 2 / noise / model.scale.square()
-
-    def product(left: Tensor, right: Tensor) -> Tensor:
-        one, two = (
-            (first * second * metric).sum(-1)
-            for first, second in ((left, right), (_apply(linear, left), _apply(linear, right)))
+    def lengths(ends: Tensor) -> Tensor:
+        """Of the motion, its square and that of the deviation, and what is gained; in one frame."""
+        one, two, other, another, met, start = model.reading(ends)[0]
+        own, carried = torch.where(fresh, one, two), torch.where(fresh, other, another)
+        apart, middle = carried - own, (carried + own) / 2
+        found = (
+            (one - start) * (two - start),
+            (other - one) * (another - two),
+            (middle - start).square() + apart.square(),
+            2 * apart * (middle - met),
         )
-        return (one + two) / 2
+        return torch.stack([(part * metric).sum(-1) for part in found])
 
-    size = torch.linalg.det(linear).abs() * torch.linalg.det(turn).abs()
-    weight = _exchangeable(inputs, carried, size, half)
-    apart, middle = other - own, (other + own) / 2
-    motion = product(here[0][:, None], here[1][:, None])
+    ends_there = lie.act(element, ends[..., None, :]).squeeze(-2)
+    motion, seen, size, gain = (lengths(ends) + lengths(ends_there)) / 2
+    volume = torch.linalg.det(element[..., :n, :n]).abs() * torch.linalg.det(turn).abs()
+    weight = _exchangeable(inputs, carried, volume, half)
     usual = ((weight * motion).sum() / weight.sum()).clamp_min(1e-300)
     # Where a motion, or an error, is many times the usual one, it would outweigh all others.
-    weight = weight / (1 + (product(middle, middle) + product(apart, apart)) / usual)
-    gain = 2 * product(apart, middle - change[:, None])
-    seen = product(there[0] - here[0][:, None], there[1] - here[1][:, None])
+    weight = weight / (1 + size / usual)
     gain, seen, motion = ((weight * part).sum(1) for part in (gain, seen, motion))
     if seen.mean() < _SEEN * plain.effect * motion.mean():
         return plain
@@ -113,10 +113,6 @@ def _in_turn(train: Samples, held: Samples) -> tuple[Samples, Tensor]:
         for field in (*fields, half.to(train.reward.device))
     )
     return Samples(*fields), half
-
-
-def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
-    return (matrices @ vectors[..., None]).squeeze(-1)
 
 
 def _exchangeable(inputs: Tensor, carried: Tensor, size: Tensor, half: Tensor) -> Tensor:

@@ -133,8 +133,7 @@ def long_tails(points: Tensor) -> Tails | None:
     least, best = cost.flatten(0, 1).min(0)
     gain = deviation.log() - least
     bent, beside = (
-        able & (ends > long * usual) & (gain > worth)
-        for long, worth in ((_LONG, _WORTH), _BESIDE)
+        able & (ends > long * usual) & (gain > worth) for long, worth in ((_LONG, _WORTH), _BESIDE)
     )
     if not bool(bent.any()):
         return None

@@ -123,3 +123,12 @@ def test_episodes_do_not_hide_what_comes_later():
 @pytest.mark.parametrize("num", [0, 1, 2])
 def test_a_few_points_have_no_tails(num):
     assert long_tails(randn(num, 2)) is None
+
+
+def test_beside_what_spans_decades_less_of_a_tail_is_bent():
+    far, little = randn(3000, 1, seed=1).mul(1.5).exp(), randn(3000, 1, seed=2).mul(0.35).exp()
+    normal = randn(3000, 1, seed=3)
+    assert long_tails(torch.cat((little, normal), 1)) is None
+    found = long_tails(torch.cat((far, little, normal), 1))
+    assert (found.width[:2] < 10).all()
+    assert found.width[2] > 1e4
