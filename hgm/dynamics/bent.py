@@ -66,6 +66,11 @@ class BentInputs(BentModel):
         """Those of the other."""
         return self.model.values(self.tails(inputs))
 
+    def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
+        """The same, and what is known at bent inputs."""
+        super().examine(inputs, change, half)
+        self.model.examine(self.tails(inputs), change, half)
+
     def core(self, inputs: Tensor, change: Tensor) -> tuple[DynamicsModel, Tensor, Tensor]:
         """The other model at bent inputs."""
         return self.model, self.tails(inputs), change

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from systems import randn
+from systems import LeastSquares, randn
 from torch.func import jacfwd, vmap
 from torch.testing import assert_close
 
@@ -54,6 +54,24 @@ def test_its_own_errors_are_those_of_bent_states():
     unlike = (both[0] - both[1]).square().mean(0) / 2
     left = core.left(inputs, change, HALF).square().mean(0)
     assert model.own_error == pytest.approx(float((unlike / left).max()), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [BentInputs, BentDynamics])
+def test_what_it_asks_is_examined_too(kind):
+    """Whatever it is: readings are in its units."""
+    model = kind(LeastSquares(), long_tails(INPUTS))
+    model.fit(INPUTS, CHANGE, HALF)
+    model.examine(INPUTS, CHANGE, HALF)
+    core, inputs, change = model.core(INPUTS, CHANGE)
+    assert_close(core.scale, change.std(0))
+    after, _ = model.reading(STATE + CHANGE)
+    before, slope = model.reading(STATE)
+    assert_close(after - before, change / core.scale)
+    truth = vmap(jacfwd(lambda one: model.reading(one)[0]))(STATE[:5])
+    assert_close(slope[:5], truth.diagonal(dim1=-2, dim2=-1))
+    assert_close(
+        model.left_over, core.left(inputs, change, HALF).square().mean(0).sqrt() / core.scale
+    )
 
 
 @pytest.mark.parametrize("kind", [1, 2])
