@@ -66,7 +66,6 @@ KINDS = ("seen", "completed", "zero", "element", "turn")
 COUNTED = ("undetermined", "certain")
 _MIN_COSINE = 0.9
 _ROUNDING = 1e-9
-_FEW = 6  # dimensions that waves can fill, as in hgm.modules.discovery
 
 
 class Case(NamedTuple):
@@ -87,9 +86,7 @@ def search(specimen: Specimen, arrays: dict[str, Any]) -> Findings:
     state, action, reward, following = (torch.from_numpy(arrays[name]) for name in names)
     samples = Samples(state, action, reward / reward.std(1).mean(), following)
     n, m = specimen.dim_state, specimen.dim_action
-    models: list[Any] = [FourierDynamics(n, m)]
-    if n + m > _FEW:
-        models.append(NetworkDynamics(n, m))
+    models = [FourierDynamics(n, m), NetworkDynamics(n, m)]
     group = (Affine if specimen.group == "affine" else GL)(n).double().requires_grad_(False)
     estimator = FourierEstimator(len(reward), n)
     searched = Search(group, estimator, differential_invariance, models, SearchSteps())

@@ -20,6 +20,8 @@ from hgm.dynamics.noise import LocalNoise
 FLOOR = 1e-12
 """Share of the variance: below it, noise and rounding look alike."""
 
+EXPLAINED = 1e-3
+"""Share of a displacement: what leaves less explains it all."""
 
 _SETTLED = 0.05  # of what is missed: with less, no other kind of model explains much more
 _FEW = 6  # inputs that waves can fill
@@ -40,13 +42,14 @@ class DynamicsModel(ABC):
         scale: Standard deviations of the displacements, ``(n,)``; 1 where they are below a
             millionth of the states', as those of a clock are, by rounding alone.
         own_error: Share of its square that is no noise, but what a twin errs by, as twins do not
-            agree; of the displacement of which it is largest.
+            agree; of the displacement of which it is largest. What is below a thousandth of a
+            displacement counts as such a thousandth.
         local: Where noise is larger and smaller; None: the same everywhere, as far as is known.
     """
 
     noise: Tensor
     scale: Tensor
-    own_error: float
+    own_error: float = math.inf
     local: LocalNoise | None = None
 
     @abstractmethod
@@ -114,7 +117,8 @@ class DynamicsModel(ABC):
         self.noise = square.sqrt()
         self.scale = torch.where(spread > math.sqrt(FLOOR) * size, spread, 1.0)
         unlike = (both[0] - both[1]).square().mean(0) / 2
-        self.own_error = float((unlike / (square + FLOOR * self.scale.square())).max())
+        least = (EXPLAINED * self.scale).square()
+        self.own_error = float((unlike / square.maximum(least)).max())
 
     def left(self, inputs: Tensor, change: Tensor, half: Tensor) -> Tensor:
         """What displacements miss the twin by that did not learn from them, ``(B, n)``."""
@@ -140,7 +144,7 @@ class DynamicsModel(ABC):
     @property
     def explains_all(self) -> bool:
         """Whether what is left unexplained is below a thousandth of every displacement."""
-        return bool((self.noise < 1e-3 * self.scale).all())
+        return bool((self.noise < EXPLAINED * self.scale).all())
 
 
 def _of_the_other(both: Tensor, half: Tensor) -> Tensor:

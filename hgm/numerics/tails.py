@@ -25,6 +25,7 @@ _WIDTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the range between quartiles
 _STRAIGHT = 1e6  # deviations: as good as the identity, to rounding
 _WORTH = 0.1  # nats per number by which normality must gain
 _BESIDE = (2.1, 0.03)  # the same two of numbers beside such: sizes mostly come together
+_CHANCE = 3.0  # nats that a map gains of few numbers by chance
 _ENOUGH = 2000
 
 
@@ -133,7 +134,8 @@ def long_tails(points: Tensor) -> Tails | None:
     least, best = cost.flatten(0, 1).min(0)
     gain = deviation.log() - least
     bent, beside = (
-        able & (ends > long * usual) & (gain > worth) for long, worth in ((_LONG, _WORTH), _BESIDE)
+        able & (ends > long * usual) & (gain > worth)
+        for long, worth in ((_LONG, _WORTH), (_BESIDE[0], _BESIDE[1] + _CHANCE / len(points)))
     )
     if not bool(bent.any()):
         return None

@@ -269,11 +269,15 @@ def inherited_or_shared(
     # Carried to where transitions were seen: in the base task's frame a group may shrink it.
     n = samples.state.shape[-1]
     away = inherited.elements(coords).states[:, :n, :n].mT
-    base, there = heirs.base(inherited), heirs.at_base(inherited)
-    left = missed(model, heirs.half, samples), missed(base, heirs.half, there) @ away
+    # Waves here and there: what only another kind of model explains says nothing of heredity.
+    pooled, base = base_dynamics(samples, heirs.half, model), heirs.base(inherited)
+    left = (
+        missed(pooled, heirs.half, samples),
+        missed(base, heirs.half, heirs.at_base(inherited)) @ away,
+    )
     seen = model.reading(samples.next_state)[0]
-    pooled, own = ((model.reading(samples.next_state + one)[0] - seen).square() for one in left)
-    explained = (pooled - own).sum(-1)
+    there, here = ((model.reading(samples.next_state + one)[0] - seen).square() for one in left)
+    explained = (there - here).sum(-1)
     less = _positive(explained / differ.motion.mean().clamp_min(1e-300) - differ.share / 2)
     return (inherited, True) if less else (shared, False)
 

@@ -205,6 +205,16 @@ def test_what_twins_do_not_agree_on_is_their_own_error():
     assert model.own_error == pytest.approx(float((0.5 / missed).max()))
 
 
+def test_what_is_explained_is_no_error_of_their_own():
+    """Twins that differ by 1e-4 of a displacement, which they miss by as much."""
+    inputs, half = randn(400, 4), torch.arange(400) % 2
+    change = 2000 * randn(400, 2, seed=3)
+    model = Scripted()
+    model.values = lambda _: torch.stack((change, change + 0.2))
+    model.examine(inputs, change, half)
+    assert model.own_error < 0.01
+
+
 def test_noise_is_no_error_of_their_own():
     found = []
     for noise in (0.05, 1.0):

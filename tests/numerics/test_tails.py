@@ -132,3 +132,12 @@ def test_beside_what_spans_decades_less_of_a_tail_is_bent():
     found = long_tails(torch.cat((far, little, normal), 1))
     assert (found.width[:2] < 10).all()
     assert found.width[2] > 1e4
+
+
+def test_of_few_numbers_chance_is_no_tail():
+    bent = 0
+    for seed in range(40):
+        far, normal = (1.5 * randn(40, 1, seed=seed)).exp(), randn(40, 1, seed=100 + seed)
+        found = long_tails(torch.cat((far, normal), 1))
+        bent += found is not None and bool(found.width[1] < 1e4)
+    assert bent <= 2

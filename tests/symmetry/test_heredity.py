@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from motors import COORDS, SAME, TURNED, family, halves_of, pushed, shared_model
-from systems import TURN
+from systems import TURN, randn
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.dynamics import FourierDynamics
+from hgm.dynamics import FourierDynamics, NetworkDynamics
 from hgm.dynamics.bent import BentDynamics
 from hgm.numerics.tails import long_tails
 from hgm.symmetry.completion import Completion
@@ -92,6 +92,27 @@ def test_inherited_dynamics_are_told():
     found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert inherited
     assert_close(found.actions, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_what_only_a_network_explains_says_nothing_of_heredity():
+    """A round wall that waves miss, and actuators that are turned with the task."""
+    state, action = randn(4, 800, 2), randn(4, 800, 2, seed=1)
+    far = state.norm(dim=-1, keepdim=True)
+    wall = (
+        0.3 * torch.tanh(8 * (far - 1)) * torch.sigmoid(3 * action.norm(dim=-1, keepdim=True) - 3)
+    )
+    coords = torch.tensor([[0.0], [0.7], [-0.7], [0.35]]).double()
+    push = 0.1 * lie.act(lie.exp(coords[..., None] * TURN), action)
+    data = Samples(state, action, far[..., 0], state + wall * state / far + push)
+    inputs, change = (part.flatten(0, 1) for part in pairs(data))
+    network = NetworkDynamics(2, 2)
+    network.fit(inputs, change, halves_of(data).flatten())
+    waves = FourierDynamics(2, 2)
+    waves.fit(inputs, change, halves_of(data).flatten())
+    assert (network.noise < 0.9 * waves.noise).all()
+    start = torch.zeros(1, 2, 2).double()
+    assert inherited_or_shared(network, data, TURN, start, coords)[1]
 
 
 @torch.no_grad()
