@@ -5,6 +5,7 @@ import torch
 from discovered import FOUR, navigation, trained
 
 from hgm.differentials import FourierEstimator
+from hgm.dynamics import FourierDynamics, NetworkDynamics
 from hgm.groups import GL, SO, Affine, Compact
 from hgm.modules import Discovery
 from hgm.sizes import Sizes
@@ -56,10 +57,9 @@ def test_what_rewards_are_of_is_one_of_three(named, message):
         Discovery(FOUR, reward_of=named)
 
 
-@pytest.mark.parametrize(("dim_state", "num"), [(4, 1), (5, 2)])
-def test_networks_are_tried_where_waves_are_too_few(dim_state, num):
-    """States and actions of more than six dimensions."""
-    assert len(Discovery(Sizes(4, dim_state, 2)).search.dynamics) == num
+def test_dynamics_are_waves_or_networks():
+    kinds = [type(model) for model in Discovery(Sizes(4, 5, 2)).search.dynamics]
+    assert kinds == [FourierDynamics, NetworkDynamics]
 
 
 def test_loss_error_lists_the_choices():
