@@ -20,7 +20,7 @@ from hgm.symmetry.heredity import (
     inherited_or_shared,
     inherited_rows,
 )
-from hgm.symmetry.inherited_rows import Both
+from hgm.symmetry.inherited_rows import Both, refined_rows
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 
@@ -192,6 +192,22 @@ def test_what_spans_decades_is_inherited_in_bent_states():
     both, inherited = inherited_or_shared(bent, data, *found, coords)
     assert inherited
     assert (both.actions - 1).abs() < 0.05
+
+
+@torch.no_grad()
+def test_two_steps_in_bent_states_are_enough_if_the_base_task_is_known():
+    data, coords = decades()
+    inputs, change = (part.flatten(0, 1) for part in pairs(data))
+    bent = BentDynamics(FourierDynamics(2, 1), long_tails(inputs))
+    bent.fit(inputs, change, halves_of(data).flatten())
+    bent.examine(inputs, change, halves_of(data).flatten())
+    truth = Both(torch.eye(2).double()[None], torch.ones(1, 1, 1).double())
+    base = Heirs.of(data, coords, bent).base(truth)
+    start = Both(torch.diag(torch.tensor([1.0, 0.8]).double())[None], 0.8 * truth.actions)
+    free = torch.tensor([[False, False], [True, True]])
+    found = refined_rows(data, coords, start, free, base)
+    assert_close(found.states[0, 1, 1], truth.states[0, 1, 1], atol=0.02, rtol=0)
+    assert_close(found.actions, truth.actions, atol=0.02, rtol=0)
 
 
 @torch.no_grad()
