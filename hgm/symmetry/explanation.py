@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hgm.symmetry.within import Narrower, Within
 
 _ROUGH = 1.3  # residue, in units of the tasks' own noise, that one model should not leave
-_LESS = 0.9  # residue, relative to that of what was found first
+_LESS = 0.9  # residue, or spread, relative to that of what was found first
 
 
 def explain(within: Within, root: Tensor) -> Stage[tuple[Span, Refined]]:
@@ -157,7 +157,8 @@ def _freed(within: Within, span: Span, refined: Refined) -> Stage[tuple[Span, Re
     if other is span:
         return span, refined
     other, again = yield from within.refine(other)
-    return (other, again) if _leaves_less(again, refined) else (span, refined)
+    less = _leaves_less(again, refined) or _explains_more(again, refined)
+    return (other, again) if less else (span, refined)
 
 
 def _in_kept(within: Within, root: Tensor, least: int = 1) -> Stage[Span]:
@@ -197,3 +198,10 @@ def _leaves_less(refined: Refined, other: Refined) -> bool:
         return other.pool is None
     as_convincing = convincing(refined) or not convincing(other)
     return as_convincing and refined.pool.residue < _LESS * other.pool.residue
+
+
+def _explains_more(refined: Refined, other: Refined) -> bool:
+    """Whether one reward is clearly closer to most rewards than another, and leaves no more."""
+    if refined.pool is None or other.pool is None:
+        return other.pool is None
+    return better(refined, other, _LESS) and refined.pool.residue <= other.pool.residue

@@ -142,11 +142,27 @@ def test_where_few_kept_directions_explain_nothing_all_are_tried(monkeypatch, ag
 
 
 @pytest.mark.parametrize(
-    ("residues", "taken"),
-    [((1.2, None), 1), ((1.6, 1.1), 2), ((1.6, 1.5), 1), ((1.6, None), 1)],
-    ids=["explained", "explained by others", "not by others", "by no others"],
+    ("residues", "spread", "taken"),
+    [
+        ((1.2, None), 0.7, 1),
+        ((1.6, 1.1), 0.7, 2),
+        ((1.6, 1.5), 0.7, 1),
+        ((1.6, None), 0.7, 1),
+        ((1.6, 1.5), 0.6, 2),
+        ((1.6, 1.7), 0.6, 1),
+        ((1.6, 1.5), 0.65, 1),
+    ],
+    ids=[
+        "explained",
+        "explained by others",
+        "not by others",
+        "by no others",
+        "more by others",
+        "some more, others less",
+        "hardly more",
+    ],
 )
-def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues, taken):
+def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues, spread, taken):
     """As many directions anywhere, from where they are."""
     within = search(2)
     group = within.group
@@ -160,7 +176,8 @@ def test_what_explains_roughly_in_a_narrow_group_is_freed(monkeypatch, residues,
 
     def refine(span):
         now = left.pop(0)
-        return at_once(explained(span, None if now is None else 0.7, now))
+        better = 0.7 if span is narrow else spread
+        return at_once(explained(span, None if now is None else better, now))
 
     def widen(span, directions, wider):
         asked.append(directions)
