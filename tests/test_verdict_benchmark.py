@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import verdict
+    from rates import rate
 
 from hgm import lie
 from hgm.envs.bank import BANK, record
@@ -212,3 +213,17 @@ def test_readme_tells_how_many_of_those_missed_are_approximate():
     every = {one["specimen"]: one["outcomes"]["missed"] for one in missed}
     assert max(every, key=every.__getitem__) == "crystals"
     assert every["crystals"] == 5
+
+
+def test_readme_tells_the_misses_of_every_seed_and_of_the_last_code():
+    text = " ".join(README.read_text().split())
+    words = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+    told = re.findall(r"(one|two|three|four|five) of (?:seed )?(15\d)", text)
+    by_seed = {int(seed): words[word] for word, seed in told}
+    total = json.loads(RESULTS.read_text())["rates"]["total"]["missed"]
+    assert sum(by_seed.values()) == total["hits"]
+    num = total["total"] // len(by_seed)
+    last = rate(by_seed[157] + by_seed[158], 2 * num)
+    low, high = (f"{100 * end:.1f}" for end in last["interval"])
+    missed = f"missed {last['hits']} of {last['total']}"
+    assert f"{missed} ({100 * last['rate']:.1f}%; {low} to {high})" in text
