@@ -12,8 +12,9 @@ from hgm import lie
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.findings import Findings, Refined, Span
 from hgm.symmetry.finite import frequency, refine, snap_periods
-from hgm.symmetry.heredity import inherited_or_shared
-from hgm.symmetry.inherited_rows import Both
+from hgm.symmetry.heredity import Heirs, inherited_or_shared, placed
+from hgm.symmetry.inheritance import Both
+from hgm.symmetry.inherited_places import Told
 from hgm.symmetry.location import located
 from hgm.symmetry.orbit import Orbit
 from hgm.symmetry.orbits import Parted, apart, join, strangers
@@ -68,16 +69,23 @@ def _complete(
     turn = frequency(seen[0]) if len(seen) else 0.0
     generators, action_generators = split_entries(entries, len(units.frame), units, turn)
 
-    def inherit() -> tuple[Both, bool]:
+    def inherit() -> tuple[Both, Tensor, bool]:
         if orbits:  # no element tells what the dynamics of another orbit should be
-            return Both(generators, action_generators), False
+            return Both(generators, action_generators), coords, False
         free = completion.free_rows(units.dim_state, len(units.frame))
         price = partial(price_of_turns, within, scaled.action)
-        return inherited_or_shared(
-            within.dynamics.model, scaled, generators, action_generators, coords, free, price
+        model = within.dynamics.model
+        both, inherited = inherited_or_shared(
+            model, scaled, generators, action_generators, coords, free, price
         )
+        if not inherited:
+            return both, coords, False
+        told = Told.of(coords, within.problem.leading, refined.deviation)
+        return both, placed(Heirs.of(scaled, coords, model), told, both), True
 
-    both, inherited = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
+    both, where, inherited = yield from run_phase(
+        Once("dynamics of single tasks", "heredity", inherit)
+    )
     findings = Findings(
         problem=within.problem,
         kept=kept,
@@ -88,7 +96,7 @@ def _complete(
         action_generators=both.actions,
         inherited=inherited,
         completion=completion,
-        coords=coords,
+        coords=where,
         num_directions=span.num_directions,
         spectrum=torch.linalg.svdvals(span.free.coords),
         pair_loss=span.fit.loss,

@@ -24,7 +24,9 @@ from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.finite import frequency, snap_periods
 from hgm.symmetry.frames import base_dynamics, carried, each_half, missed, pairs
-from hgm.symmetry.inherited_rows import Both, refined_rows
+from hgm.symmetry.inheritance import Both
+from hgm.symmetry.inherited_places import Told, refined_places
+from hgm.symmetry.inherited_rows import refined_rows
 from hgm.symmetry.samples import Samples, halves, thin
 
 _SMALL = 2e-4  # share of the motion: less does not matter
@@ -33,7 +35,9 @@ _ROUNDS = 6
 _AGAIN = 4  # rounds from where they end
 _ROWS = 12  # rounds of rows that rewards do not see
 _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
+_FEWEST, _ENTRIES = 32, 1 << 20  # of a task, that it is placed by; of their table
 _MISFIT = 0.1  # of a typical displacement
+_LOOSE = 10.0  # times the deviation that rewards state, which knows nothing of their misfit
 _RIDGE = 1e-6
 _RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
 
@@ -112,6 +116,39 @@ def again_inherited(heirs: Heirs, start: Both, free: Tensor, share: float = 1.0)
     if bool(free.any()):
         start = inherited_rows(few, start, free, _AGAIN)
     return _turned(few, start, _AGAIN)[0]
+
+
+def placed(heirs: Heirs, told: Told, group: Both) -> Tensor:
+    """Coordinates ``(N, d)`` by the dynamics that tasks inherit, and by what rewards say of them.
+
+    The likeliest of where they were, of what both say, and of what dynamics say nearly alone.
+
+    Args:
+        heirs: The tasks.
+        told: What rewards say.
+        group: Generators.
+    """
+    if not len(group.states):
+        return heirs.coords
+    # Tasks are moved together, in a table of as many columns as tasks.
+    heirs = heirs.few(max(_FEWEST, min(_MANY, _ENTRIES // len(heirs.coords) ** 2)))
+    num, costs, ends = heirs.samples.reward.numel(), [], [heirs.coords]
+    for loose in (1.0, _LOOSE):
+        ends.append(_moved(heirs, told._replace(deviation=loose * told.deviation), group))
+    for end in ends:
+        price = float(told.misfit(end, group.states).square().sum()) / 2
+        costs.append(num * heirs._replace(coords=end).base(group, sharp=False).surprise + price)
+    return ends[min(range(len(costs)), key=costs.__getitem__)]
+
+
+def _moved(heirs: Heirs, told: Told, group: Both) -> Tensor:
+    def better(flat: Tensor) -> Tensor:
+        coords = torch.cat((heirs.coords[:1], flat.view_as(heirs.coords[1:])))
+        model = heirs._replace(coords=coords).base(group, sharp=False)
+        return refined_places(heirs.samples, coords, told, group, model)[1:].flatten()
+
+    flat = fixed_point(better, heirs.coords[1:].flatten(), _ROUNDS)
+    return torch.cat((heirs.coords[:1], flat.view_as(heirs.coords[1:])))
 
 
 def _turned(heirs: Heirs, start: Both, rounds: int) -> tuple[Both, float]:

@@ -9,7 +9,6 @@ group does to actions, from
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,30 +18,17 @@ from hgm import lie
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
+from hgm.symmetry.inheritance import Both, flattened, inherited_terms
 from hgm.symmetry.samples import Samples
 
 _MISFIT = 0.1  # of a typical displacement
 _STEPS = 2
 
 
-class Both(NamedTuple):
-    """Generators on states ``(d, k, k)`` and on actions ``(d, m, m)``."""
-
-    states: Tensor
-    actions: Tensor
-
-    def elements(self, coords: Tensor) -> Both:
-        """What elements of coordinates ``(N, d)`` do, ``(N, k, k)`` and ``(N, m, m)``."""
-        return Both(*(lie.exp(lie.hat(coords, part)) for part in self))
-
-
 def refined_rows(
     samples: Samples, coords: Tensor, start: Both, free: Tensor, model: DynamicsModel
 ) -> Both:
     """Generators for which given dynamics of the base task explain all tasks' next states best.
-
-    Next states are compared where they were seen: in the base task's frame, a group that shrinks
-    everything would explain them.
 
     Args:
         samples: Scaled transitions of all tasks.
@@ -52,7 +38,7 @@ def refined_rows(
         model: Dynamics of the base task.
     """
     given = start.states * ~free
-    n, width = samples.state.shape[-1], int(free.sum())
+    width = int(free.sum())
 
     def both(unknowns: Tensor) -> Both:
         rows, actions = unknowns.split((len(given) * width, start.actions.numel()))
@@ -64,31 +50,14 @@ def refined_rows(
     def matrices(unknowns: Tensor, sign: float) -> Both:
         return both(unknowns).elements(sign * coords)
 
+    def slopes(unknowns: Tensor, sign: float) -> Both:
+        derivatives = jacfwd(partial(matrices, sign=sign))(unknowns)
+        return Both(*(part.movedim(-1, 1) for part in derivatives))
+
     def residuals(unknowns: Tensor, derive: bool) -> Terms:
-        away, back = matrices(unknowns, 1.0), matrices(unknowns, -1.0)
-        place, action = lie.act(back.states, samples.state), lie.act(back.actions, samples.action)
-        prediction = model.predict(torch.cat((place, action), -1).flatten(0, 1))
-        there = place + prediction.value.mean(0).view_as(place)
-        (found, slope), (seen, _) = map(
-            model.reading, (lie.act(away.states, there), samples.next_state)
-        )
-        residual, variance = found - seen, model.left_over.square().sum().expand(seen.shape[:2])
-        if not derive:
-            return Terms(residual.flatten(0, 1), variance.flatten(), None)
-        slopes = prediction.jacobian.mean(0).unflatten(0, place.shape[:2])
-        going, coming = (
-            Both(*(part.movedim(-1, 1) for part in jacfwd(partial(matrices, sign=sign))(unknowns)))
-            for sign in (1.0, -1.0)
-        )
-        moved = lie.field(coming.states, samples.state)
-        turned = lie.field(coming.actions, samples.action)
-        inner = moved + moved @ slopes[..., :n].mT + turned @ slopes[..., n:].mT
-        along = inner @ away.states[:, None, :n, :n].mT + lie.field(going.states, there)
-        return Terms(
-            residual.flatten(0, 1),
-            variance.flatten(),
-            (along * slope[..., None, :]).flatten(0, 1),
-        )
+        away, back = (matrices(unknowns, sign) for sign in (1.0, -1.0))
+        moves = (slopes(unknowns, 1.0), slopes(unknowns, -1.0)) if derive else None
+        return flattened(inherited_terms(samples, model, away, back, moves))
 
     first = torch.cat((start.states[:, free].flatten(), start.actions.flatten()))
     solver = GaussNewton(first, _MISFIT, damping=1e-3)

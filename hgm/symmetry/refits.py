@@ -21,8 +21,9 @@ from hgm.dynamics import DynamicsModel
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.finite import settle
-from hgm.symmetry.heredity import Heirs, again_inherited
-from hgm.symmetry.inherited_rows import Both
+from hgm.symmetry.heredity import Heirs, again_inherited, placed
+from hgm.symmetry.inheritance import Both
+from hgm.symmetry.inherited_places import Told
 from hgm.symmetry.invariance import FORM_POINTS, equivariance_form
 from hgm.symmetry.location import located
 from hgm.symmetry.phases import AlignPairs
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _FINE_BUDGET = 16384  # rewards, over all tasks, of a pooled refit
 _STEPS = 3  # of finite elements: five more move entries by a tenth of their deviation
 _PAIR_STEPS = 4
+_DOUBTED = 2**0.5  # times the deviation of what half of the transitions say
 _LOCATED = 16  # tasks that took no part in the search and are located anew, at most
 
 
@@ -145,7 +147,10 @@ class Refitter:
             coords[others] = located(group, pool, points, reward, findings.coords[others])
         scaled = view.units.scale(samples)
         dynamics = findings.dynamics.model.anew(seed)
-        entries = self._completed(dynamics, scaled, seen, coords)
+        completion, model = self._completed(dynamics, scaled, seen)
+        if findings.inherited:
+            coords = self._placed(Heirs.of(scaled, coords, model))
+        entries = self._settled(model, scaled, completion, coords, 0.5)
         if dynamics is None:  # then as unsure as it says to be
             generator = torch.Generator().manual_seed(seed)
             noise = torch.randn(entries.shape, generator=generator, dtype=torch.float64)
@@ -184,8 +189,8 @@ class Refitter:
         return phase.result.unknowns
 
     def _completed(
-        self, dynamics: DynamicsModel | None, scaled: Samples, seen: Tensor, coords: Tensor
-    ) -> Tensor:
+        self, dynamics: DynamicsModel | None, scaled: Samples, seen: Tensor
+    ) -> tuple[Completion, DynamicsModel]:
         findings = self.findings
         units, index = findings.problem.view.units, findings.problem.view.index
         state, action, following = (
@@ -200,8 +205,13 @@ class Refitter:
             model.examine(inputs, change, half)
             every = max(1, len(state) // FORM_POINTS)
             form = equivariance_form(model, state[::every], action[::every], len(units.frame))
-        completion = complete(form, seen, index)
-        return self._settled(model, scaled, completion, coords, 0.5)
+        return complete(form, seen, index), model
+
+    def _placed(self, heirs: Heirs) -> Tensor:
+        findings = self.findings
+        leading = findings.problem.leading
+        told = Told.of(heirs.coords, leading, _DOUBTED * findings.deviation)
+        return placed(heirs, told, Both(findings.generators, findings.action_generators))
 
     def _whole(self) -> Tensor:
         findings = self.findings

@@ -20,7 +20,8 @@ from hgm.symmetry.heredity import (
     inherited_or_shared,
     inherited_rows,
 )
-from hgm.symmetry.inherited_rows import Both, refined_rows
+from hgm.symmetry.inheritance import Both
+from hgm.symmetry.inherited_rows import refined_rows
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 

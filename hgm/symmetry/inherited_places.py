@@ -1,0 +1,114 @@
+r"""Where tasks are in the group, by what they inherit: dynamics may tell it better than rewards.
+
+.. math:: s' = L_i\, T(L_i^{-1} s, K_i^{-1} a), \qquad L_i = \exp(\hat c_i)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import jacfwd, vmap
+
+from hgm import lie
+from hgm.dynamics import DynamicsModel
+from hgm.numerics.gauss_newton import GaussNewton, Terms
+from hgm.numerics.ranks import ALONE
+from hgm.symmetry.inheritance import Both, flattened, inherited_terms
+from hgm.symmetry.samples import Samples
+
+_MISFIT = 0.1  # of a typical displacement
+_STEPS = 2
+_SURE = 1e-6  # radians: nothing is known better
+
+
+class Told(NamedTuple):
+    """Where rewards put the tasks, relative to the base task.
+
+    Attributes:
+        coords: Coordinates, 0 for the base task, ``(N, d)``.
+        deviation: How sure they are of the others, in radians, ``(N - 1,)``.
+    """
+
+    coords: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, coords: Tensor, leading: Tensor, deviation: Tensor) -> Told:
+        """Rewards are as unsure of tasks that did not lead as of any that did.
+
+        Args:
+            coords: Coordinates of all tasks.
+            leading: Those that led the search, the base task first, ``(M,)``.
+            deviation: How sure rewards are of these, ``(M - 1,)``.
+        """
+        every = deviation.max().expand(len(coords)).clone()
+        every[leading[1:]] = deviation
+        return cls(coords, every[1:].clamp_min(_SURE))
+
+    def misfit(self, coords: Tensor, generators: Tensor) -> Tensor:
+        r"""How far others are from there, ``(N - 1, d)``, in standard deviations.
+
+        Squares add up to :math:`|\hat c - \hat c_0 - \hat c_{told}|_F^2 / 2 \sigma^2`: an angle's
+        square, of rotations.
+        """
+        flat = generators.flatten(1)
+        root = torch.linalg.cholesky(flat @ flat.mT / 2)
+        off = coords[1:] - coords[:1] - self.coords[1:]
+        return off @ root / self.deviation[:, None]
+
+
+def refined_places(
+    samples: Samples, coords: Tensor, told: Told, group: Both, model: DynamicsModel
+) -> Tensor:
+    """Coordinates ``(N, d)`` for which given dynamics explain all tasks' next states best.
+
+    All tasks may move against the model, the base task too, and then all are moved until that is
+    where it was: dynamics that were learned of all tasks hold them together, and only step by step
+    would the others follow the base task.
+
+    Args:
+        samples: Scaled transitions of all tasks.
+        coords: Where to start, 0 for the base task.
+        told: What rewards say.
+        group: Generators.
+        model: Dynamics of the base task.
+    """
+    num, dim = coords.shape
+
+    def slopes(where: Tensor, sign: float) -> Both:
+        derivatives = vmap(jacfwd(lambda one: group.elements(sign * one)))(where)
+        return Both(*(part.movedim(-1, 1) for part in derivatives))
+
+    def residuals(unknowns: Tensor, derive: bool) -> Terms:
+        where = unknowns.view(num, dim)
+        away, back = (group.elements(sign * where) for sign in (1.0, -1.0))
+        moves = (slopes(where, 1.0), slopes(where, -1.0)) if derive else None
+        terms = inherited_terms(samples, model, away, back, moves)
+        if terms.jacobian is None:
+            return flattened(terms)
+        own = torch.einsum("ij,ibdn->ibjdn", torch.eye(num).to(where), terms.jacobian)
+        return flattened(terms._replace(jacobian=own.flatten(2, 3)))
+
+    def penalty(unknowns: Tensor) -> tuple[Tensor, Tensor]:
+        def missed(flat: Tensor) -> Tensor:
+            return told.misfit(flat.view(num, dim), group.states).flatten()
+
+        return missed(unknowns), jacfwd(missed)(unknowns)
+
+    solver = GaussNewton(coords.flatten(), _MISFIT, damping=1e-3, penalty=penalty)
+    for _ in range(_STEPS):
+        trial = solver.propose(residuals(solver.unknowns, True), ALONE)
+        solver.decide(residuals(trial, False), ALONE)
+    return _rebased(solver.unknowns.view(num, dim), group)
+
+
+def _rebased(coords: Tensor, group: Both) -> Tensor:
+    r"""Coordinates of :math:`L_i L_0^{-1}`, to first order in those of :math:`L_0`."""
+    elements = group.elements(coords).states
+    slopes = vmap(jacfwd(lambda one: group.elements(one).states))(coords).movedim(-1, 1)
+    wanted = elements @ lie.hat(coords[0], group.states)
+    step = torch.linalg.lstsq(slopes.flatten(2).mT, wanted.flatten(1)[..., None]).solution[..., 0]
+    moved = coords - step
+    return torch.cat((torch.zeros_like(coords[:1]), moved[1:]))
