@@ -41,6 +41,7 @@ SLIGHT = {
     "small_grant",
     "nearly_upright",
     "ideal_diode",
+    "stiff_hose",
 }
 FAINT = (
     "snowfall",
@@ -267,6 +268,7 @@ IN_UNITS = {name for name, one in BANK.items() if one.cause == "units"} | {
     "diode_drop",
     "clogged_filter",
     "ideal_diode",
+    "weak_winding",
 }
 
 

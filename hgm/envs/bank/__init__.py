@@ -10,6 +10,10 @@ added, or changed, raises :data:`VERSION`, as rates of different versions cannot
 from dataclasses import replace
 
 from hgm.envs.bank.base import Specimen, record
+from hgm.envs.bank.beyond_broken import BEYOND_BROKEN, BEYOND_FAINT
+from hgm.envs.bank.beyond_hands import BEYOND_HANDS
+from hgm.envs.bank.beyond_plants import BEYOND_PLANTS
+from hgm.envs.bank.beyond_town import BEYOND_TOWN
 from hgm.envs.bank.borderline import BORDERLINE
 from hgm.envs.bank.broken_dynamics import BROKEN_DYNAMICS
 from hgm.envs.bank.broken_rewards import BROKEN_REWARDS
@@ -132,6 +136,11 @@ _HELD_OUT = (
     *OTHER_MINDS,
     *OTHER_BROKEN_PLANTS,
     *OTHER_FAINT,
+    *BEYOND_PLANTS,
+    *BEYOND_HANDS,
+    *BEYOND_TOWN,
+    *BEYOND_BROKEN,
+    *BEYOND_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
