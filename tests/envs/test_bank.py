@@ -41,6 +41,7 @@ SLIGHT = {
     "small_grant",
     "nearly_upright",
     "ideal_diode",
+    "nearly_round_trap",
 }
 FAINT = (
     "snowfall",
@@ -56,6 +57,7 @@ FAINT = (
     "short_log",
     "next_street",
     "quick_scan",
+    "short_passage",
 )
 BROKEN = [
     name

@@ -20,6 +20,13 @@ from hgm.envs.bank.fresh_circuits import FRESH_CIRCUITS
 from hgm.envs.bank.fresh_economy import FRESH_ECONOMY
 from hgm.envs.bank.fresh_faint import FRESH_FAINT
 from hgm.envs.bank.fresh_light import FRESH_LIGHT
+from hgm.envs.bank.further_broken import FURTHER_BROKEN
+from hgm.envs.bank.further_craft import FURTHER_CRAFT
+from hgm.envs.bank.further_faint import FURTHER_FAINT
+from hgm.envs.bank.further_grounds import FURTHER_GROUNDS
+from hgm.envs.bank.further_magnets import FURTHER_MAGNETS
+from hgm.envs.bank.further_ocean import FURTHER_OCEAN
+from hgm.envs.bank.further_senses import FURTHER_SENSES
 from hgm.envs.bank.goals import GOALS
 from hgm.envs.bank.heredity import HEREDITY
 from hgm.envs.bank.inertia import INERTIA
@@ -132,6 +139,13 @@ _HELD_OUT = (
     *OTHER_MINDS,
     *OTHER_BROKEN_PLANTS,
     *OTHER_FAINT,
+    *FURTHER_OCEAN,
+    *FURTHER_CRAFT,
+    *FURTHER_MAGNETS,
+    *FURTHER_SENSES,
+    *FURTHER_GROUNDS,
+    *FURTHER_BROKEN,
+    *FURTHER_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
