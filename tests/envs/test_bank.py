@@ -42,6 +42,7 @@ SLIGHT = {
     "nearly_upright",
     "ideal_diode",
     "stiff_hose",
+    "nearly_round_trap",
 }
 FAINT = (
     "snowfall",
@@ -57,6 +58,7 @@ FAINT = (
     "short_log",
     "next_street",
     "quick_scan",
+    "short_passage",
 )
 BROKEN = [
     name

@@ -24,6 +24,13 @@ from hgm.envs.bank.fresh_circuits import FRESH_CIRCUITS
 from hgm.envs.bank.fresh_economy import FRESH_ECONOMY
 from hgm.envs.bank.fresh_faint import FRESH_FAINT
 from hgm.envs.bank.fresh_light import FRESH_LIGHT
+from hgm.envs.bank.further_broken import FURTHER_BROKEN
+from hgm.envs.bank.further_craft import FURTHER_CRAFT
+from hgm.envs.bank.further_faint import FURTHER_FAINT
+from hgm.envs.bank.further_grounds import FURTHER_GROUNDS
+from hgm.envs.bank.further_magnets import FURTHER_MAGNETS
+from hgm.envs.bank.further_ocean import FURTHER_OCEAN
+from hgm.envs.bank.further_senses import FURTHER_SENSES
 from hgm.envs.bank.goals import GOALS
 from hgm.envs.bank.heredity import HEREDITY
 from hgm.envs.bank.inertia import INERTIA
@@ -73,7 +80,7 @@ from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
 
-VERSION = 7
+VERSION = 8
 
 _LOOKED_AT = (
     *GOALS,
@@ -124,8 +131,6 @@ _LOOKED_AT = (
     *LATER_SOCIETY,
     *LATER_BROKEN,
     *LATER_FAINT,
-)
-_HELD_OUT = (
     *OTHER_VEHICLES,
     *OTHER_WEATHER,
     *OTHER_LIFE,
@@ -136,11 +141,20 @@ _HELD_OUT = (
     *OTHER_MINDS,
     *OTHER_BROKEN_PLANTS,
     *OTHER_FAINT,
+)
+_HELD_OUT = (
     *BEYOND_PLANTS,
     *BEYOND_HANDS,
     *BEYOND_TOWN,
     *BEYOND_BROKEN,
     *BEYOND_FAINT,
+    *FURTHER_OCEAN,
+    *FURTHER_CRAFT,
+    *FURTHER_MAGNETS,
+    *FURTHER_SENSES,
+    *FURTHER_GROUNDS,
+    *FURTHER_BROKEN,
+    *FURTHER_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
