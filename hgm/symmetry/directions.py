@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression
+from hgm.numerics.tails import long_tails
 from hgm.symmetry.projection import turned_by_values
 from hgm.symmetry.samples import thin
 
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
 _MOST_ROWS = 4000  # of the regressions that turn directions
+_MIDDLE = 0.75  # of every task's transitions, where coordinates have long tails
 _ROUNDS = 3
 FEWEST = 3
 """Coordinates of which there may be fewer directions: of two, nothing is won."""
@@ -36,6 +38,9 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     (:func:`~hgm.symmetry.projection.turned_by_values`), explain rewards as well as all did in any
     metric.
 
+    Where coordinates have long tails, far points are left out: waves describe these badly, and a
+    gradient that errs has any direction.
+
     Args:
         points: What rewards are functions of, ``(N, B, q)``, of about unit scale.
         reward: Rewards, ``(N, B)``.
@@ -44,7 +49,8 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
     if dim < FEWEST:
         return None
     tasks = slice(None, None, max(1, len(points) // _TASKS))
-    points, reward = thin(points[tasks], _MOST_ROWS), thin(reward[tasks], _MOST_ROWS)
+    points, reward = _middle(points[tasks], reward[tasks])
+    points, reward = thin(points, _MOST_ROWS), thin(reward, _MOST_ROWS)
     points = points - points.flatten(0, 1).mean(0)
     reward = reward - reward.mean(1, keepdim=True)
     reward = reward / reward.std(1, keepdim=True).clamp_min(1e-12)
@@ -68,6 +74,21 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
         if left < (_AS_WELL if num == most else 1.0) * least + _ROUNDING:
             return found
     return None
+
+
+def _middle(points: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
+    """Points ``(N, B', q)`` that are not far out in bent coordinates, and their rewards."""
+    tails = long_tails(points.flatten(0, 1))
+    if tails is None:
+        return points, reward
+    bent = tails(points)
+    flat = bent.flatten(0, 1)
+    far = ((bent - flat.median(0).values) / flat.std(0).clamp_min(1e-300)).abs().amax(-1)
+    num = int(_MIDDLE * points.shape[1])
+    near = far.topk(num, 1, largest=False).indices.sort(1).values
+    return points.gather(1, near[..., None].expand(-1, -1, points.shape[-1])), reward.gather(
+        1, near
+    )
 
 
 def _fitted(points: Tensor, reward: Tensor) -> tuple[float, Tensor]:

@@ -15,6 +15,7 @@ from hgm.symmetry.samples import Samples, thin
 
 _SCALES = (0.6, 1.0, 1.8, 3.2)
 _WAVES, _ROWS, _TASKS = 96, 800, 8  # of the fits that choose
+_MORE_WAVES, _MORE_ROWS = 384, 2000  # of those that look again, where rewards are not explained
 _FINE_WAVES, _FINE_ROWS = 192, 4000  # of the one that is kept
 _ACTION_WAVES = 32
 _WORTH = 3e-4  # share of the variance that a coordinate must explain: smooth misfit explains less
@@ -76,7 +77,8 @@ def look(samples: Samples, sources: Sequence[str] = SOURCES, seed: int = 0) -> S
     """Finds out what rewards depend on, by the evidence of regressions.
 
     Coordinates enter one by one, the one of largest evidence first, until what is left is noise or
-    another one no longer helps; then each must show that it cannot be left out.
+    another one no longer helps; then each must show that it cannot be left out. What few waves
+    leave is looked at again with more of them, of more transitions.
 
     Args:
         samples: Transitions.
@@ -84,78 +86,32 @@ def look(samples: Samples, sources: Sequence[str] = SOURCES, seed: int = 0) -> S
         seed: Seed of the waves.
     """
     tasks = slice(None, None, max(1, len(samples.reward) // _TASKS))
-    few = Samples(*(thin(field[tasks], _ROWS) for field in samples))
-    action = few.action / _deviation(few.action)
-    none = action[..., :0]
-    quadratic = action_table(action, none[0, 0], none[0, 0, :0])
-    reward = _standard(few.reward)
+    few, more = (
+        Samples(*(thin(field[tasks], n) for field in samples)) for n in (_ROWS, _MORE_ROWS)
+    )
     found = []
     for source in sources:
-        white = _white(points_of(few, source))
-        evidence, extra = min(
-            ((_evidence(white, extra, reward, seed), extra) for extra in (none, quadratic)),
-            key=lambda one: one[0].cost,
-        )
-        found.append((evidence, source, white, extra))
+        choices = [_choice(few, source, squares, seed) for squares in (False, True)]
+        evidence = [choice.evidence(choice.every) for choice in choices]
+        best = min(range(2), key=lambda squares: evidence[squares].cost)
+        found.append((evidence[best], source, choices[best], bool(best)))
+    num = few.reward.numel()
     least = min(one[0].cost for one in found)
-    likely = [one for one in found if one[0].cost < least + _HOPELESS * reward.numel()]
     selected = []
-    for evidence, source, white, extra in likely:
-        columns, cost = _select(white, extra, reward, seed, evidence)
-        selected.append((cost + _GAIN * reward.numel() * len(columns), source, columns, extra))
-    _, source, columns, extra = min(selected, key=lambda one: one[0])
+    for evidence_of_all, source, choice, squares in found:
+        if evidence_of_all.cost < least + _HOPELESS * num:
+            columns, cost = _select(choice, evidence_of_all)
+            selected.append((cost + _GAIN * num * len(columns), source, columns, squares))
+    _, source, columns, squares = min(selected, key=lambda one: one[0])
+    finer = _choice(more, source, squares, seed)._replace(waves=_MORE_WAVES)
+    columns = _with_more(finer, columns)
     terms = None
-    if extra.shape[-1]:
+    if squares:
         terms = _terms(samples, points_of(samples, source)[..., columns], seed)
     cleaned = samples.reward if terms is None else samples.reward - terms(samples.action)
     chosen = _white(points_of(samples, source)[..., columns])
     noise = _noise(thin(chosen, _ROWS), thin(cleaned, _ROWS), seed)
     return Sight(source, columns, terms, noise)
-
-
-def _select(
-    white: Tensor, extra: Tensor, reward: Tensor, seed: int, all_of_them: Evidence
-) -> tuple[list[int], float]:
-    """Coordinates whose regression has about the largest evidence, and that evidence."""
-    dim, count = white.shape[-1], reward.numel()
-    chosen: list[int] = []
-    found = [_evidence(white[..., :0], extra, reward, seed)]
-    worth = _WORTH * found[0].left
-
-    def better(new: Evidence, old: Evidence, num: int) -> bool:
-        gain = new.cost < old.cost - _GAIN * count * num
-        return gain and new.left < max(old.left - worth, _LEFT * old.left)
-
-    while len(chosen) < dim and found[-1].left > worth:
-        tried = {
-            j: _evidence(white[..., [*chosen, j]], extra, reward, seed)
-            for j in range(dim)
-            if j not in chosen
-        }
-        best = min(tried, key=lambda j: tried[j].cost)
-        chosen.append(best)
-        found.append(tried[best])
-        # One that does not help alone may help together with the next.
-        if len(found) > 2 and not better(found[-1], found[-3], 1):
-            break
-    kept = 1
-    for num in range(2, len(found)):
-        if better(found[num], found[kept], num - kept):
-            kept = num
-    chosen, evidence = chosen[:kept], found[kept]
-    if better(all_of_them, evidence, dim - kept):
-        chosen, evidence = list(range(dim)), all_of_them
-    while len(chosen) > 1:
-        without = {
-            j: _evidence(white[..., [k for k in chosen if k != j]], extra, reward, seed)
-            for j in chosen
-        }
-        least = min(without, key=lambda j: without[j].cost)
-        if better(evidence, without[least], 1):
-            break
-        chosen.remove(least)
-        evidence = without[least]
-    return sorted(chosen), evidence.cost
 
 
 class Evidence(NamedTuple):
@@ -165,12 +121,100 @@ class Evidence(NamedTuple):
     left: float
 
 
-def _evidence(white: Tensor, extra: Tensor, reward: Tensor, seed: int) -> Evidence:
+def _choice(samples: Samples, source: str, squares: bool, seed: int) -> _Choice:
+    """By points alone, or also by squares of the action."""
+    action = samples.action / _deviation(samples.action)
+    none = action[..., :0]
+    extra = action_table(action, none[0, 0], none[0, 0, :0]) if squares else none
+    return _Choice(_white(points_of(samples, source)), extra, _standard(samples.reward), seed)
+
+
+class _Choice(NamedTuple):
+    """What coordinates are chosen by.
+
+    Attributes:
+        white: All of them, ``(N, B, n)``.
+        extra: What else rewards are fitted by, ``(N, B, e)``.
+        reward: Standardised rewards, ``(N, B)``.
+        seed: Seed of the waves.
+        waves: Their number.
+    """
+
+    white: Tensor
+    extra: Tensor
+    reward: Tensor
+    seed: int
+    waves: int = _WAVES
+
+    @property
+    def every(self) -> list[int]:
+        """All coordinates."""
+        return list(range(self.white.shape[-1]))
+
+    def evidence(self, columns: list[int]) -> Evidence:
+        """Of some coordinates."""
+        return _evidence(self.white[..., columns], self.extra, self.reward, self.seed, self.waves)
+
+    def better(self, new: Evidence, old: Evidence, num: int) -> bool:
+        """Whether so many more coordinates are worth it."""
+        gain = new.cost < old.cost - _GAIN * self.reward.numel() * num
+        return gain and new.left < max(old.left - _WORTH, _LEFT * old.left)
+
+    def needed(self, columns: list[int], evidence: Evidence) -> tuple[list[int], Evidence]:
+        """Those coordinates that cannot be left out, one by one."""
+        columns = list(columns)
+        while len(columns) > 1:
+            without = {j: self.evidence([k for k in columns if k != j]) for j in columns}
+            least = min(without, key=lambda j: without[j].cost)
+            if self.better(evidence, without[least], 1):
+                break
+            columns.remove(least)
+            evidence = without[least]
+        return sorted(columns), evidence
+
+
+def _select(choice: _Choice, all_of_them: Evidence) -> tuple[list[int], float]:
+    """Coordinates whose regression has about the largest evidence, and that evidence."""
+    chosen: list[int] = []
+    found = [choice.evidence([])]
+    while len(chosen) < len(choice.every) and found[-1].left > _WORTH * found[0].left:
+        tried = {j: choice.evidence([*chosen, j]) for j in choice.every if j not in chosen}
+        best = min(tried, key=lambda j: tried[j].cost)
+        chosen.append(best)
+        found.append(tried[best])
+        # One that does not help alone may help together with the next.
+        if len(found) > 2 and not choice.better(found[-1], found[-3], 1):
+            break
+    kept = 1
+    for num in range(2, len(found)):
+        if choice.better(found[num], found[kept], num - kept):
+            kept = num
+    chosen, evidence = chosen[:kept], found[kept]
+    if choice.better(all_of_them, evidence, len(choice.every) - kept):
+        chosen, evidence = choice.every, all_of_them
+    columns, evidence = choice.needed(chosen, evidence)
+    return columns, evidence.cost
+
+
+def _with_more(choice: _Choice, columns: list[int]) -> list[int]:
+    """All coordinates, or those needed, if more waves explain far more by these than by some."""
+    if len(columns) == len(choice.every):
+        return columns
+    some = choice.evidence(columns)
+    if some.left < _WORTH:
+        return columns
+    every = choice.evidence(choice.every)
+    if not choice.better(every, some, len(choice.every) - len(columns)):
+        return columns
+    return choice.needed(choice.every, every)[0]
+
+
+def _evidence(
+    white: Tensor, extra: Tensor, reward: Tensor, seed: int, waves: int = _WAVES
+) -> Evidence:
     """Of every task's own regression, all at the best length scale."""
     generator = torch.Generator().manual_seed(seed)
-    omega, phases = (
-        part.to(white) for part in draw_frequencies(white.shape[-1], _WAVES, generator)
-    )
+    omega, phases = (part.to(white) for part in draw_frequencies(white.shape[-1], waves, generator))
     found = []
     for scale in _SCALES if white.shape[-1] else (1.0,):
         table = torch.cat((features(white, omega / scale, phases), extra), -1)
