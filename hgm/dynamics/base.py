@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from hgm.dynamics.noise import LocalNoise
+from hgm.numerics.fourier import whitening
 
 FLOOR = 1e-12
 """Share of the variance: below it, noise and rounding look alike."""
@@ -24,6 +26,7 @@ EXPLAINED = 1e-3
 """Share of a displacement: what leaves less explains it all."""
 
 _SETTLED = 0.05  # of what is missed: with less, no other kind of model explains much more
+_NEIGHBOURS = 20_000  # transitions among which nearest ones are sought
 _FEW = 6  # inputs that waves can fill
 
 
@@ -42,8 +45,9 @@ class DynamicsModel(ABC):
         scale: Standard deviations of the displacements, ``(n,)``; 1 where they are below a
             millionth of the states', as those of a clock are, by rounding alone.
         own_error: Share of its square that is no noise, but what a twin errs by, as twins do not
-            agree; of the displacement of which it is largest. What is below a thousandth of a
-            displacement counts as such a thousandth.
+            agree, or as both leave of transitions what they leave of those nearby; of the
+            displacement of which it is largest. What is below a thousandth of a displacement counts
+            as such a thousandth.
         local: Where noise is larger and smaller; None: the same everywhere, as far as is known.
     """
 
@@ -112,13 +116,15 @@ class DynamicsModel(ABC):
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Sets :attr:`noise`, :attr:`scale` and :attr:`own_error`: twins meet the other's half."""
         both = self.values(inputs)
-        square = _of_the_other(both - change, half).square().mean(0)
+        left = _of_the_other(both - change, half)
+        square = left.square().mean(0)
         spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
         self.noise = square.sqrt()
         self.scale = torch.where(spread > math.sqrt(FLOOR) * size, spread, 1.0)
         unlike = (both[0] - both[1]).square().mean(0) / 2
         least = (EXPLAINED * self.scale).square()
-        self.own_error = float((unlike / square.maximum(least)).max())
+        alike = _alike_nearby(inputs, left, half)
+        self.own_error = float((torch.maximum(unlike, alike) / square.maximum(least)).max())
 
     def left(self, inputs: Tensor, change: Tensor, half: Tensor) -> Tensor:
         """What displacements miss the twin by that did not learn from them, ``(B, n)``."""
@@ -145,6 +151,21 @@ class DynamicsModel(ABC):
     def explains_all(self) -> bool:
         """Whether what is left unexplained is below a thousandth of every displacement."""
         return bool((self.noise < EXPLAINED * self.scale).all())
+
+
+def _alike_nearby(inputs: Tensor, left: Tensor, half: Tensor) -> Tensor:
+    """What is left of a transition times what is left of its nearest of the other half, ``(n,)``.
+
+    Surely: less two standard errors. Noise is not alike there, but what both twins miss is.
+    """
+    some = slice(None, None, max(1, len(inputs) // _NEIGHBOURS))
+    inputs, left, half = (part[some] for part in (inputs, left, half))
+    white = whitening(inputs)(inputs).cpu().numpy()
+    one, other = ((half == twin).nonzero()[:, 0] for twin in (0, 1))
+    _, index = cKDTree(white[other.cpu()]).query(white[one.cpu()])
+    near = other[torch.from_numpy(index).to(other.device)]
+    product = left[one] * left[near]
+    return product.mean(0) - 2 * product.std(0, correction=0) / len(product) ** 0.5
 
 
 def _of_the_other(both: Tensor, half: Tensor) -> Tensor:

@@ -204,7 +204,8 @@ def _with_more(choice: _Choice, columns: list[int]) -> list[int]:
     if some.left < _WORTH:
         return columns
     every = choice.evidence(choice.every)
-    if not choice.better(every, some, len(choice.every) - len(columns)):
+    # Clearly: where one of two that belong together is left out, what is seen has no symmetry.
+    if not choice.better(every, some, 2 * (len(choice.every) - len(columns))):
         return columns
     return choice.needed(choice.every, every)[0]
 

@@ -198,11 +198,23 @@ def test_each_twin_is_examined_on_the_other_s_half():
 def test_what_twins_do_not_agree_on_is_their_own_error():
     """Half the square of what they differ by, over the square of what is missed."""
     inputs, half = randn(4, 4), torch.tensor([0, 1, 0, 1])
-    change = torch.tensor([[2.0, 3.0]] * 4).double()
+    change = torch.tensor([[2.0, 3.0], [-2.0, -3.0]] * 2).double()
     model = Scripted()
     model.examine(inputs, change, half)
     missed = torch.tensor([(1 + 4) / 2, (4 + 9) / 2])
     assert model.own_error == pytest.approx(float((0.5 / missed).max()))
+
+
+def test_what_both_miss_alike_is_their_own_error_too():
+    """Twins that agree, and both leave a bowl and as much noise: half is alike nearby."""
+    inputs, half = randn(8000, 2), torch.arange(8000) % 2
+    bowl = inputs.square().sum(-1, keepdim=True) / 2 - 1
+    model = Scripted()
+    model.values = lambda _: torch.zeros(2, len(inputs), 1).double()
+    for noise, expected in ((1.0, 0.5), (10.0, 0.0)):
+        change = bowl + noise * randn(len(inputs), 1, seed=3)
+        model.examine(inputs, change, half)
+        assert model.own_error == pytest.approx(expected, abs=0.06)
 
 
 def test_what_is_explained_is_no_error_of_their_own():

@@ -71,3 +71,16 @@ def test_a_small_share_in_slopes_is_dropped_if_the_others_explain_all(monkeypatc
     found = seen_directions(points, rewards(points))
     assert found is not None
     assert found.shape == (2, 4)
+
+
+def test_directions_are_seen_in_the_middle_of_long_tails():
+    """Three amounts of which rewards see a sum and one: far out, waves tell any directions."""
+    points = (0.8 * randn(3, 2000, 3)).exp()
+    points = points / points.flatten(0, 1).std(0)
+    total, last = points[..., 0] + points[..., 1], points[..., 2]
+    reward = 2 * last / (total + last) - (total.log() - GOALS[:, :1]).square().log1p()
+    found = seen_directions(points, reward)
+    assert found is not None
+    assert found.shape == (2, 3)
+    unseen = torch.tensor([1.0, -1.0, 0.0]).double() / 2**0.5
+    assert (found @ unseen).norm() < 0.01

@@ -200,3 +200,24 @@ def test_a_coordinate_that_explains_little_but_leaves_nothing_is_seen():
         return (following[..., 1] + goal[..., 0]).cos() + 0.005 * following[..., 0]
 
     assert look(transitions(reward, dim=2)).columns == [0, 1]
+
+
+def test_what_few_waves_cannot_use_is_seen_with_more_of_them():
+    """An axis that winds along a line: of its angle, a wave is told by two of three coordinates."""
+
+    def wound(state, action, moved, goal):
+        place, x, y = moved.unbind(-1)
+        turned = x * (3 * place).cos() + y * (3 * place).sin()
+        return 1 / (1 + (place - goal[..., 0]).square()) + 0.4 * torch.sigmoid(3 * turned)
+
+    sight = look(many(wound))
+    assert sight.columns == [0, 1, 2]
+
+
+def many(reward):
+    """Transitions of which few are not enough."""
+    state, action, change = (
+        randn(TASKS, 2000, dim, seed=seed) for seed, dim in enumerate((3, 2, 3))
+    )
+    moved = state + 0.5 * change
+    return Samples(state, action, reward(state, action, moved, GOALS[:, None]), moved)
