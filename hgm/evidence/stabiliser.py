@@ -10,9 +10,8 @@ from hgm.symmetry.algebra import close
 from hgm.symmetry.completion import shadow
 from hgm.symmetry.findings import Findings
 from hgm.symmetry.samples import Seen
+from hgm.symmetry.stabiliser import stabiliser
 
-_STILL = 0.015  # of the change that a typical direction makes
-_POINTS = 500
 _NOISE = 0.3  # of a unit generator or a bracket
 
 
@@ -25,29 +24,6 @@ def kept_by_dynamics(findings: Findings) -> Tensor:
         directions = shadow(findings.dynamics.form, problem.view.index).kept(basis)
     kept = lie.hat(directions, group.generators)
     return lie.orthonormalise(kept) if len(kept) else kept
-
-
-def stabiliser(findings: Findings, kept: Tensor, seen: Seen) -> Tensor:
-    r"""Generators that leave the base task's reward alone, ``(z, k, k)``.
-
-    Eigenvectors of :math:`E[(\nabla r \cdot W_a p)(\nabla r \cdot W_b p)]`. Rotations about a
-    goal are such: every element is known up to them.
-
-    Args:
-        findings: What the search left.
-        kept: Generators to choose from, ``(p, k, k)``.
-        seen: Points and rewards of the leading tasks that it learned from.
-    """
-    if not len(kept):
-        return kept
-    points = seen.points[:1, :: max(1, seen.points.shape[1] // _POINTS)]
-    base = torch.zeros(1, dtype=torch.int64, device=points.device)
-    slope = findings.problem.estimator.jet(points, base).gradient[0]
-    fields = lie.field(kept, points[0])
-    change = (fields @ slope[..., None])[..., 0]
-    typical = fields.square().sum(-1).mean() * slope.square().sum(-1).mean() / slope.shape[-1]
-    values, vectors = torch.linalg.eigh(change.mT @ change / len(change))
-    return lie.hat(vectors.mT[values < _STILL * typical], kept)
 
 
 def spare_constraints(findings: Findings, seen: Seen, num_tasks: int) -> int | None:
@@ -66,7 +42,9 @@ def spare_constraints(findings: Findings, seen: Seen, num_tasks: int) -> int | N
     """
     dim = len(findings.seen)
     kept = kept_by_dynamics(findings)
-    still = stabiliser(findings, kept, seen)
+    still = stabiliser(
+        findings.problem.estimator, kept, seen.points[:1], torch.eye(kept.shape[-1]).to(kept)[None]
+    )
     if not len(still) or not dim:
         return None
     own = lie.orthonormalise(findings.seen)

@@ -31,11 +31,12 @@ class Completion(NamedTuple):
     deviation: Tensor
     given: Tensor
 
-    def free_rows(self, dim_state: int, size: int) -> Tensor:
-        """Which entries of state generators were not given, ``(k, k)``."""
-        free = torch.zeros(size, size, dtype=torch.bool, device=self.given.device)
-        free[:dim_state] = ~self.given[: dim_state * size].view(dim_state, size)
-        return free
+    def free_entries(self, dim_state: int, size: int) -> Tensor:
+        """Unit matrices of the entries of state generators that were not given, ``(u, k, k)``."""
+        free = (~self.given[: dim_state * size]).nonzero()[:, 0]
+        units = self.entries.new_zeros(len(free), size * size)
+        units[torch.arange(len(free)), free] = 1.0
+        return units.view(-1, size, size)
 
     def not_zero(self, sigmas: float) -> Tensor:
         """Free entries that are so many deviations from zero, for any generator, ``(n k + m m,)``.

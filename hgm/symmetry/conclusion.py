@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.symmetry.completion import Completion, complete
-from hgm.symmetry.findings import Findings, Refined, Span
+from hgm.symmetry.findings import Findings, Problem, Refined, Span
 from hgm.symmetry.finite import frequency, refine, snap_periods
-from hgm.symmetry.heredity import Heirs, inherited_or_shared, placed
+from hgm.symmetry.heredity import Heirs, Heritage, inherited_or_shared, placed
 from hgm.symmetry.inheritance import Both
 from hgm.symmetry.inherited_places import Told
 from hgm.symmetry.location import located
@@ -23,6 +23,7 @@ from hgm.symmetry.refinement import MISFIT
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.stabiliser import stabiliser
 from hgm.symmetry.view import Units
 from hgm.symmetry.within import Within
 
@@ -69,32 +70,37 @@ def _complete(
     turn = frequency(seen[0]) if len(seen) else 0.0
     generators, action_generators = split_entries(entries, len(units.frame), units, turn)
 
-    def inherit() -> tuple[Both, Tensor, bool]:
+    def inherit() -> tuple[Heritage, Tensor]:
+        both = Both(generators, action_generators)
         if orbits:  # no element tells what the dynamics of another orbit should be
-            return Both(generators, action_generators), coords, False
-        free = completion.free_rows(units.dim_state, len(units.frame))
-        price = partial(price_of_turns, within, scaled.action)
+            return Heritage(both, False, generators[:0]), coords
         model = within.dynamics.model
-        both, inherited = inherited_or_shared(
-            model, scaled, generators, action_generators, coords, free, price
+        heritage = inherited_or_shared(
+            model,
+            scaled,
+            *both,
+            coords,
+            free=completion.free_entries(units.dim_state, len(units.frame)),
+            spare=left_alone(within.problem, seen, coords, kept),
+            price=partial(price_of_turns, within, scaled.action),
         )
-        if not inherited:
-            return both, coords, False
+        if not heritage.inherited:
+            return heritage, coords
         told = Told.of(coords, within.problem.leading, refined.deviation)
-        return both, placed(Heirs.of(scaled, coords, model), told, both), True
+        return heritage, placed(Heirs.of(scaled, coords, model), told, heritage.group)
 
-    both, where, inherited = yield from run_phase(
-        Once("dynamics of single tasks", "heredity", inherit)
-    )
+    heritage, where = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
+    both = heritage.group
     findings = Findings(
         problem=within.problem,
         kept=kept,
         dynamics=within.dynamics,
         directions=within.kept,
-        seen=seen,
+        seen=both.states[:, index[:, None], index] if heritage.inherited else seen,
         generators=both.states,
         action_generators=both.actions,
-        inherited=inherited,
+        inherited=heritage.inherited,
+        free=heritage.free,
         completion=completion,
         coords=where,
         num_directions=span.num_directions,
@@ -112,6 +118,19 @@ def _complete(
     again = partial(Refitter(within, span, refined.unknowns, findings), num_refits)
     refits = yield from run_phase(Once("fits of halves", "intervals", again))
     return findings._replace(refits=refits)
+
+
+def left_alone(problem: Problem, seen: Tensor, coords: Tensor, kept: Samples) -> Tensor:
+    """What leaves rewards alone, orthonormal among all coordinates, ``(z, k, k)``."""
+    group, view, leading = problem.group, problem.view, problem.leading
+    if any(True for _ in group.parameters()):
+        return seen.new_zeros(0, len(view.units.frame), len(view.units.frame))
+    elements = lie.exp(lie.hat(coords[leading], seen))
+    every = lie.orthonormalise(group.generators)
+    still = stabiliser(problem.estimator, every, view(kept).points[leading], elements)
+    whole = seen.new_zeros(len(still), len(view.units.frame), len(view.units.frame))
+    whole[:, view.index[:, None], view.index] = still
+    return whole
 
 
 def price_of_turns(within: Within, action: Tensor, turns: Tensor) -> float:

@@ -89,6 +89,7 @@ class Findings(NamedTuple):
         action_generators: What they do to actions, ``(d, m, m)``.
         inherited: Whether tasks have dynamics of their own, which the elements carry into each
             other; else all tasks have the same.
+        free: What of the generators of inherited dynamics rewards do not tell, ``(u, k, k)``.
         completion: How sure the entries that rewards do not see are.
         coords: Coordinates of all tasks, 0 for base tasks, ``(N, d)``.
         num_directions: How many directions the elements need; brackets add the rest.
@@ -113,6 +114,7 @@ class Findings(NamedTuple):
     generators: Tensor
     action_generators: Tensor
     inherited: bool
+    free: Tensor
     completion: Completion
     coords: Tensor
     num_directions: int

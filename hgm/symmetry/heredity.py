@@ -84,6 +84,20 @@ class Heirs(NamedTuple):
         return carried(self.samples, *group.elements(self.coords))
 
 
+class Heritage(NamedTuple):
+    """What tasks inherit.
+
+    Attributes:
+        group: Generators on states and actions.
+        inherited: Whether tasks have dynamics of their own, which these carry into each other.
+        free: What of those on states heredity told, orthonormal, ``(u, k, k)``.
+    """
+
+    group: Both
+    inherited: bool
+    free: Tensor
+
+
 def inherited_action_generators(heirs: Heirs, start: Both, price: Price = free_of_charge) -> Tensor:
     """Action generators ``(d, m, m)`` that carry the base task's dynamics into all tasks'.
 
@@ -109,11 +123,11 @@ def again_inherited(heirs: Heirs, start: Both, free: Tensor, share: float = 1.0)
     Args:
         heirs: The tasks.
         start: Generators that were found.
-        free: Which entries of state generators rewards do not tell, ``(k, k)``.
+        free: What of state generators rewards do not tell, orthonormal, ``(u, k, k)``.
         share: Of the transitions that were used then.
     """
     few = heirs.few(max(1, int(share * min(_FEW, heirs.samples.reward.shape[1] / share))))
-    if bool(free.any()):
+    if len(free):
         start = inherited_rows(few, start, free, _AGAIN)
     return _turned(few, start, _AGAIN)[0]
 
@@ -240,7 +254,7 @@ def _step(heirs: Heirs, start: Both, model: DynamicsModel) -> Tensor:
 
 
 def inherited_rows(heirs: Heirs, start: Both, free: Tensor, rounds: int = _ROWS) -> Both:
-    """Generators whose rows that rewards do not see, `free (k, k)`, follow from heredity, too.
+    """Generators of which what rewards do not tell follows from heredity, too.
 
     The base task's dynamics are fitted anew in every round.
 
@@ -273,9 +287,10 @@ def inherited_or_shared(
     action_generators: Tensor,
     coords: Tensor,
     free: Tensor | None = None,
+    spare: Tensor | None = None,
     price: Price = free_of_charge,
-) -> tuple[Both, bool]:
-    """Generators, and whether tasks inherit dynamics of their own by them.
+) -> Heritage:
+    """Generators by which tasks inherit dynamics of their own, or the given ones.
 
     Only where tasks differ in their dynamics, and differ less in the base task's frame.
 
@@ -285,18 +300,18 @@ def inherited_or_shared(
         generators: Scaled state generators, ``(d, k, k)``.
         action_generators: Of which the dynamics of all tasks are symmetric, if they are shared.
         coords: Coordinates of the tasks, ``(N, d)``.
-        free: Which entries of state generators rewards do not tell, ``(k, k)``;
-            None: none.
+        free: What of state generators rewards do not see, orthonormal, ``(u, k, k)``; None:
+            nothing.
+        spare: What leaves rewards alone, likewise ``(z, k, k)``: given generators are as good as
+            any with more or less of it, which then follows from heredity if that is likelier.
         price: What rewards say against action elements.
     """
     shared = Both(generators, action_generators)
     heirs = Heirs.of(samples, coords, model)
     differ = each_half(model, heirs.half, samples)
     if not len(generators) or not _positive(differ.shares - _SMALL):
-        return shared, False
-    start = shared
-    if free is not None and bool(free.any()):
-        start = inherited_rows(heirs.few(_FEW), start, free)
+        return Heritage(shared, False, generators[:0])
+    start, free = _start(heirs.few(_FEW), shared, free, spare)
     found = inherited_action_generators(heirs, start, price)
     if len(found) == 1:
         size = start.states.shape[-1]
@@ -316,7 +331,28 @@ def inherited_or_shared(
     there, here = ((model.reading(samples.next_state + one)[0] - seen).square() for one in left)
     explained = (there - here).sum(-1)
     less = _positive(explained / differ.motion.mean().clamp_min(1e-300) - differ.share / 2)
-    return (inherited, True) if less else (shared, False)
+    return Heritage(inherited, True, free) if less else Heritage(shared, False, generators[:0])
+
+
+def _start(
+    heirs: Heirs, shared: Both, free: Tensor | None, spare: Tensor | None
+) -> tuple[Both, Tensor]:
+    """Generators of which what rewards do not tell follows from heredity, and what that is.
+
+    By Schwarz's criterion, of entries that rewards do not see, or also of what leaves them alone.
+    """
+    nothing = shared.states[:0]
+    free, spare = (nothing if part is None else part for part in (free, spare))
+    choices = [free, torch.cat((free, spare))] if len(spare) else [free]
+    found, costs = [], []
+    num, dim = heirs.samples.reward.numel(), len(shared.states)
+    for one in choices:
+        found.append(inherited_rows(heirs, shared, one) if len(one) else shared)
+        if len(choices) > 1:
+            nats = heirs.base(found[-1], sharp=False).surprise
+            costs.append(num * nats + dim * len(one) / 2 * math.log(num))
+    best = min(range(len(costs)), key=costs.__getitem__) if costs else 0
+    return found[best], choices[best]
 
 
 def _positive(values: Tensor) -> bool:

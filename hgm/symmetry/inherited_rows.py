@@ -34,17 +34,14 @@ def refined_rows(
         samples: Scaled transitions of all tasks.
         coords: Coordinates of the tasks, ``(N, d)``.
         start: Where to start.
-        free: Which entries of state generators are unknown, ``(k, k)``.
+        free: What of state generators is unknown, an orthonormal basis ``(u, k, k)``.
         model: Dynamics of the base task.
     """
-    given = start.states * ~free
-    width = int(free.sum())
+    dim, width = len(start.states), len(free)
 
     def both(unknowns: Tensor) -> Both:
-        rows, actions = unknowns.split((len(given) * width, start.actions.numel()))
-        places = torch.zeros(width, *free.shape).to(given)
-        places[torch.arange(width), *free.nonzero().mT] = 1.0
-        states = given + lie.hat(rows.view(len(given), width), places)
+        moved, actions = unknowns.split((dim * width, start.actions.numel()))
+        states = start.states + lie.hat(moved.view(dim, width), free)
         return Both(states, actions.view_as(start.actions))
 
     def matrices(unknowns: Tensor, sign: float) -> Both:
@@ -59,7 +56,7 @@ def refined_rows(
         moves = (slopes(unknowns, 1.0), slopes(unknowns, -1.0)) if derive else None
         return flattened(inherited_terms(samples, model, away, back, moves))
 
-    first = torch.cat((start.states[:, free].flatten(), start.actions.flatten()))
+    first = torch.cat((start.states.new_zeros(dim * width), start.actions.flatten()))
     solver = GaussNewton(first, _MISFIT, damping=1e-3)
     for _ in range(_STEPS):
         trial = solver.propose(residuals(solver.unknowns, True), ALONE)

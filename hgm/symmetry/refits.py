@@ -135,9 +135,11 @@ class Refitter:
         seen, led = self.within.closed(self.span.fit.subgroup, unknowns)
         if seen.shape != findings.seen.shape:
             return None
+        # What rewards do not tell they do not tell of halves, either.
+        whole, seen = (_without(one, self._spare) for one in (findings.seen, seen))
         # Another basis of the nearly same span: that which is nearest to what was found.
-        mix = torch.linalg.lstsq(seen.flatten(1).mT, findings.seen.flatten(1).mT).solution.mT
-        seen, led = lie.hat(mix, seen), led @ torch.linalg.inv(mix)
+        mix = torch.linalg.lstsq(seen.flatten(1).mT, whole.flatten(1).mT).solution.mT
+        seen, led = lie.hat(mix, seen) + findings.seen - whole, led @ torch.linalg.inv(mix)
         coords = findings.coords.clone()
         coords[findings.problem.leading[1:]] = led
         others = _others(findings)
@@ -213,6 +215,13 @@ class Refitter:
         told = Told.of(heirs.coords, leading, _DOUBTED * findings.deviation)
         return placed(heirs, told, Both(findings.generators, findings.action_generators))
 
+    @property
+    def _spare(self) -> Tensor:
+        """What leaves rewards alone, of what they see, ``(z, q, q)``."""
+        index = self.findings.problem.view.index
+        among = self.findings.free[:, index[:, None], index]
+        return among[among.flatten(1).norm(dim=1) > 0]
+
     def _whole(self) -> Tensor:
         findings = self.findings
         scaled = findings.problem.view.units.scale(findings.kept)
@@ -238,12 +247,18 @@ class Refitter:
         n = state.shape[-1]
         square = entries[:, : n * size].unflatten(-1, (n, size))
         generators = torch.nn.functional.pad(square, (0, 0, 0, size - n))
-        # Rows that rewards do not see follow from heredity, and not from what all tasks share.
-        unseen = completion.free_rows(n, size)
-        states = torch.where(unseen, findings.generators, generators)
+        # What rewards do not tell follows from heredity, and not from what all tasks share.
+        whole = findings.generators
+        states = _without(generators, findings.free) + whole - _without(whole, findings.free)
         start = Both(states, findings.action_generators)
-        own = again_inherited(Heirs.of(scaled, coords, model), start, unseen, share)
+        own = again_inherited(Heirs.of(scaled, coords, model), start, findings.free, share)
         return torch.cat((own.states[:, :n].flatten(1), own.actions.flatten(1)), 1)
+
+
+def _without(generators: Tensor, directions: Tensor) -> Tensor:
+    """Generators ``(d, k, k)`` less their parts along orthonormal directions ``(u, k, k)``."""
+    flat = directions.flatten(1)
+    return generators - (generators.flatten(1) @ flat.mT @ flat).view_as(generators)
 
 
 def _sizes(within: Within) -> tuple[int, int]:

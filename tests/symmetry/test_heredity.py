@@ -25,6 +25,8 @@ from hgm.symmetry.inherited_rows import refined_rows
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 
+LAST_ROW = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]).double()
+
 
 def heirs(data):
     return Heirs.of(data, COORDS)
@@ -82,7 +84,7 @@ def test_what_rewards_say_against_actions_counts_beside_the_dynamics():
 @torch.no_grad()
 def test_shared_dynamics_keep_their_action_generators():
     data = family(SAME)
-    found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
+    found, inherited, _ = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert not inherited
     assert torch.equal(found.actions, TURN)
 
@@ -90,7 +92,7 @@ def test_shared_dynamics_keep_their_action_generators():
 @torch.no_grad()
 def test_inherited_dynamics_are_told():
     data = family(COORDS)  # what actions do turns with the task, actions do not
-    found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
+    found, inherited, _ = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert inherited
     assert_close(found.actions, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
 
@@ -123,7 +125,7 @@ def test_dynamics_that_nothing_carries_are_not_inherited():
     wind = torch.tensor([0.0, 0.3, 0.0, 0.6]).double()[:, None, None]
     change = torch.cat((wind, torch.zeros_like(wind)), -1)
     data = data._replace(next_state=data.next_state + change)
-    found, inherited = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
+    found, inherited, _ = inherited_or_shared(shared_model(data), data, TURN, TURN, COORDS)
     assert not inherited
     assert torch.equal(found.actions, TURN)
 
@@ -133,7 +135,7 @@ def test_without_a_group_nothing_is_inherited():
     data = family(TURNED)
     model = shared_model(data)
     none, nowhere = TURN[:0], COORDS[:, :0]
-    found, inherited = inherited_or_shared(model, data, none, none, nowhere)
+    found, inherited, _ = inherited_or_shared(model, data, none, none, nowhere)
     assert not inherited
     assert len(found.actions) == 0
 
@@ -153,7 +155,7 @@ def units(num=800):
 @torch.no_grad()
 def test_rows_that_rewards_do_not_see_follow_from_heredity():
     data, coords = units()
-    free = torch.tensor([[False, False], [True, True]])
+    free = LAST_ROW
     truth = torch.eye(2).double()[None]
     start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
     found = inherited_rows(Heirs.of(data, coords), start, free)
@@ -178,7 +180,7 @@ def decades(num=1500):
 @torch.no_grad()
 def test_what_spans_decades_is_inherited_in_bent_states():
     data, coords = decades()
-    free = torch.tensor([[False, False], [True, True]])
+    free = LAST_ROW
     start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
     inputs, change = (part.flatten(0, 1) for part in pairs(data))
     tails = long_tails(inputs)
@@ -190,7 +192,7 @@ def test_what_spans_decades_is_inherited_in_bent_states():
     straight = inherited_rows(Heirs.of(data, coords), start, free)
     worse = [(straight.states[0, 1, 1] - 1).abs(), (straight.actions - 1).abs().max()]
     assert max(off) < 0.05 < max(worse)
-    both, inherited = inherited_or_shared(bent, data, *found, coords)
+    both, inherited, _ = inherited_or_shared(bent, data, *found, coords)
     assert inherited
     assert (both.actions - 1).abs() < 0.05
 
@@ -205,7 +207,7 @@ def test_two_steps_in_bent_states_are_enough_if_the_base_task_is_known():
     truth = Both(torch.eye(2).double()[None], torch.ones(1, 1, 1).double())
     base = Heirs.of(data, coords, bent).base(truth)
     start = Both(torch.diag(torch.tensor([1.0, 0.8]).double())[None], 0.8 * truth.actions)
-    free = torch.tensor([[False, False], [True, True]])
+    free = LAST_ROW
     found = refined_rows(data, coords, start, free, base)
     assert_close(found.states[0, 1, 1], truth.states[0, 1, 1], atol=0.02, rtol=0)
     assert_close(found.actions, truth.actions, atol=0.02, rtol=0)
@@ -223,6 +225,7 @@ def test_fits_of_halves_follow_from_heredity_too():
         inherited=True,
         generators=torch.eye(2).double()[None],
         action_generators=torch.ones(1, 1, 1).double(),
+        free=LAST_ROW,
     )
     refitter = Refitter(None, None, None, findings)
     entries = refitter._settled(shared_model(data, 1), data, completion, coords, 1.0)
@@ -239,7 +242,7 @@ def test_dynamics_that_differ_a_little_are_inherited_too():
     assert own_dynamics(model, half, data, family(coords, seed=7)).share == pytest.approx(
         0.0102, abs=0.003
     )
-    found, inherited = inherited_or_shared(model, data, TURN, TURN, coords)
+    found, inherited, _ = inherited_or_shared(model, data, TURN, TURN, coords)
     assert inherited
     assert_close(found.actions, torch.zeros(1, 2, 2).double(), atol=0.05, rtol=0)
 
@@ -252,5 +255,5 @@ def test_dynamics_that_fewer_actions_hide_are_not_inherited():
     change = torch.cat((wind, torch.zeros_like(wind)), -1)
     data = data._replace(next_state=data.next_state + change)
     start = -1.2 * torch.eye(2).double()[None]
-    _, inherited = inherited_or_shared(shared_model(data), data, TURN, start, COORDS)
+    _, inherited, _ = inherited_or_shared(shared_model(data), data, TURN, start, COORDS)
     assert not inherited
