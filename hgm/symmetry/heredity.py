@@ -343,15 +343,16 @@ def _start(
     """
     nothing = shared.states[:0]
     free, spare = (nothing if part is None else part for part in (free, spare))
-    choices = [free, torch.cat((free, spare))] if len(spare) else [free]
+    if not len(spare):
+        return inherited_rows(heirs, shared, free) if len(free) else shared, free
+    choices = [free, torch.cat((free, spare))]
     found, costs = [], []
     num, dim = heirs.samples.reward.numel(), len(shared.states)
     for one in choices:
-        found.append(inherited_rows(heirs, shared, one) if len(one) else shared)
-        if len(choices) > 1:
-            nats = heirs.base(found[-1], sharp=False).surprise
-            costs.append(num * nats + dim * len(one) / 2 * math.log(num))
-    best = min(range(len(costs)), key=costs.__getitem__) if costs else 0
+        found.append(inherited_rows(heirs, shared, one))
+        nats = heirs.base(found[-1], sharp=False).surprise
+        costs.append(num * nats + dim * len(one) / 2 * math.log(num))
+    best = costs.index(min(costs))
     return found[best], choices[best]
 
 

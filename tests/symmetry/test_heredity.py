@@ -164,6 +164,35 @@ def test_rows_that_rewards_do_not_see_follow_from_heredity():
     assert_close(found.actions, torch.ones(1, 1, 1).double(), atol=0.05, rtol=0)
 
 
+@torch.no_grad()
+def test_what_leaves_rewards_alone_follows_from_heredity():
+    """Of sizes, rewards see the square: a scaling with any turn is as good to them."""
+    data, coords = units()
+    scaling = torch.eye(2).double()[None]
+    spiral, ones = scaling + 0.8 * TURN, torch.ones(1, 1, 1).double()
+    model, turn = shared_model(data, 1), TURN / 2**0.5
+    assert not inherited_or_shared(model, data, spiral, ones, coords).inherited
+    group, inherited, free = inherited_or_shared(model, data, spiral, ones, coords, spare=turn)
+    assert inherited
+    assert torch.equal(free, turn)
+    assert_close(group.states, scaling, atol=0.02, rtol=0)
+    assert_close(group.actions, ones, atol=0.02, rtol=0)
+
+
+@torch.no_grad()
+def test_what_heredity_does_not_need_stays_what_rewards_found():
+    data, coords = units()
+    noise = 0.02 * coords.exp()[:, None] * randn(*data.state.shape, seed=6)
+    data = data._replace(next_state=data.next_state + noise)
+    scaling, ones = torch.eye(2).double()[None], torch.ones(1, 1, 1).double()
+    turn = TURN / 2**0.5
+    model = shared_model(data, 1)
+    group, inherited, free = inherited_or_shared(model, data, scaling, ones, coords, spare=turn)
+    assert inherited
+    assert not len(free)
+    assert torch.equal(group.states, scaling)
+
+
 def decades(num=1500):
     """The same of sizes that span decades, whose noise is a share of them."""
     generator = torch.Generator().manual_seed(4)
