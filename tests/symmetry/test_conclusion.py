@@ -1,4 +1,4 @@
-"""What terms of the action in rewards say of what elements do to actions."""
+"""What rewards say of actions, and what of a group they do not tell."""
 
 import math
 from types import SimpleNamespace
@@ -8,7 +8,8 @@ import torch
 from systems import TURN, randn
 
 from hgm import lie
-from hgm.symmetry.conclusion import price_of_turns
+from hgm.groups import GL
+from hgm.symmetry.conclusion import left_alone, price_of_turns
 
 ACTION = randn(3, 4000, 2)
 TURNS = lie.exp(torch.tensor([0.0, 0.7, -1.1]).double()[:, None, None] * TURN)
@@ -51,3 +52,36 @@ def test_rewards_without_noise_are_known_as_well_as_any_model_knows_them():
 @pytest.mark.parametrize("terms", [None, Cost(shared=False)])
 def test_terms_of_a_task_s_own_say_nothing(terms):
     assert price(terms, 0.5 * TURNS) == 0.0
+
+
+class Bowls:
+    """Gradients of ``|L^{-1} p|^2`` of tasks that are scaled."""
+
+    def __init__(self, coords):
+        self.scales = (-2 * coords).exp()
+
+    def jet(self, points, tasks):
+        return SimpleNamespace(gradient=2 * self.scales[tasks][:, None] * points)
+
+
+def test_of_scalings_bowls_do_not_tell_the_turns():
+    """Among the second and third of three coordinates, of the tasks that lead."""
+    coords, index = torch.tensor([[0.0], [0.4], [-0.3]]).double(), torch.tensor([1, 2])
+    points, leading = randn(3, 400, 2), torch.tensor([0, 2])
+    units = SimpleNamespace(frame=torch.eye(3).double())
+
+    class View(SimpleNamespace):
+        def __call__(self, kept):
+            return SimpleNamespace(points=points)
+
+    problem = SimpleNamespace(
+        group=GL(2).double(),
+        view=View(units=units, index=index),
+        leading=leading,
+        estimator=Bowls(coords[leading]),
+    )
+    still = left_alone(problem, torch.eye(2).double()[None], coords, None)
+    assert still.shape == (1, 3, 3)
+    turn = torch.zeros(3, 3).double()
+    turn[1, 2], turn[2, 1] = -(0.5**0.5), 0.5**0.5
+    assert float((still[0] * turn).sum().abs()) == pytest.approx(1, abs=1e-6)
