@@ -26,7 +26,7 @@ EXPLAINED = 1e-3
 """Share of a displacement: what leaves less explains it all."""
 
 _SETTLED = 0.05  # of what is missed: with less, no other kind of model explains much more
-_NEIGHBOURS = 20_000  # transitions among which nearest ones are sought
+_NEIGHBOURS = 10_000  # transitions of a half among which nearest ones are sought
 _FEW = 6  # inputs that waves can fill
 
 
@@ -45,9 +45,8 @@ class DynamicsModel(ABC):
         scale: Standard deviations of the displacements, ``(n,)``; 1 where they are below a
             millionth of the states', as those of a clock are, by rounding alone.
         own_error: Share of its square that is no noise, but what a twin errs by, as twins do not
-            agree, or as both leave of transitions what they leave of those nearby; of the
-            displacement of which it is largest. What is below a thousandth of a displacement counts
-            as such a thousandth.
+            agree; of the displacement of which it is largest. What is below a thousandth of a
+            displacement counts as such a thousandth.
         local: Where noise is larger and smaller; None: the same everywhere, as far as is known.
     """
 
@@ -116,15 +115,13 @@ class DynamicsModel(ABC):
     def examine(self, inputs: Tensor, change: Tensor, half: Tensor) -> None:
         """Sets :attr:`noise`, :attr:`scale` and :attr:`own_error`: twins meet the other's half."""
         both = self.values(inputs)
-        left = _of_the_other(both - change, half)
-        square = left.square().mean(0)
+        square = _of_the_other(both - change, half).square().mean(0)
         spread, size = change.std(0), inputs[:, : change.shape[-1]].std(0)
         self.noise = square.sqrt()
         self.scale = torch.where(spread > math.sqrt(FLOOR) * size, spread, 1.0)
         unlike = (both[0] - both[1]).square().mean(0) / 2
         least = (EXPLAINED * self.scale).square()
-        alike = _alike_nearby(inputs, left, half)
-        self.own_error = float((torch.maximum(unlike, alike) / square.maximum(least)).max())
+        self.own_error = float((unlike / square.maximum(least)).max())
 
     def left(self, inputs: Tensor, change: Tensor, half: Tensor) -> Tensor:
         """What displacements miss the twin by that did not learn from them, ``(B, n)``."""
@@ -153,19 +150,35 @@ class DynamicsModel(ABC):
         return bool((self.noise < EXPLAINED * self.scale).all())
 
 
-def _alike_nearby(inputs: Tensor, left: Tensor, half: Tensor) -> Tensor:
-    """What is left of a transition times what is left of its nearest of the other half, ``(n,)``.
+def left_alike(model: DynamicsModel, inputs: Tensor, change: Tensor, half: Tensor) -> float:
+    """Share of what held-out displacements miss that transitions nearby miss, too.
 
-    Surely: less two standard errors. Noise is not alike there, but what both twins miss is.
+    What both twins miss is alike there, and noise is not: the mean product of what is left of a
+    transition and of its nearest of the other half, less two standard errors; of the displacement
+    of which it is largest, with the floor of :attr:`DynamicsModel.own_error`.
+
+    Args:
+        model: Fitted and examined.
+        inputs: States and actions, ``(B, n + m)``.
+        change: Displacements, ``(B, n)``.
+        half: Which twin learned from a transition, ``(B,)``.
     """
-    some = slice(None, None, max(1, len(inputs) // _NEIGHBOURS))
-    inputs, left, half = (part[some] for part in (inputs, left, half))
-    white = whitening(inputs)(inputs).cpu().numpy()
-    one, other = ((half == twin).nonzero()[:, 0] for twin in (0, 1))
-    _, index = cKDTree(white[other.cpu()]).query(white[one.cpu()])
-    near = other[torch.from_numpy(index).to(other.device)]
+    core, inputs, change = model.core(inputs, change)
+    left = core.left(inputs, change, half)
+    white = whitening(inputs)(inputs)
+    one, other = (_thinned((half == twin).nonzero()[:, 0]) for twin in (0, 1))
+    if not len(one) or not len(other):
+        return 0.0
+    tree = cKDTree(white[other].cpu().numpy())
+    near = other[torch.from_numpy(tree.query(white[one].cpu().numpy())[1]).to(other.device)]
     product = left[one] * left[near]
-    return product.mean(0) - 2 * product.std(0, correction=0) / len(product) ** 0.5
+    alike = product.mean(0) - 2 * product.std(0, correction=0) / len(product) ** 0.5
+    least = (EXPLAINED * core.scale).square()
+    return float((alike / left.square().mean(0).maximum(least)).max())
+
+
+def _thinned(rows: Tensor) -> Tensor:
+    return rows[:: max(1, len(rows) // _NEIGHBOURS)]
 
 
 def _of_the_other(both: Tensor, half: Tensor) -> Tensor:
@@ -178,8 +191,8 @@ def choose(
 ) -> DynamicsModel:
     """Fits models in turn until one explains everything; the one of largest held-out likelihood.
 
-    Models that take long, in the coordinates of the likeliest of the others, only where these have
-    errors of their own, or more inputs than waves can fill.
+    Models that take long, in the coordinates of the likeliest of the others, only where that has
+    errors of its own, leaves nearby transitions alike, or has more inputs than waves can fill.
 
     Args:
         models: Candidates, the cheapest first.
@@ -190,7 +203,8 @@ def choose(
     likeliest: DynamicsModel | None = None
     for model in models:
         if likeliest is not None and model.unfitted() is None:
-            if likeliest.own_error < _SETTLED and inputs.shape[1] <= _FEW:
+            few, told = inputs.shape[1] <= _FEW, (inputs, change, half)
+            if few and max(likeliest.own_error, left_alike(likeliest, *told)) < _SETTLED:
                 continue
             model = likeliest.around(model)
         model.fit(inputs, change, half)

@@ -24,9 +24,11 @@ from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.stabiliser import stabiliser
+from hgm.symmetry.subgroup import deviations
 from hgm.symmetry.view import Units
 from hgm.symmetry.within import Within
 
+_SAME = 0.99  # cosine to what leaves rewards alone
 _SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
 
 
@@ -86,11 +88,18 @@ def _complete(
         )
         if not heritage.inherited:
             return heritage, coords
-        told = Told.of(coords, within.problem.leading, refined.deviation)
+        told = Told.of(coords, within.problem.leading, refined.deviation, seen)
         return heritage, placed(Heirs.of(scaled, coords, model), told, heritage.group)
 
     heritage, where = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
-    both = heritage.group
+    both, deviation = heritage.group, refined.deviation
+    among = heritage.free[:, index[:, None], index]
+    among = among[among.flatten(1).norm(dim=1) > 0]
+    if len(among) and refined.pool is not None:
+        # How unsure rewards are of what leaves them alone does not matter: heredity told it.
+        model = refined.pool
+        parts = model.subgroup, model.actions, model.covariance()
+        deviation = deviations(*parts, beside=among)
     findings = Findings(
         problem=within.problem,
         kept=kept,
@@ -108,7 +117,7 @@ def _complete(
         pair_loss=span.fit.loss,
         free_loss=span.free.loss,
         expected_loss=within.expected,
-        deviation=refined.deviation,
+        deviation=deviation,
         pool=refined.pool,
         orbits=tuple(orbits),
     )
@@ -121,14 +130,24 @@ def _complete(
 
 
 def left_alone(problem: Problem, seen: Tensor, coords: Tensor, kept: Samples) -> Tensor:
-    """What leaves rewards alone, orthonormal among all coordinates, ``(z, k, k)``."""
+    """What leaves rewards alone, orthonormal among all coordinates, ``(z, k, k)``.
+
+    Of one generator, and if it does not itself do so: with more or less of these, several would be
+    no algebra. And of a group that has nothing to be learned.
+    """
     group, view, leading = problem.group, problem.view, problem.leading
-    if any(True for _ in group.parameters()):
-        return seen.new_zeros(0, len(view.units.frame), len(view.units.frame))
+    size = len(view.units.frame)
+    nothing = seen.new_zeros(0, size, size)
+    if len(seen) != 1 or next(group.parameters(), None) is not None:
+        return nothing
     elements = lie.exp(lie.hat(coords[leading], seen))
     every = lie.orthonormalise(group.generators)
-    still = stabiliser(problem.estimator, every, view(kept).points[leading], elements)
-    whole = seen.new_zeros(len(still), len(view.units.frame), len(view.units.frame))
+    points = view(Samples(*(field[leading] for field in kept))).points
+    still = stabiliser(problem.estimator, every, points, elements)
+    along = (still.flatten(1) @ seen[0].flatten()).norm() / seen.norm()
+    if along > _SAME:
+        return nothing
+    whole = seen.new_zeros(len(still), size, size)
     whole[:, view.index[:, None], view.index] = still
     return whole
 

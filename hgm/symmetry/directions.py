@@ -19,6 +19,7 @@ from hgm.symmetry.samples import thin
 _WAVES, _ROWS, _TASKS = 192, 1500, 8
 _MOST_ROWS = 4000  # of the regressions that turn directions
 _MIDDLE = 0.75  # of every task's transitions, where coordinates have long tails
+_STRAIGHT = 0.999  # slope of what is not bent
 _ROUNDS = 3
 FEWEST = 3
 """Coordinates of which there may be fewer directions: of two, nothing is won."""
@@ -77,18 +78,18 @@ def seen_directions(points: Tensor, reward: Tensor) -> Tensor | None:
 
 
 def _middle(points: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
-    """Points ``(N, B', q)`` that are not far out in bent coordinates, and their rewards."""
+    """Points ``(N, B', q)`` that are not far out along long tails, and their rewards."""
     tails = long_tails(points.flatten(0, 1))
     if tails is None:
         return points, reward
-    bent = tails(points)
+    long = (tails.slope(points) < _STRAIGHT).flatten(0, 1).any(0)
+    bent = tails(points)[..., long]
     flat = bent.flatten(0, 1)
     far = ((bent - flat.median(0).values) / flat.std(0).clamp_min(1e-300)).abs().amax(-1)
-    num = int(_MIDDLE * points.shape[1])
+    num = max(1, int(_MIDDLE * points.shape[1]))
     near = far.topk(num, 1, largest=False).indices.sort(1).values
-    return points.gather(1, near[..., None].expand(-1, -1, points.shape[-1])), reward.gather(
-        1, near
-    )
+    index = near[..., None].expand(-1, -1, points.shape[-1])
+    return points.gather(1, index), reward.gather(1, near)
 
 
 def _fitted(points: Tensor, reward: Tensor) -> tuple[float, Tensor]:

@@ -97,7 +97,8 @@ class Findings(NamedTuple):
         pair_loss: Mean robust loss over all pairs of leading tasks, with elements in the span.
         free_loss: The same with free elements.
         expected_loss: The same of residuals as large as predicted.
-        deviation: Predicted standard deviation of the leading elements, in radians, ``(M - 1,)``.
+        deviation: Predicted standard deviation of the leading elements, as rewards tell them, in
+            radians, ``(M - 1,)``.
         pool: The one reward model that explained all tasks and so refined the elements, if any;
             that of the first orbit where there are several.
         orbits: The orbits, where there are several; their tasks' elements are relative to their own

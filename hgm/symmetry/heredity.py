@@ -35,7 +35,8 @@ _ROUNDS = 6
 _AGAIN = 4  # rounds from where they end
 _ROWS = 12  # rounds of rows that rewards do not see
 _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
-_FEWEST, _ENTRIES = 32, 1 << 20  # of a task, that it is placed by; of their table
+_TOGETHER = 64  # tasks that are placed
+_FEWEST, _ENTRIES = 100, 1 << 20  # transitions of a task that it is placed by; times tasks squared
 _MISFIT = 0.1  # of a typical displacement
 _LOOSE = 10.0  # times the deviation that rewards state, which knows nothing of their misfit
 _RIDGE = 1e-6
@@ -72,8 +73,9 @@ class Heirs(NamedTuple):
 
     def few(self, num: int) -> Heirs:
         """About `num` transitions of every task."""
+        # Halves anew: every hundredth transition is always of the same.
         samples = Samples(*(thin(field, num) for field in self.samples))
-        return self._replace(samples=samples, half=thin(self.half, num))
+        return Heirs.of(samples, self.coords, self.like)
 
     def base(self, group: Both, sharp: bool = True) -> DynamicsModel:
         """The base task's dynamics, if generators are these."""
@@ -135,22 +137,23 @@ def again_inherited(heirs: Heirs, start: Both, free: Tensor, share: float = 1.0)
 def placed(heirs: Heirs, told: Told, group: Both) -> Tensor:
     """Coordinates ``(N, d)`` by the dynamics that tasks inherit, and by what rewards say of them.
 
-    The likeliest of where they were, of what both say, and of what dynamics say nearly alone.
+    The likeliest of where they were, of what both say, and of what dynamics say nearly alone. Of
+    more than 64 tasks, where they were.
 
     Args:
         heirs: The tasks.
         told: What rewards say.
         group: Generators.
     """
-    if not len(group.states):
+    if not len(group.states) or len(heirs.coords) > _TOGETHER:
         return heirs.coords
-    # Tasks are moved together, in a table of as many columns as tasks.
+    # Tasks are moved together, in a table that grows with their square.
     heirs = heirs.few(max(_FEWEST, min(_MANY, _ENTRIES // len(heirs.coords) ** 2)))
     num, costs, ends = heirs.samples.reward.numel(), [], [heirs.coords]
     for loose in (1.0, _LOOSE):
         ends.append(_moved(heirs, told._replace(deviation=loose * told.deviation), group))
     for end in ends:
-        price = float(told.misfit(end, group.states).square().sum()) / 2
+        price = float(told.misfit(end).square().sum()) / 2
         costs.append(num * heirs._replace(coords=end).base(group, sharp=False).surprise + price)
     return ends[min(range(len(costs)), key=costs.__getitem__)]
 

@@ -16,6 +16,7 @@ from hgm.dynamics import DynamicsModel
 from hgm.numerics.gauss_newton import GaussNewton, Terms
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry.inheritance import Both, flattened, inherited_terms
+from hgm.symmetry.phases import root_of
 from hgm.symmetry.samples import Samples
 
 _MISFIT = 0.1  # of a typical displacement
@@ -29,34 +30,34 @@ class Told(NamedTuple):
     Attributes:
         coords: Coordinates, 0 for the base task, ``(N, d)``.
         deviation: How sure they are of the others, in radians, ``(N - 1,)``.
+        root: A root of the metric in which coordinates are radians, ``(d, d)``.
     """
 
     coords: Tensor
     deviation: Tensor
+    root: Tensor
 
     @classmethod
-    def of(cls, coords: Tensor, leading: Tensor, deviation: Tensor) -> Told:
-        """Rewards are as unsure of tasks that did not lead as of any that did.
+    def of(cls, coords: Tensor, leading: Tensor, deviation: Tensor, seen: Tensor) -> Told:
+        r"""Rewards are as unsure of tasks that did not lead as of any that did.
+
+        Lengths of coordinates are :math:`|\hat c|_F / \sqrt 2`: angles, of rotations.
 
         Args:
             coords: Coordinates of all tasks.
             leading: Those that led the search, the base task first, ``(M,)``.
             deviation: How sure rewards are of these, ``(M - 1,)``.
+            seen: Generators on what rewards see, ``(d, q, q)``.
         """
         every = deviation.max().expand(len(coords)).clone()
         every[leading[1:]] = deviation
-        return cls(coords, every[1:].clamp_min(_SURE))
+        flat = seen.flatten(1)
+        return cls(coords, every[1:].clamp_min(_SURE), root_of(flat @ flat.mT / 2))
 
-    def misfit(self, coords: Tensor, generators: Tensor) -> Tensor:
-        r"""How far others are from there, ``(N - 1, d)``, in standard deviations.
-
-        Squares add up to :math:`|\hat c - \hat c_0 - \hat c_{told}|_F^2 / 2 \sigma^2`: an angle's
-        square, of rotations.
-        """
-        flat = generators.flatten(1)
-        root = torch.linalg.cholesky(flat @ flat.mT / 2)
+    def misfit(self, coords: Tensor) -> Tensor:
+        """How far tasks are from there, in standard deviations, ``(N - 1, d)``."""
         off = coords[1:] - coords[:1] - self.coords[1:]
-        return off @ root / self.deviation[:, None]
+        return off @ self.root / self.deviation[:, None]
 
 
 def refined_places(
@@ -93,7 +94,7 @@ def refined_places(
 
     def penalty(unknowns: Tensor) -> tuple[Tensor, Tensor]:
         def missed(flat: Tensor) -> Tensor:
-            return told.misfit(flat.view(num, dim), group.states).flatten()
+            return told.misfit(flat.view(num, dim)).flatten()
 
         return missed(unknowns), jacfwd(missed)(unknowns)
 

@@ -151,7 +151,7 @@ class Refitter:
         dynamics = findings.dynamics.model.anew(seed)
         completion, model = self._completed(dynamics, scaled, seen)
         if findings.inherited:
-            coords = self._placed(Heirs.of(scaled, coords, model))
+            coords = self._placed(Heirs.of(scaled, coords, model), seen)
         entries = self._settled(model, scaled, completion, coords, 0.5)
         if dynamics is None:  # then as unsure as it says to be
             generator = torch.Generator().manual_seed(seed)
@@ -209,10 +209,10 @@ class Refitter:
             form = equivariance_form(model, state[::every], action[::every], len(units.frame))
         return complete(form, seen, index), model
 
-    def _placed(self, heirs: Heirs) -> Tensor:
+    def _placed(self, heirs: Heirs, seen: Tensor) -> Tensor:
         findings = self.findings
-        leading = findings.problem.leading
-        told = Told.of(heirs.coords, leading, _DOUBTED * findings.deviation)
+        leading, doubt = findings.problem.leading, _DOUBTED * findings.deviation
+        told = Told.of(heirs.coords, leading, doubt, seen)
         return placed(heirs, told, Both(findings.generators, findings.action_generators))
 
     @property

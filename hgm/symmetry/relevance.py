@@ -18,7 +18,9 @@ _WAVES, _ROWS, _TASKS = 96, 800, 8  # of the fits that choose
 _MORE_WAVES, _MORE_ROWS = 384, 2000  # of those that look again, where rewards are not explained
 _FINE_WAVES, _FINE_ROWS = 192, 4000  # of the one that is kept
 _ACTION_WAVES = 32
-_WORTH = 3e-4  # share of the variance that a coordinate must explain: smooth misfit explains less
+_WORTH = (
+    3e-4  # share of what actions leave that a coordinate must explain: smooth misfit explains less
+)
 _LEFT = 0.1  # or it must leave no more of what is left without it, as misfit does not
 _HOPELESS = 1.0  # nats per reward by which a source may be behind before coordinates are chosen
 _GAIN = 0.1  # nats per reward that a coordinate must give: noise that is a tenth smaller
@@ -126,7 +128,9 @@ def _choice(samples: Samples, source: str, squares: bool, seed: int) -> _Choice:
     action = samples.action / _deviation(samples.action)
     none = action[..., :0]
     extra = action_table(action, none[0, 0], none[0, 0, :0]) if squares else none
-    return _Choice(_white(points_of(samples, source)), extra, _standard(samples.reward), seed)
+    choice = _Choice(_white(points_of(samples, source)), extra, _standard(samples.reward), seed)
+    # Of what actions leave: they may be most of it.
+    return choice._replace(worth=_WORTH * choice.evidence([]).left)
 
 
 class _Choice(NamedTuple):
@@ -138,6 +142,7 @@ class _Choice(NamedTuple):
         reward: Standardised rewards, ``(N, B)``.
         seed: Seed of the waves.
         waves: Their number.
+        worth: Share of the variance that a coordinate must explain.
     """
 
     white: Tensor
@@ -145,6 +150,7 @@ class _Choice(NamedTuple):
     reward: Tensor
     seed: int
     waves: int = _WAVES
+    worth: float = _WORTH
 
     @property
     def every(self) -> list[int]:
@@ -158,7 +164,7 @@ class _Choice(NamedTuple):
     def better(self, new: Evidence, old: Evidence, num: int) -> bool:
         """Whether so many more coordinates are worth it."""
         gain = new.cost < old.cost - _GAIN * self.reward.numel() * num
-        return gain and new.left < max(old.left - _WORTH, _LEFT * old.left)
+        return gain and new.left < max(old.left - self.worth, _LEFT * old.left)
 
     def needed(self, columns: list[int], evidence: Evidence) -> tuple[list[int], Evidence]:
         """Those coordinates that cannot be left out, one by one."""
@@ -177,7 +183,7 @@ def _select(choice: _Choice, all_of_them: Evidence) -> tuple[list[int], float]:
     """Coordinates whose regression has about the largest evidence, and that evidence."""
     chosen: list[int] = []
     found = [choice.evidence([])]
-    while len(chosen) < len(choice.every) and found[-1].left > _WORTH * found[0].left:
+    while len(chosen) < len(choice.every) and found[-1].left > choice.worth:
         tried = {j: choice.evidence([*chosen, j]) for j in choice.every if j not in chosen}
         best = min(tried, key=lambda j: tried[j].cost)
         chosen.append(best)
@@ -201,7 +207,7 @@ def _with_more(choice: _Choice, columns: list[int]) -> list[int]:
     if len(columns) == len(choice.every):
         return columns
     some = choice.evidence(columns)
-    if some.left < _WORTH:
+    if some.left < choice.worth:
         return columns
     every = choice.evidence(choice.every)
     # Clearly: where one of two that belong together is left out, what is seen has no symmetry.

@@ -118,14 +118,25 @@ def low_rank(coords: Tensor, information: Tensor, rank: int, num_steps: int = 50
     return LeftActions(directions, coordinates())
 
 
-def deviations(subgroup: Subgroup, unknowns: Tensor, covariance: Tensor) -> Tensor:
+def deviations(
+    subgroup: Subgroup, unknowns: Tensor, covariance: Tensor, beside: Tensor | None = None
+) -> Tensor:
     r"""Predicted standard deviation of left actions, ``(N - 1,)``, in radians of a rotation.
 
     :math:`\sqrt{\mathrm{tr}(J \Sigma J^T) / 2}` with `J` the derivative of
     :math:`L_i(u_0)^{-1} L_i(u)` along the unknowns.
+
+    Args:
+        subgroup: What these mean.
+        unknowns: The unknowns, ``(u,)``.
+        covariance: Their covariance, ``(u, u)``.
+        beside: Orthonormal generators along which nothing counts, ``(z, k, k)``; None: none.
     """
     elements = subgroup.elements(unknowns)
     inverse = torch.linalg.inv(elements)
     derivative = torch.einsum("tij,tjka->tika", inverse, jacfwd(subgroup.elements)(unknowns))
+    if beside is not None:
+        along = torch.einsum("zik,tika->tza", beside, derivative)
+        derivative = derivative - torch.einsum("zik,tza->tika", beside, along)
     variance = torch.einsum("tika,ab,tikb->t", derivative, covariance, derivative)
     return (variance / 2).clamp_min(0.0).sqrt()[1:]

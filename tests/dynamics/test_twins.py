@@ -9,6 +9,7 @@ from systems import LeastSquares, drawn, flat, randn
 from torch.testing import assert_close
 
 from hgm.dynamics import DynamicsModel, FourierDynamics, NetworkDynamics, Prediction, choose
+from hgm.dynamics.base import left_alike
 
 NOISE = 0.05
 TARGET = torch.randn(2, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
@@ -205,8 +206,8 @@ def test_what_twins_do_not_agree_on_is_their_own_error():
     assert model.own_error == pytest.approx(float((0.5 / missed).max()))
 
 
-def test_what_both_miss_alike_is_their_own_error_too():
-    """Twins that agree, and both leave a bowl and as much noise: half is alike nearby."""
+def test_what_both_miss_is_left_alike_nearby():
+    """Twins that agree, and both leave a bowl and as much noise: half is alike."""
     inputs, half = randn(8000, 2), torch.arange(8000) % 2
     bowl = inputs.square().sum(-1, keepdim=True) / 2 - 1
     model = Scripted()
@@ -214,7 +215,23 @@ def test_what_both_miss_alike_is_their_own_error_too():
     for noise, expected in ((1.0, 0.5), (10.0, 0.0)):
         change = bowl + noise * randn(len(inputs), 1, seed=3)
         model.examine(inputs, change, half)
-        assert model.own_error == pytest.approx(expected, abs=0.06)
+        assert left_alike(model, inputs, change, half) == pytest.approx(expected, abs=0.06)
+
+
+def test_of_one_half_nothing_is_alike():
+    inputs, half = randn(10, 2), torch.zeros(10, dtype=torch.int64)
+    model, change = Scripted(), randn(10, 2, seed=1)
+    model.examine(inputs, change, half)
+    assert left_alike(model, inputs, change, half) == 0.0
+
+
+def test_what_takes_long_is_tried_where_neighbours_are_left_alike():
+    inputs, half = randn(4000, 4), torch.arange(4000) % 2
+    for left, fits in ((randn(4000, 2, seed=3), 0), (inputs[:, :2].square(), 1)):
+        quick, slow = Scripted(0.3, own_error=0.0, quick=True), Scripted(-1.0)
+        quick.values = lambda where: torch.zeros(2, len(where), 2).double()
+        choose([quick, slow], inputs, left, half)
+        assert slow.fits == fits
 
 
 def test_what_is_explained_is_no_error_of_their_own():

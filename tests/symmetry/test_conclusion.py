@@ -10,6 +10,7 @@ from systems import TURN, randn
 from hgm import lie
 from hgm.groups import GL
 from hgm.symmetry.conclusion import left_alone, price_of_turns
+from hgm.symmetry.samples import Samples
 
 ACTION = randn(3, 4000, 2)
 TURNS = lie.exp(torch.tensor([0.0, 0.7, -1.1]).double()[:, None, None] * TURN)
@@ -72,7 +73,7 @@ def test_of_scalings_bowls_do_not_tell_the_turns():
 
     class View(SimpleNamespace):
         def __call__(self, kept):
-            return SimpleNamespace(points=points)
+            return SimpleNamespace(points=kept.state)
 
     problem = SimpleNamespace(
         group=GL(2).double(),
@@ -80,8 +81,15 @@ def test_of_scalings_bowls_do_not_tell_the_turns():
         leading=leading,
         estimator=Bowls(coords[leading]),
     )
-    still = left_alone(problem, torch.eye(2).double()[None], coords, None)
+    scaling = torch.eye(2).double()[None]
+    kept = Samples(*(points for _ in Samples._fields))
+    still = left_alone(problem, scaling, coords, kept)
     assert still.shape == (1, 3, 3)
     turn = torch.zeros(3, 3).double()
     turn[1, 2], turn[2, 1] = -(0.5**0.5), 0.5**0.5
     assert float((still[0] * turn).sum().abs()) == pytest.approx(1, abs=1e-6)
+    # What leaves rewards alone says nothing of itself, and several would be no algebra.
+    two = torch.cat((scaling, TURN))
+    places = torch.cat((coords, coords), 1)
+    assert not len(left_alone(problem, TURN, coords, kept))
+    assert not len(left_alone(problem, two, places, kept))

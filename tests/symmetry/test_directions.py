@@ -84,3 +84,16 @@ def test_directions_are_seen_in_the_middle_of_long_tails():
     assert found.shape == (2, 3)
     unseen = torch.tensor([1.0, -1.0, 0.0]).double() / 2**0.5
     assert (found @ unseen).norm() < 0.01
+
+
+def test_flags_beside_long_tails_are_seen():
+    """Set in 15% of all transitions: among the farthest, if they counted as far out."""
+    points = randn(3, 3000, 4)
+    points[..., 0] = (1.2 * points[..., 0]).exp()
+    points[..., 1] = (points[..., 1] > 1.04).double()
+    points = points / points.flatten(0, 1).std(0)
+    reward = 0.5 * points[..., 1] + (points[..., 2] - GOALS[:, :1]).sin()
+    found = seen_directions(points, reward)
+    assert found is not None
+    assert found.shape == (2, 4)
+    assert found[:, [0, 3]].norm() < 0.05

@@ -21,7 +21,9 @@ for _axis in range(3):
 
 
 def told(coords, deviation=0.05):
-    return Told(coords, torch.full((len(coords) - 1,), deviation).double())
+    doubt = torch.full((len(coords) - 1,), deviation).double()
+    basis = AXES if coords.shape[1] == 3 else TURN
+    return Told.of(coords, torch.arange(len(coords)), doubt, basis)
 
 
 @pytest.mark.parametrize("off", [[0.0, 0.1, 0.1, 0.1], [0.0, 0.1, -0.1, 0.05]])
@@ -55,7 +57,9 @@ def test_what_rewards_know_better_stays():
 def test_what_is_carried_by_nothing_stays_where_it_is():
     data = family(torch.zeros(4, 1).double())
     none = COORDS[:, :0]
-    found = placed(Heirs.of(data, none), Told(none, COORDS[1:, 0]), Both(TURN[:0], TURN[:0]))
+    found = placed(
+        Heirs.of(data, none), Told(none, COORDS[1:, 0], none.mT @ none), Both(TURN[:0], TURN[:0])
+    )
     assert torch.equal(found, none)
 
 
@@ -77,14 +81,29 @@ def test_turns_that_do_not_commute_are_placed_too():
 
 def test_misfits_are_angles_in_deviations():
     found = torch.tensor([[0.1], [0.4]]).double()
-    where = Told(torch.tensor([[0.0], [0.1]]).double(), torch.tensor([0.05]).double())
-    assert_close(where.misfit(found, 3 * TURN).abs(), torch.tensor([[12.0]]).double())
+    rewards, two = torch.tensor([[0.0], [0.1]]).double(), torch.arange(2)
+    where = Told.of(rewards, two, torch.tensor([0.05]).double(), 3 * TURN)
+    assert_close(where.misfit(found).abs(), torch.tensor([[12.0]]).double())
+
+
+@torch.no_grad()
+def test_many_tasks_stay_where_rewards_put_them():
+    coords = torch.linspace(0, 1, 65).double()[:, None]
+    data = family(coords, num=40)
+    found = placed(Heirs.of(data, coords + 0.1), told(coords), STILL)
+    assert torch.equal(found, coords + 0.1)
+
+
+def test_every_hundredth_transition_is_of_either_half():
+    """Stretches of 50 are learned by the twins in turns."""
+    few = Heirs.of(family(COORDS, num=3200), COORDS).few(32)
+    assert few.half.double().mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_tasks_that_did_not_lead_are_as_unsure_as_any():
-    where = Told.of(COORDS, torch.tensor([0, 2, 3]), torch.tensor([0.125, 0.25]).double())
+    where = Told.of(COORDS, torch.tensor([0, 2, 3]), torch.tensor([0.125, 0.25]).double(), TURN)
     assert where.deviation.tolist() == [0.25, 0.125, 0.25]
-    exact = Told.of(COORDS, torch.tensor([0, 1, 2, 3]), torch.zeros(3).double())
+    exact = Told.of(COORDS, torch.tensor([0, 1, 2, 3]), torch.zeros(3).double(), TURN)
     assert bool((exact.deviation > 0).all())
 
 

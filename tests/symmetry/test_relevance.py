@@ -221,3 +221,14 @@ def many(reward):
     )
     moved = state + 0.5 * change
     return Samples(state, action, reward(state, action, moved, GOALS[:, None]), moved)
+
+
+@pytest.mark.parametrize("cost", [1.0, 30.0])
+def test_coordinates_matter_by_what_actions_leave(cost):
+    """Costs of actions may be thousands of times what a coordinate explains."""
+
+    def dear(state, action, moved, goal):
+        seen = (moved[..., 0] - goal[..., 0]).sin() + 0.3 * moved[..., 1].cos()
+        return seen - cost * action.square().sum(-1)
+
+    assert look(many(dear)).columns == [0, 1]

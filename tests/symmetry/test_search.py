@@ -322,6 +322,20 @@ def test_deviation_of_a_rotation_is_in_radians():
     assert_close(deviation, torch.tensor([0.1, 0.02]).double())
 
 
+def test_deviations_do_not_count_along_what_heredity_tells():
+    """A scaling whose turn is unsure by 0.3 of it, and whose coordinate is by 0.05."""
+    group = GL(2).double()
+    basis = group.vee(torch.stack((torch.eye(2).double(), lie.so_generators(2).double()[0])))
+    subgroup = Subgroup(group, LeftActions(basis, torch.tensor([[0.4, 0.0]]).double()), fixed=True)
+    covariance = torch.diag(torch.tensor([0.05, 0.3]).double().square())
+    told = lie.so_generators(2).double() / 2**0.5
+    both, rest = (
+        deviations(subgroup, subgroup.start, covariance, beside) for beside in (None, told)
+    )
+    assert_close(both, torch.tensor([(0.05**2 + 0.3**2) ** 0.5]).double())
+    assert_close(rest, torch.tensor([0.05]).double())
+
+
 @pytest.mark.parametrize("dim", [1, 2, 4])
 def test_expected_loss_is_that_of_gaussian_residuals(dim):
     generator = torch.Generator().manual_seed(0)
