@@ -23,7 +23,7 @@ from hgm.symmetry.refinement import MISFIT
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
-from hgm.symmetry.stabiliser import stabiliser
+from hgm.symmetry.stabiliser import nonzero, stabiliser
 from hgm.symmetry.subgroup import deviations
 from hgm.symmetry.view import Units
 from hgm.symmetry.within import Within
@@ -92,20 +92,19 @@ def _complete(
         return heritage, placed(Heirs.of(scaled, coords, model), told, heritage.group)
 
     heritage, where = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
-    both, deviation = heritage.group, refined.deviation
-    among = heritage.free[:, index[:, None], index]
-    among = among[among.flatten(1).norm(dim=1) > 0]
-    if len(among) and refined.pool is not None:
+    both, deviation, view = heritage.group, refined.deviation, within.problem.view
+    spare = nonzero(view.among_seen(heritage.free))
+    if len(spare) and refined.pool is not None:
         # How unsure rewards are of what leaves them alone does not matter: heredity told it.
         model = refined.pool
         parts = model.subgroup, model.actions, model.covariance()
-        deviation = deviations(*parts, beside=among)
+        deviation = deviations(*parts, beside=spare)
     findings = Findings(
         problem=within.problem,
         kept=kept,
         dynamics=within.dynamics,
         directions=within.kept,
-        seen=both.states[:, index[:, None], index] if heritage.inherited else seen,
+        seen=view.among_seen(both.states) if heritage.inherited else seen,
         generators=both.states,
         action_generators=both.actions,
         inherited=heritage.inherited,
@@ -136,8 +135,7 @@ def left_alone(problem: Problem, seen: Tensor, coords: Tensor, kept: Samples) ->
     no algebra. And of a group that has nothing to be learned.
     """
     group, view, leading = problem.group, problem.view, problem.leading
-    size = len(view.units.frame)
-    nothing = seen.new_zeros(0, size, size)
+    nothing = view.embed(seen[:0])
     if len(seen) != 1 or next(group.parameters(), None) is not None:
         return nothing
     elements = lie.exp(lie.hat(coords[leading], seen))
@@ -145,11 +143,7 @@ def left_alone(problem: Problem, seen: Tensor, coords: Tensor, kept: Samples) ->
     points = view(Samples(*(field[leading] for field in kept))).points
     still = stabiliser(problem.estimator, every, points, elements)
     along = (still.flatten(1) @ seen[0].flatten()).norm() / seen.norm()
-    if along > _SAME:
-        return nothing
-    whole = seen.new_zeros(len(still), size, size)
-    whole[:, view.index[:, None], view.index] = still
-    return whole
+    return nothing if along > _SAME else view.embed(still)
 
 
 def price_of_turns(within: Within, action: Tensor, turns: Tensor) -> float:

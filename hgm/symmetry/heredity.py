@@ -20,11 +20,10 @@ from torch.func import jacfwd
 from hgm import lie
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.fixed_point import fixed_point
-from hgm.numerics.gauss_newton import GaussNewton, Terms
-from hgm.numerics.ranks import ALONE
+from hgm.numerics.gauss_newton import Terms
 from hgm.symmetry.finite import frequency, snap_periods
 from hgm.symmetry.frames import base_dynamics, carried, each_half, missed, pairs
-from hgm.symmetry.inheritance import Both
+from hgm.symmetry.inheritance import Both, stepped
 from hgm.symmetry.inherited_places import Told, refined_places
 from hgm.symmetry.inherited_rows import refined_rows
 from hgm.symmetry.samples import Samples, halves, thin
@@ -37,7 +36,6 @@ _ROWS = 12  # rounds of rows that rewards do not see
 _FEW, _MANY = 500, 2000  # transitions of a task that a step is made on; that choose
 _TOGETHER = 64  # tasks that are placed
 _FEWEST, _ENTRIES = 100, 1 << 20  # transitions of a task that it is placed by; times tasks squared
-_MISFIT = 0.1  # of a typical displacement
 _LOOSE = 10.0  # times the deviation that rewards state, which knows nothing of their misfit
 _RIDGE = 1e-6
 _RATES = [number / 2 for number in range(-6, 7)]  # turns of actions for one of what rewards see
@@ -249,11 +247,7 @@ def _step(heirs: Heirs, start: Both, model: DynamicsModel) -> Tensor:
         along = fields @ slope.mT * read[..., None, :]
         return Terms(residual, variance, along.flatten(0, 1))
 
-    solver = GaussNewton(start.actions.flatten(), _MISFIT, damping=1e-3)
-    for _ in range(2):
-        trial = solver.propose(residuals(solver.unknowns, True), ALONE)
-        solver.decide(residuals(trial, False), ALONE)
-    return solver.unknowns.view(shape)
+    return stepped(start.actions.flatten(), residuals).view(shape)
 
 
 def inherited_rows(heirs: Heirs, start: Both, free: Tensor, rounds: int = _ROWS) -> Both:

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
-from hgm.numerics.gauss_newton import Terms
+from hgm.numerics.gauss_newton import GaussNewton, Penalty, Residuals, Terms
+from hgm.numerics.ranks import ALONE
 from hgm.symmetry.samples import Samples
+
+_MISFIT = 0.1  # of a typical displacement
+_STEPS = 2  # then the base task's dynamics are fitted anew
 
 
 class Both(NamedTuple):
@@ -70,3 +74,12 @@ def flattened(terms: Terms) -> Terms:
     residual, variance, jacobian = terms
     flat = None if jacobian is None else jacobian.flatten(0, 1)
     return Terms(residual.flatten(0, 1), variance.flatten(), flat)
+
+
+def stepped(start: Tensor, residuals: Residuals, penalty: Penalty | None = None) -> Tensor:
+    """Unknowns ``(a,)`` after the steps that are made for given dynamics of the base task."""
+    solver = GaussNewton(start, _MISFIT, damping=1e-3, penalty=penalty)
+    for _ in range(_STEPS):
+        trial = solver.propose(residuals(solver.unknowns, True), ALONE)
+        solver.decide(residuals(trial, False), ALONE)
+    return solver.unknowns

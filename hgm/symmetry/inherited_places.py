@@ -13,14 +13,11 @@ from torch.func import jacfwd, vmap
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
-from hgm.numerics.gauss_newton import GaussNewton, Terms
-from hgm.numerics.ranks import ALONE
-from hgm.symmetry.inheritance import Both, flattened, inherited_terms
+from hgm.numerics.gauss_newton import Terms
+from hgm.symmetry.inheritance import Both, flattened, inherited_terms, stepped
 from hgm.symmetry.phases import root_of
 from hgm.symmetry.samples import Samples
 
-_MISFIT = 0.1  # of a typical displacement
-_STEPS = 2
 _SURE = 1e-6  # radians: nothing is known better
 
 
@@ -98,11 +95,7 @@ def refined_places(
 
         return missed(unknowns), jacfwd(missed)(unknowns)
 
-    solver = GaussNewton(coords.flatten(), _MISFIT, damping=1e-3, penalty=penalty)
-    for _ in range(_STEPS):
-        trial = solver.propose(residuals(solver.unknowns, True), ALONE)
-        solver.decide(residuals(trial, False), ALONE)
-    return _rebased(solver.unknowns.view(num, dim), group)
+    return _rebased(stepped(coords.flatten(), residuals, penalty).view(num, dim), group)
 
 
 def _rebased(coords: Tensor, group: Both) -> Tensor:

@@ -16,13 +16,9 @@ from torch.func import jacfwd
 
 from hgm import lie
 from hgm.dynamics import DynamicsModel
-from hgm.numerics.gauss_newton import GaussNewton, Terms
-from hgm.numerics.ranks import ALONE
-from hgm.symmetry.inheritance import Both, flattened, inherited_terms
+from hgm.numerics.gauss_newton import Terms
+from hgm.symmetry.inheritance import Both, flattened, inherited_terms, stepped
 from hgm.symmetry.samples import Samples
-
-_MISFIT = 0.1  # of a typical displacement
-_STEPS = 2
 
 
 def refined_rows(
@@ -57,8 +53,4 @@ def refined_rows(
         return flattened(inherited_terms(samples, model, away, back, moves))
 
     first = torch.cat((start.states.new_zeros(dim * width), start.actions.flatten()))
-    solver = GaussNewton(first, _MISFIT, damping=1e-3)
-    for _ in range(_STEPS):
-        trial = solver.propose(residuals(solver.unknowns, True), ALONE)
-        solver.decide(residuals(trial, False), ALONE)
-    return both(solver.unknowns)
+    return both(stepped(first, residuals))

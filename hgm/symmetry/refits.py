@@ -30,6 +30,7 @@ from hgm.symmetry.phases import AlignPairs
 from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Samples, Seen, halves
 from hgm.symmetry.scaled import Spanned
+from hgm.symmetry.stabiliser import nonzero
 from hgm.symmetry.subgroup import Subgroup
 
 if TYPE_CHECKING:
@@ -218,9 +219,7 @@ class Refitter:
     @property
     def _spare(self) -> Tensor:
         """What leaves rewards alone, of what they see, ``(z, q, q)``."""
-        index = self.findings.problem.view.index
-        among = self.findings.free[:, index[:, None], index]
-        return among[among.flatten(1).norm(dim=1) > 0]
+        return nonzero(self.findings.problem.view.among_seen(self.findings.free))
 
     def _whole(self) -> Tensor:
         findings = self.findings

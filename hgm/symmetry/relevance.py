@@ -18,9 +18,7 @@ _WAVES, _ROWS, _TASKS = 96, 800, 8  # of the fits that choose
 _MORE_WAVES, _MORE_ROWS = 384, 2000  # of those that look again, where rewards are not explained
 _FINE_WAVES, _FINE_ROWS = 192, 4000  # of the one that is kept
 _ACTION_WAVES = 32
-_WORTH = (
-    3e-4  # share of what actions leave that a coordinate must explain: smooth misfit explains less
-)
+_WORTH = 3e-4  # of what actions leave, that a coordinate must explain: smooth misfit does less
 _LEFT = 0.1  # or it must leave no more of what is left without it, as misfit does not
 _HOPELESS = 1.0  # nats per reward by which a source may be behind before coordinates are chosen
 _GAIN = 0.1  # nats per reward that a coordinate must give: noise that is a tenth smaller
@@ -93,7 +91,7 @@ def look(samples: Samples, sources: Sequence[str] = SOURCES, seed: int = 0) -> S
     )
     found = []
     for source in sources:
-        choices = [_choice(few, source, squares, seed) for squares in (False, True)]
+        choices = [_choice(few, source, squares, seed, _WAVES) for squares in (False, True)]
         evidence = [choice.evidence(choice.every) for choice in choices]
         best = min(range(2), key=lambda squares: evidence[squares].cost)
         found.append((evidence[best], source, choices[best], bool(best)))
@@ -105,8 +103,7 @@ def look(samples: Samples, sources: Sequence[str] = SOURCES, seed: int = 0) -> S
             columns, cost = _select(choice, evidence_of_all)
             selected.append((cost + _GAIN * num * len(columns), source, columns, squares))
     _, source, columns, squares = min(selected, key=lambda one: one[0])
-    finer = _choice(more, source, squares, seed)._replace(waves=_MORE_WAVES)
-    columns = _with_more(finer, columns)
+    columns = _with_more(_choice(more, source, squares, seed, _MORE_WAVES), columns)
     terms = None
     if squares:
         terms = _terms(samples, points_of(samples, source)[..., columns], seed)
@@ -123,14 +120,15 @@ class Evidence(NamedTuple):
     left: float
 
 
-def _choice(samples: Samples, source: str, squares: bool, seed: int) -> _Choice:
+def _choice(samples: Samples, source: str, squares: bool, seed: int, waves: int) -> _Choice:
     """By points alone, or also by squares of the action."""
     action = samples.action / _deviation(samples.action)
     none = action[..., :0]
     extra = action_table(action, none[0, 0], none[0, 0, :0]) if squares else none
-    choice = _Choice(_white(points_of(samples, source)), extra, _standard(samples.reward), seed)
+    white, reward = _white(points_of(samples, source)), _standard(samples.reward)
     # Of what actions leave: they may be most of it.
-    return choice._replace(worth=_WORTH * choice.evidence([]).left)
+    worth = _WORTH * _evidence(white[..., :0], extra, reward, seed, waves).left
+    return _Choice(white, extra, reward, seed, waves, worth)
 
 
 class _Choice(NamedTuple):
@@ -149,8 +147,8 @@ class _Choice(NamedTuple):
     extra: Tensor
     reward: Tensor
     seed: int
-    waves: int = _WAVES
-    worth: float = _WORTH
+    waves: int
+    worth: float
 
     @property
     def every(self) -> list[int]:
@@ -216,9 +214,7 @@ def _with_more(choice: _Choice, columns: list[int]) -> list[int]:
     return choice.needed(choice.every, every)[0]
 
 
-def _evidence(
-    white: Tensor, extra: Tensor, reward: Tensor, seed: int, waves: int = _WAVES
-) -> Evidence:
+def _evidence(white: Tensor, extra: Tensor, reward: Tensor, seed: int, waves: int) -> Evidence:
     """Of every task's own regression, all at the best length scale."""
     generator = torch.Generator().manual_seed(seed)
     omega, phases = (part.to(white) for part in draw_frequencies(white.shape[-1], waves, generator))

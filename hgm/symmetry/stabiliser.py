@@ -37,3 +37,8 @@ def stabiliser(
     typical = fields.square().sum(-1).mean() * slope.square().sum(-1).mean() / slope.shape[-1]
     values, vectors = torch.linalg.eigh(change.mT @ change / len(change))
     return lie.hat(vectors.mT[values < _STILL * typical], generators)
+
+
+def nonzero(generators: Tensor) -> Tensor:
+    """Those of generators ``(d, k, k)`` that do anything."""
+    return generators[generators.flatten(1).any(1)]

@@ -97,10 +97,18 @@ class View:
 
     def lift(self, generators: Tensor) -> Tensor:
         """Generators of the seen coordinates, ``(..., q, q)``, among all, raw, ``(..., k, k)``."""
+        return self.units.raw(self.embed(generators))
+
+    def embed(self, generators: Tensor) -> Tensor:
+        """Generators of the seen coordinates, ``(..., q, q)``, among all, ``(..., k, k)``."""
         full = generators.new_zeros(*generators.shape[:-2], *self.units.frame.shape)
         index = self.index
         full[..., index[:, None], index] = generators
-        return self.units.raw(full)
+        return full
+
+    def among_seen(self, generators: Tensor) -> Tensor:
+        """What generators ``(..., k, k)`` do among the seen coordinates, ``(..., q, q)``."""
+        return generators[..., self.index[:, None], self.index]
 
     @property
     def index(self) -> Tensor:

@@ -10,7 +10,10 @@ from systems import TURN, randn
 from hgm import lie
 from hgm.groups import GL
 from hgm.symmetry.conclusion import left_alone, price_of_turns
+from hgm.symmetry.findings import Problem
+from hgm.symmetry.relevance import Sight
 from hgm.symmetry.samples import Samples
+from hgm.symmetry.view import Units, View
 
 ACTION = randn(3, 4000, 2)
 TURNS = lie.exp(torch.tensor([0.0, 0.7, -1.1]).double()[:, None, None] * TURN)
@@ -67,22 +70,12 @@ class Bowls:
 
 def test_of_scalings_bowls_do_not_tell_the_turns():
     """Among the second and third of three coordinates, of the tasks that lead."""
-    coords, index = torch.tensor([[0.0], [0.4], [-0.3]]).double(), torch.tensor([1, 2])
-    points, leading = randn(3, 400, 2), torch.tensor([0, 2])
-    units = SimpleNamespace(frame=torch.eye(3).double())
-
-    class View(SimpleNamespace):
-        def __call__(self, kept):
-            return SimpleNamespace(points=kept.state)
-
-    problem = SimpleNamespace(
-        group=GL(2).double(),
-        view=View(units=units, index=index),
-        leading=leading,
-        estimator=Bowls(coords[leading]),
-    )
+    coords, leading = torch.tensor([[0.0], [0.4], [-0.3]]).double(), torch.tensor([0, 2])
+    kept = Samples(randn(3, 400, 3), randn(3, 400, 1), randn(3, 400), randn(3, 400, 3, seed=1))
+    units = Units(torch.eye(3).double(), torch.ones(1).double(), 3)
+    view = View(units, Sight("next_observation", [1, 2], None, torch.zeros(3)), [1, 2])
+    problem = Problem(view, GL(2).double(), Bowls(coords[leading]), leading, True)
     scaling = torch.eye(2).double()[None]
-    kept = Samples(*(points for _ in Samples._fields))
     still = left_alone(problem, scaling, coords, kept)
     assert still.shape == (1, 3, 3)
     turn = torch.zeros(3, 3).double()

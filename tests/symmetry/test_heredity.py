@@ -155,10 +155,9 @@ def units(num=800):
 @torch.no_grad()
 def test_rows_that_rewards_do_not_see_follow_from_heredity():
     data, coords = units()
-    free = LAST_ROW
     truth = torch.eye(2).double()[None]
     start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
-    found = inherited_rows(Heirs.of(data, coords), start, free)
+    found = inherited_rows(Heirs.of(data, coords), start, LAST_ROW)
     assert torch.equal(found.states[:, 0], truth[:, 0])
     assert_close(found.states, truth, atol=0.05, rtol=0)
     assert_close(found.actions, torch.ones(1, 1, 1).double(), atol=0.05, rtol=0)
@@ -209,16 +208,15 @@ def decades(num=1500):
 @torch.no_grad()
 def test_what_spans_decades_is_inherited_in_bent_states():
     data, coords = decades()
-    free = LAST_ROW
     start = Both(torch.diag(torch.tensor([1.0, 0.4]).double())[None], torch.zeros(1, 1, 1).double())
     inputs, change = (part.flatten(0, 1) for part in pairs(data))
     tails = long_tails(inputs)
     bent = BentDynamics(FourierDynamics(2, 1), tails)
     bent.fit(inputs, change, halves_of(data).flatten())
     bent.examine(inputs, change, halves_of(data).flatten())
-    found = inherited_rows(Heirs.of(data, coords, bent), start, free)
+    found = inherited_rows(Heirs.of(data, coords, bent), start, LAST_ROW)
     off = [(found.states[0, 1, 1] - 1).abs(), (found.actions - 1).abs().max()]
-    straight = inherited_rows(Heirs.of(data, coords), start, free)
+    straight = inherited_rows(Heirs.of(data, coords), start, LAST_ROW)
     worse = [(straight.states[0, 1, 1] - 1).abs(), (straight.actions - 1).abs().max()]
     assert max(off) < 0.05 < max(worse)
     both, inherited, _ = inherited_or_shared(bent, data, *found, coords)
@@ -236,8 +234,7 @@ def test_two_steps_in_bent_states_are_enough_if_the_base_task_is_known():
     truth = Both(torch.eye(2).double()[None], torch.ones(1, 1, 1).double())
     base = Heirs.of(data, coords, bent).base(truth)
     start = Both(torch.diag(torch.tensor([1.0, 0.8]).double())[None], 0.8 * truth.actions)
-    free = LAST_ROW
-    found = refined_rows(data, coords, start, free, base)
+    found = refined_rows(data, coords, start, LAST_ROW, base)
     assert_close(found.states[0, 1, 1], truth.states[0, 1, 1], atol=0.02, rtol=0)
     assert_close(found.actions, truth.actions, atol=0.02, rtol=0)
 
