@@ -260,6 +260,35 @@ def test_fits_of_halves_follow_from_heredity_too():
 
 
 @torch.no_grad()
+def test_halves_do_not_tell_what_leaves_rewards_alone(monkeypatch):
+    """They find half of the scaling at twice the coordinates, and any turn with it."""
+    scaling, turn = torch.eye(2).double()[None], TURN / 2**0.5
+    view = SimpleNamespace(
+        among_seen=lambda generators: generators,
+        units=SimpleNamespace(scale=lambda samples: samples),
+    )
+    findings = SimpleNamespace(
+        problem=SimpleNamespace(view=view, leading=torch.arange(4)),
+        dynamics=SimpleNamespace(model=SimpleNamespace(anew=lambda seed: seed)),
+        inherited=False,
+        seen=scaling,
+        free=turn,
+        coords=COORDS,
+    )
+    closed = 0.5 * (scaling + 0.8 * TURN), 2 * COORDS[1:]
+    within = SimpleNamespace(closed=lambda subgroup, unknowns: closed)
+    span = SimpleNamespace(fit=SimpleNamespace(subgroup=None))
+    refitter = Refitter(within, span, None, findings)
+    asked = []
+    monkeypatch.setattr(refitter, "_elements", lambda samples, seed: (None, None))
+    monkeypatch.setattr(refitter, "_completed", lambda *args: (asked.append(args[-1]), None))
+    monkeypatch.setattr(refitter, "_settled", lambda *args: None)
+    _, coords = refitter._refit(family(SAME), 1)
+    assert_close(coords, COORDS)
+    assert_close(asked, [scaling])
+
+
+@torch.no_grad()
 def test_dynamics_that_differ_a_little_are_inherited_too():
     """Actuators that are turned by little: 1% of the motion is a task's own."""
     coords = torch.tensor([[0.0], [0.12], [-0.08], [0.2]]).double()

@@ -229,6 +229,7 @@ def test_coordinates_matter_by_what_actions_leave(cost):
 
     def dear(state, action, moved, goal):
         seen = (moved[..., 0] - goal[..., 0]).sin() + 0.3 * moved[..., 1].cos()
-        return seen - cost * action.square().sum(-1)
+        noise = 0.1 * randn(*seen.shape, seed=9)
+        return seen + noise - cost * action.square().sum(-1)
 
     assert look(many(dear)).columns == [0, 1]
