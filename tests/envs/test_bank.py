@@ -43,6 +43,7 @@ SLIGHT = {
     "ideal_diode",
     "stiff_hose",
     "nearly_round_trap",
+    "nearly_even_skin",
 }
 FAINT = (
     "snowfall",
@@ -59,6 +60,7 @@ FAINT = (
     "next_street",
     "quick_scan",
     "short_passage",
+    "few_dances",
 )
 BROKEN = [
     name

@@ -79,6 +79,12 @@ from hgm.envs.bank.unseen_rewards import UNSEEN_REWARDS
 from hgm.envs.bank.unseen_surroundings import UNSEEN_SURROUNDINGS
 from hgm.envs.bank.wishes import LONE_WISHES
 from hgm.envs.bank.worlds import WORLDS
+from hgm.envs.bank.yonder_bench import YONDER_BENCH
+from hgm.envs.bank.yonder_broken import YONDER_BROKEN, YONDER_FAINT
+from hgm.envs.bank.yonder_country import YONDER_COUNTRY
+from hgm.envs.bank.yonder_sky import YONDER_SKY
+from hgm.envs.bank.yonder_sound import YONDER_SOUND
+from hgm.envs.bank.yonder_sport import YONDER_SPORT
 
 VERSION = 8
 
@@ -155,6 +161,13 @@ _HELD_OUT = (
     *FURTHER_GROUNDS,
     *FURTHER_BROKEN,
     *FURTHER_FAINT,
+    *YONDER_SKY,
+    *YONDER_BENCH,
+    *YONDER_SPORT,
+    *YONDER_COUNTRY,
+    *YONDER_SOUND,
+    *YONDER_BROKEN,
+    *YONDER_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
