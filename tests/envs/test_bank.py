@@ -43,6 +43,7 @@ SLIGHT = {
     "ideal_diode",
     "stiff_hose",
     "nearly_round_trap",
+    "hardy_kidneys",
 }
 FAINT = (
     "snowfall",
@@ -59,6 +60,7 @@ FAINT = (
     "next_street",
     "quick_scan",
     "short_passage",
+    "first_session",
 )
 BROKEN = [
     name
@@ -271,6 +273,8 @@ IN_UNITS = {name for name, one in BANK.items() if one.cause == "units"} | {
     "clogged_filter",
     "ideal_diode",
     "weak_winding",
+    "saddle_field",
+    "first_session",
 }
 
 

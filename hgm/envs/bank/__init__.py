@@ -69,6 +69,11 @@ from hgm.envs.bank.other_minds import OTHER_MINDS
 from hgm.envs.bank.other_play import OTHER_PLAY
 from hgm.envs.bank.other_vehicles import OTHER_VEHICLES
 from hgm.envs.bank.other_weather import OTHER_WEATHER
+from hgm.envs.bank.remote_benches import REMOTE_BENCHES
+from hgm.envs.bank.remote_broken import REMOTE_BROKEN, REMOTE_FAINT
+from hgm.envs.bank.remote_clinic import REMOTE_CLINIC
+from hgm.envs.bank.remote_roads import REMOTE_ROADS
+from hgm.envs.bank.remote_waves import REMOTE_WAVES
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
 from hgm.envs.bank.units import UNITS
@@ -155,6 +160,12 @@ _HELD_OUT = (
     *FURTHER_GROUNDS,
     *FURTHER_BROKEN,
     *FURTHER_FAINT,
+    *REMOTE_BENCHES,
+    *REMOTE_CLINIC,
+    *REMOTE_ROADS,
+    *REMOTE_WAVES,
+    *REMOTE_BROKEN,
+    *REMOTE_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
