@@ -44,6 +44,7 @@ SLIGHT = {
     "stiff_hose",
     "nearly_round_trap",
     "nearly_even_skin",
+    "hardy_kidneys",
 }
 FAINT = (
     "snowfall",
@@ -61,6 +62,7 @@ FAINT = (
     "quick_scan",
     "short_passage",
     "few_dances",
+    "first_session",
 )
 BROKEN = [
     name
@@ -273,6 +275,8 @@ IN_UNITS = {name for name, one in BANK.items() if one.cause == "units"} | {
     "clogged_filter",
     "ideal_diode",
     "weak_winding",
+    "saddle_field",
+    "first_session",
 }
 
 

@@ -69,6 +69,11 @@ from hgm.envs.bank.other_minds import OTHER_MINDS
 from hgm.envs.bank.other_play import OTHER_PLAY
 from hgm.envs.bank.other_vehicles import OTHER_VEHICLES
 from hgm.envs.bank.other_weather import OTHER_WEATHER
+from hgm.envs.bank.remote_benches import REMOTE_BENCHES
+from hgm.envs.bank.remote_broken import REMOTE_BROKEN, REMOTE_FAINT
+from hgm.envs.bank.remote_clinic import REMOTE_CLINIC
+from hgm.envs.bank.remote_roads import REMOTE_ROADS
+from hgm.envs.bank.remote_waves import REMOTE_WAVES
 from hgm.envs.bank.scarce import SCARCE
 from hgm.envs.bank.spaces import SPACES
 from hgm.envs.bank.units import UNITS
@@ -86,7 +91,7 @@ from hgm.envs.bank.yonder_sky import YONDER_SKY
 from hgm.envs.bank.yonder_sound import YONDER_SOUND
 from hgm.envs.bank.yonder_sport import YONDER_SPORT
 
-VERSION = 8
+VERSION = 9
 
 _LOOKED_AT = (
     *GOALS,
@@ -147,8 +152,6 @@ _LOOKED_AT = (
     *OTHER_MINDS,
     *OTHER_BROKEN_PLANTS,
     *OTHER_FAINT,
-)
-_HELD_OUT = (
     *BEYOND_PLANTS,
     *BEYOND_HANDS,
     *BEYOND_TOWN,
@@ -161,6 +164,8 @@ _HELD_OUT = (
     *FURTHER_GROUNDS,
     *FURTHER_BROKEN,
     *FURTHER_FAINT,
+)
+_HELD_OUT = (
     *YONDER_SKY,
     *YONDER_BENCH,
     *YONDER_SPORT,
@@ -168,6 +173,12 @@ _HELD_OUT = (
     *YONDER_SOUND,
     *YONDER_BROKEN,
     *YONDER_FAINT,
+    *REMOTE_BENCHES,
+    *REMOTE_CLINIC,
+    *REMOTE_ROADS,
+    *REMOTE_WAVES,
+    *REMOTE_BROKEN,
+    *REMOTE_FAINT,
 )
 _ALL = (*_LOOKED_AT, *(replace(specimen, half="held_out") for specimen in _HELD_OUT))
 
