@@ -8,6 +8,7 @@ from systems import drawn, flat, integrator, randn
 from torch.testing import assert_close
 
 from hgm.dynamics import FourierDynamics, NetworkDynamics
+from hgm.numerics.twins import Twins
 
 
 @pytest.mark.parametrize("kind", [{"width": 0}, {"depth": 0}, {"width": 2.5}])
@@ -104,7 +105,7 @@ def test_what_is_exact_already_counts_for_nothing(monkeypatch):
 @pytest.mark.parametrize("harm", [1.0, math.nan])
 def test_steps_that_do_harm_are_undone(monkeypatch, harm):
     inputs, change, half = flat(drawn(lambda s, a: s * a, 2, 2, 60, num_tasks=1))
-    found, descend = [], NetworkDynamics._descend
+    found, descend = [], Twins.descend
 
     def ruin(self, *args):
         if len(calls) == 0:
@@ -113,7 +114,7 @@ def test_steps_that_do_harm_are_undone(monkeypatch, harm):
             self.weights[-1] += harm
         calls.append(args)
 
-    monkeypatch.setattr(NetworkDynamics, "_descend", ruin)
+    monkeypatch.setattr(Twins, "descend", ruin)
     for more, num in ((0, 1), (3, 2)):
         calls = []
         monkeypatch.setattr("hgm.dynamics.network._MORE", more)
