@@ -150,7 +150,8 @@ def summary(geometry: Any, metrics: dict[str, Any]) -> Table:
     table.add_row(
         "rewards are of",
         f"{_SOURCES[metrics['reward_source']]}, coordinates {columns}"
-        f"{terms[metrics['action_in_reward']]}",
+        f"{terms[metrics['action_in_reward']]}"
+        f"{'; everything explains more' if metrics['reward_by_everything'] else ''}",
     )
     if "transitions_per_task" in metrics:
         table.add_row("transitions", _counts(metrics["transitions_per_task"]))

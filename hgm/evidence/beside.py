@@ -46,6 +46,7 @@ def judged(
     targets: Both,
     in_turn: Callable[[Tensor], Tensor],
     repeated: bool = False,
+    beside: int | None = None,
 ) -> Statement:
     r"""Whether parts know something that the others do not, which neighbours do not contradict.
 
@@ -70,6 +71,7 @@ def judged(
         in_turn: Units of resampling ``(U,)`` of values of parts ``(N, H)``.
         repeated: Whether all parts have the same transitions, in frames of their own. Then those of
             other times are met: beside itself, a transition cannot contradict anything.
+        beside: In how many of the inputs neighbours are near; None: in all.
     """
     plain = measure(in_turn(found.own.product), in_turn(found.total), found.tolerance)
     if not plain.broken:
@@ -81,9 +83,10 @@ def judged(
         crossed = compare((place[:, ~own], place[:, own]), (target[:, ~own], target[:, own]))
         if crossed is None:
             return plain
-        beside, beyond, known = _others(place[:, own], crossed.own.left, repeated)
+        near = place[:, own, :beside]
+        mean, beyond, known = _others(near, crossed.own.left, repeated)
         weighed = (crossed.own.sure * known)[..., None] * crossed.own.known
-        product[:, own] = (weighed * (crossed.own.left - beside)).sum(-1)
+        product[:, own] = (weighed * (crossed.own.left - mean)).sum(-1)
         blur[:, own] = -(weighed * beyond).sum(-1)
         unmet[:, own] = (1 - known) * crossed.own.product
         total[:, own], whole[:, own] = known * crossed.total, crossed.total

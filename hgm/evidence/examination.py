@@ -19,11 +19,13 @@ from hgm.evidence.dynamics import (
     near,
     one_in_all_frames,
 )
+from hgm.evidence.everything import Everything
 from hgm.evidence.fresh import preferred
 from hgm.evidence.intervals import UNDETERMINED, intervals, record
 from hgm.evidence.local import local
 from hgm.evidence.orbits import judged_tasks, orbits_of, rewards_of_orbits
 from hgm.evidence.regret import regret_bound
+from hgm.evidence.rewards import Beyond, OneReward
 from hgm.evidence.stabiliser import spare_constraints
 from hgm.evidence.statement import Statement, nothing, stronger
 from hgm.evidence.verdict import Evidence, judge
@@ -139,16 +141,7 @@ def examine(
     )
     train = Seen(*(field[leading] for field in view(kept)))
     coverage = covered(elements[:_MOST], train.points[:_MOST], test.points[:_MOST])
-    judged, doubt = judged_tasks(findings)
-    rewards = rewards_of_orbits(
-        lie.exp(lie.hat(findings.coords[judged], findings.seen)),
-        findings.seen,
-        doubt,
-        Seen(*(field[judged] for field in view(kept))),
-        Seen(*(field[judged] for field in view(held))),
-        findings.bases[judged.cpu()],
-        problem.tails,
-    )
+    rewards = _rewards(findings, kept, held)
     moves = len(findings.generators) > 0
     scaled = [view.units.scale(samples) for samples in (kept, held)]
     half = halves(kept.reward.shape).to(kept.reward.device)
@@ -161,7 +154,9 @@ def examine(
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
         "equivariance": symmetric.statement,
         "action_set": _action_set(findings, half, *scaled) if moves else nothing(ACTION_SET),
-        "action_in_reward": inherited_terms(view.sight.terms, turns, scaled[1], findings.bases),
+        "action_in_reward": rewards.in_action
+        if view.sight.terms is not None and rewards.in_action is not None
+        else inherited_terms(view.sight.terms, turns, scaled[1], findings.bases),
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
     deviation = torch.rad2deg(findings.deviation)
@@ -221,12 +216,48 @@ def examine(
         "num_distinct_tasks": len(kept.reward) - int(copies.sum()),
         "reward_source": view.sight.source,
         "reward_columns": view.sight.columns,
+        "reward_by_everything": findings.whole is not None,
         "action_in_reward": "none"
         if view.sight.terms is None
         else ("shared" if view.sight.terms.shared else "per task"),
         "dynamics": "inherited" if findings.inherited else "shared",
         "dynamics_model": type(dynamics.model).__name__,
     }
+
+
+def _rewards(findings: Findings, kept: Samples, held: Samples) -> OneReward:
+    """Whether tasks have one reward; by everything, where that explains more."""
+    judged, doubt = judged_tasks(findings)
+    view, beyond = findings.problem.view, _beyond(findings, judged, kept, held)
+    train, test = (Seen(*(field[judged] for field in view(samples))) for samples in (kept, held))
+    if beyond is not None:  # which knows the actions
+        train, test = (
+            train._replace(reward=kept.reward[judged]),
+            test._replace(reward=held.reward[judged]),
+        )
+    return rewards_of_orbits(
+        lie.exp(lie.hat(findings.coords[judged], findings.seen)),
+        findings.seen,
+        doubt,
+        train,
+        test,
+        findings.bases[judged.cpu()],
+        findings.problem.tails,
+        beyond,
+    )
+
+
+def _beyond(findings: Findings, tasks: Tensor, kept: Samples, held: Samples) -> Beyond | None:
+    view, whole = findings.problem.view, findings.whole
+    if whole is None:
+        return None
+    generators = view.on_everything(findings.generators, findings.action_generators)
+    train, test = (view.everything(samples).points[tasks] for samples in (kept, held))
+    group = Everything(
+        lie.exp(-lie.hat(findings.coords[tasks], generators)), generators, whole.tails, whole.usual
+    )
+    n, m = view.units.dim_state, findings.action_generators.shape[-1]
+    return Beyond(train, test, group, slice(n, n + m))
 
 
 def _symmetric(findings: Findings, train: Samples, held: Samples) -> Equivariance:

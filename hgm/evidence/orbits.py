@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from hgm.evidence.rewards import REWARDS, OneReward, one_reward
+from hgm.evidence.rewards import REWARDS, Beyond, OneReward, one_reward
 from hgm.evidence.statement import ignorance
 from hgm.numerics.tails import Tails
 from hgm.symmetry.findings import Findings
@@ -50,6 +50,7 @@ def rewards_of_orbits(
     held: Seen,
     bases: Tensor,
     tails: Tails | None = None,
+    beyond: Beyond | None = None,
 ) -> OneReward:
     """What :func:`hgm.evidence.rewards.one_reward` says of every orbit, the worst of it all.
 
@@ -64,6 +65,7 @@ def rewards_of_orbits(
         held: Points and rewards that are judged by.
         bases: The base task of every task, ``(N,)``.
         tails: What bends long tails of the points.
+        beyond: What a reward of everything explains first; None: nothing does.
     """
     found = []
     for base in bases.unique().tolist():
@@ -71,7 +73,8 @@ def rewards_of_orbits(
         if len(tasks) < 2:
             continue
         near, far = (Seen(*(part[tasks] for part in seen)) for seen in (train, held))
-        found.append(one_reward(elements[tasks], generators, doubt[tasks], near, far, tails))
+        told = None if beyond is None else beyond.some(tasks)
+        found.append(one_reward(elements[tasks], generators, doubt[tasks], near, far, tails, told))
     if not found:
         return OneReward(ignorance(REWARDS), _MAPS[0], math.inf, 1.0)
     worst = max(
@@ -84,4 +87,5 @@ def rewards_of_orbits(
         calibration,
         max(one.largest for one in found),
         max(one.noise for one in found),
+        found[0].in_action,
     )

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.evidence.actions import ACTION_TERMS
 from hgm.evidence.beside import Both, Compared, judged
+from hgm.evidence.everything import Everything, told
 from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
@@ -44,12 +46,36 @@ class OneReward(NamedTuple):
         calibration: ``"same"``, ``"affine"`` or ``"increasing"``: what had to be allowed.
         largest: Largest deviation of a task's reward that is its own, in the units of the rewards.
         noise: Share of the variance that nothing explains.
+        in_action: The share that is a task's own as a function of the action; None where that is
+            not asked for.
     """
 
     statement: Statement
     calibration: str
     largest: float
     noise: float
+    in_action: Statement | None = None
+
+
+class Beyond(NamedTuple):
+    """Everything that rewards may be functions of, where it explains more than what they see.
+
+    Attributes:
+        train: Training points, ``(N, B, p)``.
+        held: Held-out points, ``(N, H, p)``.
+        group: What carries them into the base task.
+        actions: Which columns are actions.
+    """
+
+    train: Tensor
+    held: Tensor
+    group: Everything
+    actions: slice
+
+    def some(self, tasks: Tensor) -> Beyond:
+        """The same of some tasks."""
+        group = self.group._replace(inverse=self.group.inverse[tasks])
+        return Beyond(self.train[tasks], self.held[tasks], group, self.actions)
 
 
 def one_reward(
@@ -59,6 +85,7 @@ def one_reward(
     train: Seen,
     held: Seen,
     tails: Tails | None = None,
+    beyond: Beyond | None = None,
 ) -> OneReward:
     r"""Fits :math:`\psi_i(r_i(p)) = R(L_i^{-1} p)` to all tasks, and what each would add to it.
 
@@ -81,10 +108,12 @@ def one_reward(
         train: Points ``(N, B, q)`` and rewards that are learned from.
         held: Points and rewards that are judged by.
         tails: What bends long tails of points for regressions; None: nothing does.
+        beyond: What a reward of everything explains first, before `R`; None: nothing does.
     """
     inverse = torch.linalg.inv(elements)
     places = (lie.act(inverse, train.points), lie.act(inverse, held.points))
-    first = taken = _look(places, (train.reward, held.reward), generators, doubt, "same", tails)
+    rewards = (train.reward, held.reward)
+    first = taken = _look(places, rewards, generators, doubt, "same", tails, beyond)
     best = taken.again()
     for calibration, splines in (("affine", straight), ("increasing", bent)):
         if not best.statement.broken:
@@ -94,7 +123,7 @@ def one_reward(
         )
         if targets is None:
             continue
-        look = _look(places, targets, generators, doubt, calibration, tails)
+        look = _look(places, targets, generators, doubt, calibration, tails, beyond)
         if look.effect < min(_BETTER * first.effect, taken.effect):
             taken, best = look, look.again()
     return best
@@ -114,45 +143,83 @@ def _look(
     doubt: Tensor,
     name: str,
     tails: Tails | None,
+    beyond: Beyond | None,
 ) -> _Look:
     dim = places[0].shape[-1]
     many = enough_waves(_WAVES, dim)
     stages = (Stage(many, LENGTHSCALES, 11), Stage(many, _FINE, 12), _OWN)
     least = _MAP_MISFIT if name == "increasing" else REWARDS.small
 
-    def compare(
-        inputs: Both, wanted: Both, stages: Sequence[Stage]
-    ) -> tuple[Compared, Sequence[Stage]]:
-        there = (_bend(inputs[0], tails), _bend(inputs[1], tails))
-        left = leave(there, wanted, stages, slopes=True)
-        if tails is not None and left.slopes is not None:
-            near, far = (
-                tails.back(slope, place[..., None, :])
-                for slope, place in zip(left.slopes, inputs, strict=True)
-            )
-            left = left._replace(slopes=(near, far))
+    if beyond is not None:
+        places = _beside(places, beyond)
+
+    def residuals(inputs: Both, wanted: Both, stages: Sequence[Stage]) -> tuple[Both, Left]:
+        seen, rest, known = (inputs[0][..., :dim], inputs[1][..., :dim]), wanted, None
+        if beyond is not None:
+            more = (inputs[0][..., dim:], inputs[1][..., dim:])
+            known = told(more, wanted[0], beyond.group)
+            rest = (wanted[0] - known.values[0], wanted[1] - known.values[1])
+        there = (_bend(seen[0], tails), _bend(seen[1], tails))
+        left = leave(there, rest, stages, slopes=True)
+        along = _along(generators, seen, left, tails)
+        if known is not None:
+            along = (along[0] + known.along[0], along[1] + known.along[1])
         if name != "same":
             left = _off_calibration(wanted, left)
-        found = own(there, _off_elements(generators, doubt, inputs, left), _OWN)
+        return there, _off_elements(along, doubt, left)
+
+    def compared(there: Both, wanted: Both, left: Left) -> Compared:
+        found = own(there, left, _OWN)
         variance = wanted[1][..., 0].var(1).mean().clamp_min(1e-300)
         small = min(least + _OF_NOISE * found.noise / float(variance), _MOST_SMALL)
         tolerance = REWARDS._replace(small=small)
-        return Compared(found, found.sure * variance, tolerance), left.stages
+        return Compared(found, found.sure * variance, tolerance)
 
     wanted = (targets[0][..., None], targets[1][..., None])
-    found, likeliest = compare(places, wanted, stages)
+    there, left = residuals(places, wanted, stages)
+    found = compared(there, wanted, left)
 
     def crossed(inputs: Both, wanted: Both) -> Compared:
-        return compare(inputs, wanted, likeliest)[0]
+        there, rest = residuals(inputs, wanted, left.stages)
+        return compared(there, wanted, rest)
+
+    def in_action() -> Statement | None:
+        """What is a task's own as a function of the action that it is in the base task."""
+        if beyond is None:
+            return None
+        columns = slice(dim + beyond.actions.start, dim + beyond.actions.stop)
+        turned = (places[0][..., columns], places[1][..., columns])
+        # A task's own shift owes nothing to the action.
+        shift = left.near.mean(1, keepdim=True)
+        known = own(turned, left._replace(near=left.near - shift, far=left.far - shift), _OWN)
+        variance = wanted[1][..., 0].var(1).mean().clamp_min(1e-300)
+        return measure(_in_turn(known.product), _in_turn(known.sure * variance), ACTION_TERMS)
 
     def again() -> OneReward:
-        statement = judged(found, crossed, places, wanted, _in_turn)
+        statement = judged(found, crossed, places, wanted, _in_turn, beside=dim)
         largest = float(found.own.known.abs().flatten().quantile(_SUP))
         noise = found.own.noise / float(targets[1].var(1).mean().clamp_min(1e-300))
-        return OneReward(statement, name, largest, noise)
+        return OneReward(statement, name, largest, noise, in_action())
 
     product, total = _in_turn(found.own.product), _in_turn(found.total)
     return _Look(measure(product, total, found.tolerance).effect, again)
+
+
+def _beside(places: Both, beyond: Beyond) -> Both:
+    """Places on what rewards see, and on everything."""
+    more = (lie.act(beyond.group.inverse, part) for part in (beyond.train, beyond.held))
+    near, far = (torch.cat(both, -1) for both in zip(places, more, strict=True))
+    return near, far
+
+
+def _along(generators: Tensor, places: Both, left: Left, tails: Tails | None) -> Both:
+    """Derivatives of all regressions together along the group, ``(N, B, d)`` and ``(N, H, d)``."""
+    assert left.slopes is not None, "they were asked for"
+    parts = []
+    for place, slope in zip(places, left.slopes, strict=True):
+        steep = slope if tails is None else tails.back(slope, place[..., None, :])
+        parts.append((lie.field(generators, place) @ steep.mT)[..., 0])
+    return parts[0], parts[1]
 
 
 def _bend(points: Tensor, tails: Tails | None) -> Tensor:
@@ -176,14 +243,11 @@ def _off_calibration(wanted: Both, left: Left) -> Left:
     return left._replace(near=left.near - near @ move, far=left.far - far @ move)
 
 
-def _off_elements(generators: Tensor, doubt: Tensor, places: Both, left: Left) -> Left:
+def _off_elements(along: Both, doubt: Tensor, left: Left) -> Left:
     """Residuals less what small changes of the elements explain of training ones."""
-    if not len(generators) or left.slopes is None:
+    near, far = along
+    if not near.shape[-1]:
         return left
-    near, far = (
-        (lie.field(generators, place) @ slope.mT)[..., 0]
-        for place, slope in zip(places, left.slopes, strict=True)
-    )
     move = torch.linalg.lstsq(near, left.near).solution
     most = (_DOUBTS * doubt + _ROUNDING)[:, None, None]
     move = move * (most / move.norm(dim=1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)

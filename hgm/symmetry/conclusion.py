@@ -19,13 +19,14 @@ from hgm.symmetry.location import located
 from hgm.symmetry.orbit import Orbit
 from hgm.symmetry.orbits import Parted, apart, join, strangers
 from hgm.symmetry.phases import Once, Stage, run_phase
-from hgm.symmetry.refinement import MISFIT
+from hgm.symmetry.refinement import MISFIT, learned
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.stabiliser import nonzero, stabiliser
 from hgm.symmetry.subgroup import deviations
 from hgm.symmetry.view import Units
+from hgm.symmetry.whole_rewards import Whole, whole_rewards
 from hgm.symmetry.within import Within
 
 _SAME = 0.99  # cosine to what leaves rewards alone
@@ -34,6 +35,7 @@ _SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
 
 def conclude(within: Within, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
     """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
+    refined = yield from learned(within, refined)
     seen, coords = within.closed(span.fit.subgroup, refined.unknowns)
     coords, orbits = yield from _locate_others(within, seen, coords, refined, kept)
     return (yield from _complete(within, span, refined, seen, coords, kept, orbits))
@@ -72,12 +74,12 @@ def _complete(
     turn = frequency(seen[0]) if len(seen) else 0.0
     generators, action_generators = split_entries(entries, len(units.frame), units, turn)
 
-    def inherit() -> tuple[Heritage, Tensor]:
+    def inherit() -> Heritage:
         both = Both(generators, action_generators)
         if orbits:  # no element tells what the dynamics of another orbit should be
-            return Heritage(both, False, generators[:0]), coords
+            return Heritage(both, False, generators[:0])
         model = within.dynamics.model
-        heritage = inherited_or_shared(
+        return inherited_or_shared(
             model,
             scaled,
             *both,
@@ -86,13 +88,25 @@ def _complete(
             spare=left_alone(within.problem, seen, coords, kept),
             price=partial(price_of_turns, within, scaled.action),
         )
-        if not heritage.inherited:
-            return heritage, coords
-        told = Told.of(coords, within.problem.leading, refined.deviation, seen)
-        return heritage, placed(Heirs.of(scaled, coords, model), told, heritage.group)
 
-    heritage, where = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
+    heritage = yield from run_phase(Once("dynamics of single tasks", "heredity", inherit))
     both, deviation, view = heritage.group, refined.deviation, within.problem.view
+
+    def place() -> tuple[Whole | None, Tensor]:
+        found, where, doubt = None, coords, refined.deviation
+        if not orbits:
+            parts = within.problem, within.dynamics, refined, both, coords, kept
+            found = whole_rewards(*parts, heritage.inherited)
+        if found is not None:
+            where, doubt = found.coords, found.deviation
+        if not heritage.inherited:
+            return found, where
+        told = Told.of(where, within.problem.leading, doubt, seen)
+        return found, placed(Heirs.of(scaled, where, within.dynamics.model), told, both)
+
+    everything, where = yield from run_phase(Once("places of the tasks", "location", place))
+    if everything is not None:
+        both = everything.group
     spare = nonzero(view.among_seen(heritage.free))
     if len(spare) and refined.pool is not None:
         # How unsure rewards are of what leaves them alone does not matter: heredity told it.
@@ -104,7 +118,7 @@ def _complete(
         kept=kept,
         dynamics=within.dynamics,
         directions=within.kept,
-        seen=view.among_seen(both.states) if heritage.inherited else seen,
+        seen=seen if both.states is generators else view.among_seen(both.states),
         generators=both.states,
         action_generators=both.actions,
         inherited=heritage.inherited,
@@ -118,6 +132,7 @@ def _complete(
         expected_loss=within.expected,
         deviation=deviation,
         pool=refined.pool,
+        whole=None if everything is None else everything.model,
         orbits=tuple(orbits),
     )
     num_refits = within.steps.num_refits

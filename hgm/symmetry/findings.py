@@ -101,6 +101,8 @@ class Findings(NamedTuple):
             radians, ``(M - 1,)``.
         pool: The one reward model that explained all tasks and so refined the elements, if any;
             that of the first orbit where there are several.
+        whole: The same of all coordinates, where it explains more by them, and so refined the
+            elements.
         orbits: The orbits, where there are several; their tasks' elements are relative to their own
             base task.
         refits: What fits of halves of the transitions find; None where that was not asked for,
@@ -125,6 +127,7 @@ class Findings(NamedTuple):
     expected_loss: float
     deviation: Tensor
     pool: PooledModel | None
+    whole: PooledModel | None = None
     orbits: tuple[Orbit, ...] = ()
     refits: Refits | None = None
 

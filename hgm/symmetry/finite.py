@@ -17,7 +17,9 @@ from hgm.symmetry.completion import Completion
 _NUM_ELEMENTS = 12  # per dimension of the algebra
 _NUM_POINTS = 150  # per element and dimension of the algebra: as many pairs, however large it is
 _MOST = 200  # unknowns; more would take minutes
-_MISFIT = 0.05  # of a typical displacement; what misses by more, the dynamics do not share
+MISFIT = 0.05
+"""Of a typical displacement; what misses by more, the dynamics do not share."""
+
 _STEPS = 8
 _SIGMAS = (1.5, 3.0)  # deviations from zero of an entry that stays, in either round
 _SURE = 1e-4  # nothing is known better
@@ -106,7 +108,7 @@ def settle(
     start = start * ~free
     problem = FiniteTransformations(dynamics, state, action, start, entries, far, size)
     penalty = near(before, deviation / math.sqrt(_CORRELATED))
-    solver = GaussNewton(before, _MISFIT, damping=1e-3, penalty=penalty)
+    solver = GaussNewton(before, MISFIT, damping=1e-3, penalty=penalty)
     for _ in range(num_steps):
         trial = solver.propose(problem(solver.unknowns, True), ALONE)
         solver.decide(problem(trial, False), ALONE)

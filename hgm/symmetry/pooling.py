@@ -12,6 +12,7 @@ from torch.func import jacfwd
 
 from hgm import lie
 from hgm.geometry.reward_model import RewardModel
+from hgm.numerics.basis import Basis
 from hgm.numerics.fourier import (
     LENGTHSCALES,
     LINEAR_SCALE,
@@ -20,11 +21,9 @@ from hgm.numerics.fourier import (
     Whitening,
     draw_frequencies,
     enough_waves,
-    features,
     fit,
     fit_with,
     moments,
-    slope,
     whitening,
 )
 from hgm.numerics.gauss_newton import Penalty, damped_step, normal_equations, shorten, trust
@@ -71,6 +70,13 @@ class Effort(NamedTuple):
     ridge: Tensor | None = None
 
 
+class Learned(NamedTuple):
+    """Features that a network has learned, of points that are whitened so."""
+
+    white: Whitening
+    basis: Basis
+
+
 USUAL = Effort()
 MORE = Effort(waves=(768, 1024, 1152), choices=(0, 2, 5, 9))
 """For kinks all over a space that tasks share out: seen once elements are nearly right."""
@@ -104,6 +110,7 @@ class PooledModel:
         seed: Seed of the features.
         effort: What `R` is described by.
         tails: What bends long tails of the coordinates that `R` sees; None: they are as they are.
+        learned: What `R` is linear in instead of waves; None: waves.
 
     Attributes:
         spread: Robust scale of the residuals: 1 where the one model explains every task as well as
@@ -123,8 +130,9 @@ class PooledModel:
         seed: int = 0,
         effort: Effort = USUAL,
         tails: Tails | None = None,
+        learned: Learned | None = None,
     ) -> None:
-        self.effort, self.tails = effort, tails
+        self.effort, self.tails, self.learned = effort, tails, learned
         self.subgroup, self.noise, self.penalty, self.maps = subgroup, noise, penalty, maps
         self.num_actions = len(unknowns)
         self.unknowns = unknowns
@@ -137,10 +145,10 @@ class PooledModel:
         num = enough_waves(effort.waves, dim)
         omega, phases = draw_frequencies(dim, num, generator)
         self._drawn, self._phases = omega.to(unknowns), phases.to(unknowns)
-        self._steps = 0
-        self._white: Whitening | None = None
+        self._steps, self._scale = 0, 1.0
+        self._white: Whitening | None = None if learned is None else learned.white
         self._deviation = self.spread = torch.ones_like(noise[0])
-        self._omega: Tensor
+        self._basis: Basis
         self._ridge: Tensor
         self._weights: Tensor
 
@@ -148,6 +156,11 @@ class PooledModel:
     def calibrated(self) -> bool:
         """Whether factors and shifts of the rewards are among the unknowns."""
         return len(self.unknowns) > self.num_actions
+
+    @property
+    def transformed(self) -> bool:
+        """Whether rewards are not taken as they are."""
+        return self.calibrated or self.maps is not None
 
     @property
     def calibration(self) -> tuple[Tensor, Tensor]:
@@ -168,7 +181,7 @@ class PooledModel:
             every = max(1, carried.shape[:2].numel() // _ENOUGH)
             self._choose(gain, white[:, ::every], target[:, ::every], ranks)
         self._steps += 1
-        table = features(white, self._omega, self._phases).mul_(gain[..., None])
+        table = self._basis.table(white).mul_(gain[..., None])
         if self.maps is None:
             table = table.flatten(0, 1)
         else:
@@ -201,11 +214,25 @@ class PooledModel:
             self.spread = _scale(residual, _trust(residual, self.spread, _TAIL), ranks)
         return self.spread
 
+    def regression(
+        self, points: Tensor, rewards: Tensor, ranks: Ranks = ALONE
+    ) -> tuple[Whitening, Tensor, Tensor, Tensor]:
+        """What `R` is told, after a step.
+
+        Returns:
+            How carried points are whitened, and these, ``(N, B, q)``; what `R` is multiplied by,
+            ``(N, 1)``, and what it then is to be, in units of each task's noise, ``(N, B)``.
+        """
+        carried = lie.act(self._inverse(self.actions), points)
+        gain, target = self._in_units_of_noise(rewards, ranks)
+        white = self._whitening(carried, ranks)
+        return white, white(carried if self._bent is None else self._bent(carried)), gain, target
+
     def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
         """The same fit of other transitions from where this one ended, with other waves."""
         penalty = None if self.penalty is None else _drawn_anew(self.penalty, self.actions, seed)
         effort = self.effort._replace(scales=(self._scale,), choices=(0,), ridge=self._ridge)
-        other = self._from_here(penalty, seed, effort)
+        other = self._from_here(penalty, seed, effort, self.learned)
         for _ in range(_AGAIN):
             other.step(points, rewards)
         return other
@@ -216,13 +243,62 @@ class PooledModel:
         scales = (*shorter, self._scale)[-2:]
         return self._from_here(self.penalty, 0, _FINER._replace(scales=scales))
 
-    def _from_here(self, penalty: Penalty | None, seed: int, effort: Effort) -> PooledModel:
-        calibration = None
-        if self.calibrated:
-            factor, shift = self.calibration
-            calibration = torch.stack((factor.log(), shift), -1)
-        start = (self.subgroup, self.actions, self.noise, calibration)
-        return PooledModel(*start, penalty, self.maps, self.sees, seed, effort, self.tails)
+    def relearned(self, learned: Learned) -> PooledModel:
+        """A fit that starts where this one ended, with features that a network has learned."""
+        effort = self.effort._replace(scales=(self._scale,), choices=(0,), ridge=None)
+        return self._from_here(self.penalty, 0, effort, learned)
+
+    def elsewhere(
+        self,
+        subgroup: Subgroup,
+        tails: Tails | None,
+        calibrated: bool = True,
+        penalty: Penalty | None = None,
+    ) -> PooledModel:
+        """A fit of the same rewards as functions of other points, on which the tasks act so.
+
+        Args:
+            subgroup: The unknown left actions.
+            tails: What bends long tails of the points.
+            calibrated: Whether rewards are calibrated as here; else they are as they are.
+            penalty: What is known of the unknowns besides.
+        """
+        other = PooledModel(
+            subgroup,
+            subgroup.start,
+            self.noise,
+            self._calibrated_so if calibrated else None,
+            penalty,
+            maps=self.maps if calibrated else None,
+            tails=tails,
+        )
+        other.spread = self.spread
+        return other
+
+    @property
+    def _calibrated_so(self) -> Tensor | None:
+        """Where a calibration starts that goes on with this one, ``(N, 2)``."""
+        if not self.calibrated:
+            return None
+        factor, shift = self.calibration
+        return torch.stack((factor.log(), shift), -1)
+
+    def _from_here(
+        self, penalty: Penalty | None, seed: int, effort: Effort, learned: Learned | None = None
+    ) -> PooledModel:
+        return PooledModel(
+            self.subgroup,
+            self.actions,
+            self.noise,
+            self._calibrated_so,
+            penalty,
+            self.maps,
+            self.sees,
+            seed,
+            effort,
+            self.tails,
+            learned,
+        )
 
     @property
     def misfit(self) -> float:
@@ -231,10 +307,25 @@ class PooledModel:
         Residuals of neighbours, in the base task, are alike in it; 0 where they are not, for sure.
         """
         white, residual = self._seen
-        value = residual + features(white, self._omega, self._phases) @ self._weights[: self._size]
+        value = residual + self._basis.table(white) @ self._weights[: self._size]
         usual = (self.spread / self._gain).expand(-1, len(residual) // len(self._gain)).flatten()
         found = shared(white, residual, usual, ranks=self._ranks)
         return found.misfit / float(variance(value, self._ranks))
+
+    @property
+    def usual(self) -> float:
+        """Robust scale of the residuals, in units of the base task's reward."""
+        return float(self.spread * (self._units / self.calibration[0]).mean())
+
+    @property
+    def basis(self) -> Basis:
+        """What `R` is linear in."""
+        return self._basis
+
+    @property
+    def ridge(self) -> Tensor:
+        """The ridge of the weights of `R`."""
+        return self._ridge
 
     @property
     def residue(self) -> float:
@@ -262,12 +353,13 @@ class PooledModel:
         return RewardModel(
             mean=self._white.mean,
             root=self._white.root,
-            frequencies=self._omega,
-            phases=self._phases,
+            frequencies=self._basis.frequencies,
+            phases=self._basis.phases,
             weights=self._weights[: self._size],
             spread=torch.cat((spread * self._deviation / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self._deviation / _GAUSSIAN_SPREAD,
             tails=None if self._bent is None else self._bent.packed,
+            hidden=self._basis.hidden,
         )
 
     def doubted_model(self) -> RewardModel:
@@ -281,7 +373,7 @@ class PooledModel:
         total, count = ranks.sum(torch.stack((square.sum(), torch.ones_like(square).sum())))
         logs = (square + _LEAST * total / count).log() + _LOG_OF_SQUARE
         mean = ranks.sum(logs.sum()) / count
-        table = features(white, self._omega, self._phases)
+        table = self._basis.table(white)
         statistics = moments(table, (logs - mean)[:, None])
         weights = fit(Moments(*(ranks.sum(term) for term in statistics))).weights[:, 0]
         misfit = torch.cat((weights[:-1], weights[-1:] + mean / LINEAR_SCALE))
@@ -318,7 +410,7 @@ class PooledModel:
     @property
     def _size(self) -> int:
         """Number of features of `R`."""
-        return len(self._omega) + self._omega.shape[-1] + 1
+        return self._basis.size
 
     def _move(self, pull: Tensor, white: Tensor, residual: Tensor) -> Tensor:
         """The step that data and penalty ask for; adds what the penalty knows to the normal matrix.
@@ -360,8 +452,12 @@ class PooledModel:
     def _choose(self, gain: Tensor, white: Tensor, target: Tensor, ranks: Ranks) -> None:
         """Length scale and ridge of largest evidence."""
 
+        def basis(scale: float) -> Basis:
+            drawn = Basis(self._drawn / scale, self._phases)
+            return drawn if self.learned is None else self.learned.basis
+
         def statistics(scale: float) -> Moments:
-            table = features(white, self._drawn / scale, self._phases).mul_(gain[..., None])
+            table = basis(scale).table(white).mul_(gain[..., None])
             sums = moments(table.flatten(0, 1), target.flatten()[:, None])
             return Moments(*(ranks.sum(term) for term in sums))
 
@@ -371,7 +467,7 @@ class PooledModel:
         else:
             (self._scale,), self._ridge = self.effort.scales, self.effort.ridge
             weights, noise = fit_with(statistics(self._scale), self._ridge)
-        self._omega = self._drawn / self._scale
+        self._basis = basis(self._scale)
         self._deviation = self.spread = noise.sqrt()
         self._weights = weights[:, 0]
         if self.maps is not None:
@@ -408,7 +504,7 @@ class PooledModel:
     def _gradient(self, white: Tensor, carried: Tensor, weights: Tensor) -> Tensor:
         """Gradient of `R` at points that are carried into the base task, ``(N, B, n)``."""
         assert self._white is not None, "the first step sets it"
-        gradient = slope(white, self._omega, self._phases, weights) @ self._white.root.mT
+        gradient = self._basis.slope(white, weights) @ self._white.root.mT
         return gradient if self._bent is None else self._bent.back(gradient, carried)
 
     def _jacobian(

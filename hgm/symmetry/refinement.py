@@ -17,6 +17,7 @@ from hgm.numerics.ranks import Ranks
 from hgm.numerics.tails import Tails
 from hgm.symmetry.calibration import calibrate, start_maps
 from hgm.symmetry.findings import Refined
+from hgm.symmetry.learned_rewards import Learn
 from hgm.symmetry.phases import Phase, Stage
 from hgm.symmetry.pooling import MORE, USUAL, Effort, PooledModel
 from hgm.symmetry.samples import Seen, thin
@@ -157,6 +158,15 @@ def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
     if pool is None or pool.effort is MORE or pool.misfit < NEGLIGIBLE:
         return refined
     model = yield from within.run(Sharpen(pool))
+    return Refined(model.actions, _deviations(model), model)
+
+
+def learned(within: Within, refined: Refined) -> Stage[Refined]:
+    """The same with learned features, where waves miss something."""
+    pool = refined.pool
+    if pool is None or pool.misfit < NEGLIGIBLE:
+        return refined
+    model = yield from within.run(Learn(pool))
     return Refined(model.actions, _deviations(model), model)
 
 

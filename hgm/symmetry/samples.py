@@ -37,3 +37,8 @@ def halves(shape: torch.Size) -> Tensor:
     num = shape[1]
     stretch = max(1, min(_STRETCH, num // (2 * _LEAST_STRETCHES)))
     return (torch.arange(num) // stretch % 2).expand(shape)
+
+
+def every_second(shape: torch.Size) -> Tensor:
+    """Which half a task belongs to, ``(N, B)`` of 0 and 1."""
+    return (torch.arange(shape[0]) % 2)[:, None].expand(shape)

@@ -95,6 +95,26 @@ class View:
         reward = scaled.reward if terms is None else scaled.reward - terms(scaled.action)
         return Seen(points_of(scaled, self.sight.source)[..., self.columns], reward)
 
+    def everything(self, samples: Samples) -> Seen:
+        """Next states, actions and displacements, ``(N, B, 2 n + m)``, and rewards as they are."""
+        state, action, reward, next_state = self.units.scale(samples)
+        return Seen(torch.cat((next_state, action, next_state - state), -1), reward)
+
+    def on_everything(self, states: Tensor, actions: Tensor) -> Tensor:
+        """What generators do to that: ``(d, k, k)`` and ``(d, m, m)`` to ``(d, K, K)``.
+
+        Displacements are not shifted.
+        """
+        n, m = self.units.dim_state, actions.shape[-1]
+        shifted = states.shape[-1] > n
+        size = 2 * n + m
+        whole = states.new_zeros(len(states), size + shifted, size + shifted)
+        whole[:, :n, :n] = whole[:, n + m : size, n + m : size] = states[:, :n, :n]
+        whole[:, n : n + m, n : n + m] = actions
+        if shifted:
+            whole[:, :n, size] = states[:, :n, n]
+        return whole
+
     def lift(self, generators: Tensor) -> Tensor:
         """Generators of the seen coordinates, ``(..., q, q)``, among all, raw, ``(..., k, k)``."""
         return self.units.raw(self.embed(generators))

@@ -88,6 +88,7 @@ class Scripted(LightningModule):
             "undetermined": 0.25,
             "reward_source": "next_observation",
             "reward_columns": [0, 1],
+            "reward_by_everything": False,
             "action_in_reward": "none",
             "dynamics": "shared",
             "dynamics_model": "FourierDynamics",

@@ -198,6 +198,7 @@ def test_the_table_of_a_large_discovery_stays_short():
             "regret_bound": None,
             "element_error_deg": [1.0] * 500 + [3.0] * 11,
             "reward_columns": list(range(30)),
+            "reward_by_everything": True,
             "reward_source": "change",
             "action_in_reward": "per task",
         },

@@ -10,8 +10,10 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.evidence import rewards
+from hgm.evidence.everything import Everything, told
 from hgm.evidence.own import Stage, leave
-from hgm.evidence.rewards import one_reward
+from hgm.evidence.rewards import Beyond, one_reward
+from hgm.numerics import learned
 from hgm.numerics.tails import long_tails
 from hgm.symmetry.samples import Seen
 
@@ -212,3 +214,142 @@ def test_long_tails_are_bent_where_rewards_are_of_decades():
     sure, unsure = (one_reward(near, scalings, one, train, held, tails) for one in doubts)
     assert sure.statement.broken
     assert unsure.statement.effect < 0.25 * sure.statement.effect
+
+
+# Of two seen coordinates, two others and an action of two, each pair turned.
+WHOLE = torch.block_diag(TURN[0], TURN[0], TURN[0])[None]
+BACK = lie.exp(-ANGLES[..., None] * WHOLE)
+SIGN = torch.tensor([0.0, 1.0, -1.0]).double()[:, None]
+
+
+@pytest.fixture
+def _fewer_steps(monkeypatch):
+    """Networks of these tests learn for less long."""
+    monkeypatch.setattr(learned, "_STEPS", 400)
+
+
+def hidden(base):
+    """What is seen of nothing but everything, and looks like noise."""
+    return torch.sin(1.5 * base[..., 2]) * torch.cos(base[..., 4]) - 0.5 * torch.tanh(base[..., 5])
+
+
+def everything(num, own=0.0, in_action=0.0, seed=0, num_tasks=3):
+    """Points of everything, and rewards that owe it much, with little noise."""
+    points = randn(num_tasks, num, 6, seed=seed)
+    base = lie.act(BACK, points)
+    values = reward(base[..., :2]) + hidden(base) + 0.02 * randn(num_tasks, num, seed=seed + 1)
+    values = values + own * SIGN * torch.sin(base[..., 0] + base[..., 1])
+    return points, values + in_action * SIGN * torch.cos(base[..., 4])
+
+
+def beyond_of(near, far, tails=None, usual=0.05):
+    return Beyond(near, far, Everything(BACK, WHOLE, tails, usual), slice(4, 6))
+
+
+@functools.cache
+def both(own=0.0, in_action=0.0, num=500):
+    """What is said without and with everything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learned, "_STEPS", 400)
+        (near, told_near), (far, told_far) = (
+            everything(size, own, in_action, seed) for size, seed in ((num, 0), (num // 2, 60))
+        )
+        train, held = Seen(near[..., :2], told_near), Seen(far[..., :2], told_far)
+        parts = TURNS, TURN, SURE, train, held, None
+        return [one_reward(*parts, beyond) for beyond in (None, beyond_of(near, far))]
+
+
+def test_what_hides_among_noise_is_told_by_everything():
+    plain, found = both()
+    assert plain.noise > 0.2
+    assert found.noise < 0.1 * plain.noise
+    assert not found.statement.broken
+    assert found.statement.effect < found.statement.tolerance.small
+    widths = [one.statement.high - one.statement.low for one in (plain, found)]
+    assert widths[1] < 0.2 * widths[0]
+    # Of less noise, a deviation may be less.
+    assert found.statement.tolerance.small < plain.statement.tolerance.small
+    assert found.largest < plain.largest
+
+
+@pytest.mark.parametrize("own", [0.08, 0.3])
+def test_a_reward_of_a_task_s_own_is_broken_by_everything_too(own):
+    plain, found = both(own=own)
+    assert found.statement.broken
+    # Where it is small, noise hides it from what sees little.
+    assert plain.statement.broken == (own == 0.3)
+    square = (own * torch.sin(randn(4000, 2).sum(-1))).square().mean() * 2 / 3
+    variance = everything(2000, own)[1].var(1).mean()
+    # What networks cannot make of a task's own they leave to its regression.
+    assert found.statement.effect == pytest.approx(float(square / variance), rel=0.35)
+
+
+def test_inherited_terms_of_the_action_hold():
+    """What is the same for all as functions of the action that it is in the base task."""
+    plain, found = both()
+    assert plain.in_action is None
+    assert not found.in_action.broken
+    assert found.in_action.holds
+    assert abs(found.in_action.effect) < found.in_action.tolerance.small
+
+
+def test_a_task_s_own_terms_of_the_action_are_broken():
+    plain, found = both(in_action=0.4)
+    assert plain.in_action is None
+    assert found.in_action.broken
+    square = (0.4 * torch.cos(randn(4000))).square().mean() * 2 / 3
+    variance = everything(2000, in_action=0.4)[1].var(1).mean()
+    assert found.in_action.effect == pytest.approx(float(square / variance), rel=0.35)
+    # Of what rewards see it says little.
+    assert both(own=0.3)[1].in_action.effect < 0.1 * found.in_action.effect
+
+
+def test_everything_of_some_tasks():
+    near, far = everything(20)[0], everything(10, seed=60)[0]
+    one = beyond_of(near, far).some(torch.tensor([0, 2]))
+    assert torch.equal(one.train, near[[0, 2]])
+    assert torch.equal(one.held, far[[0, 2]])
+    assert torch.equal(one.group.inverse, BACK[[0, 2]])
+    assert torch.equal(one.group.generators, WHOLE)
+    assert one.actions == slice(4, 6)
+
+
+@pytest.mark.usefixtures("_fewer_steps")
+@pytest.mark.parametrize("bent", [False, True])
+def test_everything_tells_held_out_rewards_and_their_slopes_along_the_group(bent):
+    (near, targets), (far, _) = everything(600), everything(200, seed=60)
+    places = (lie.act(BACK, near), lie.act(BACK, far))
+    if bent:  # points of decades, whose rewards are those of their logarithms
+        places = tuple((2 * place).sinh() for place in places)
+    tails = long_tails(places[0].flatten(0, 1)) if bent else None
+    assert (tails is not None) == bent
+    found = told(places, 7 * targets[..., None] + 30, Everything(BACK, WHOLE, tails, 0.35))
+    generator = WHOLE[0]
+    for place, values, along in zip(places, found.values, found.along, strict=True):
+        moved = place.clone().requires_grad_()
+        base = moved.asinh() / 2 if bent else moved
+        truth = 7 * (reward(base[..., :2]) + hidden(base)) + 30
+        slope = torch.autograd.grad(truth.sum(), moved)[0]
+        expected = ((place @ generator.mT) * slope).sum(-1, keepdim=True)
+        assert values.shape == along.shape == (*place.shape[:2], 1)
+        assert (values[..., 0] - truth).square().mean() < 0.05 * truth.var()
+        middle = (base.abs() < 1.5).all(-1)
+        missed = (along - expected)[middle].square().mean()
+        assert missed < 0.1 * expected[middle].square().mean()
+
+
+@pytest.mark.usefixtures("_fewer_steps")
+def test_errors_of_elements_are_no_deviation_by_everything_either():
+    """What they explain of all that is told, not of what rewards were seen to depend on alone."""
+    (near, told_near), (far, told_far) = (everything(600), everything(300, seed=60))
+    train, held = Seen(near[..., :2], told_near), Seen(far[..., :2], told_far)
+    angles = ANGLES + 0.03 * SIGN
+    off = beyond_of(near, far)
+    off = off._replace(group=off.group._replace(inverse=lie.exp(-angles[..., None] * WHOLE)))
+    elements = lie.exp(angles[..., None] * TURN)
+    sure, doubted = (
+        one_reward(elements, TURN, doubt * SIGN[:, 0].abs(), train, held, None, off)
+        for doubt in (0.0, 0.03)
+    )
+    assert sure.statement.broken
+    assert doubted.statement.effect < 0.15 * sure.statement.effect

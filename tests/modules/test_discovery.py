@@ -37,6 +37,7 @@ REQUIRED = {
     "coverage",
     "reward_source",
     "reward_columns",
+    "reward_by_everything",
     "action_in_reward",
     "dynamics",
     "dynamics_model",

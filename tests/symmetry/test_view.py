@@ -103,6 +103,57 @@ def test_a_view_leaves_out_what_rewards_owe_to_the_action():
     assert_close(seen.reward, samples.reward - terms(scaled.action))
 
 
+@pytest.mark.parametrize("source", ["observation", "change"])
+def test_everything_is_next_states_actions_and_displacements_whatever_rewards_see(source):
+    samples = transitions(OF_STATE, OF_ACTION, shift=2.0)
+    none, ones = torch.zeros(0, 2).double(), torch.ones(2).double()
+    weights = randn(2, 5, seed=6)
+    terms = ActionTerms(ones, none, none[:, 0], weights, weights.expand(2, -1, -1), False)
+    view = view_of(samples, source, [0, 2], terms, size=4)
+    points, reward = view.everything(samples)
+    scaled = view.units.scale(samples)
+    assert points.shape == (2, 50, 8)
+    assert_close(points[..., :3], scaled.next_state)
+    assert_close(points[..., 3:5], scaled.action)
+    assert_close(points[..., 5:], scaled.next_state - scaled.state)
+    assert torch.equal(reward, samples.reward)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_on_everything_generators_move_each_part_as_the_group_does(size):
+    samples = transitions(OF_STATE, OF_ACTION, shift=2.0)
+    view = view_of(samples, "observation", [0, 2], size=size)
+    states, actions = torch.zeros(2, size, size).double(), 0.3 * randn(2, 2, 2, seed=5)
+    states[:, :3] = 0.3 * randn(2, 3, size, seed=4)
+    whole, coords = view.on_everything(states, actions), torch.tensor([0.7, -1.2]).double()
+    assert whole.shape == (2, size + 5, size + 5)
+    left, right = (
+        lie.exp(lie.hat(coords, part))
+        for part in (view.units.raw(states), view.units.raw_action(actions))
+    )
+    moved = Samples(
+        lie.act(left, samples.state),
+        lie.act(right, samples.action),
+        samples.reward,
+        lie.act(left, samples.next_state),
+    )
+    points = view.everything(samples).points
+    found = lie.act(lie.exp(lie.hat(coords, whole)), points)
+    assert_close(found, view.everything(moved).points, atol=1e-9, rtol=0)
+    assert (found - points).abs().mean((0, 1)).min() > 1e-3  # no part stays
+
+
+def test_on_everything_displacements_are_not_shifted():
+    samples = transitions(shift=2.0)
+    view = view_of(samples, "observation", [0, 1, 2], size=4)
+    shift = torch.zeros(1, 4, 4).double()
+    shift[0, :3, 3] = torch.tensor([0.5, -1.0, 2.0])
+    whole = view.on_everything(shift, torch.zeros(1, 2, 2).double())
+    points = view.everything(samples).points
+    expected = torch.tensor([0.5, -1.0, 2.0, 0, 0, 0, 0, 0]).double().expand_as(points)
+    assert_close(lie.act(lie.exp(whole[0]), points) - points, expected, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize(("size", "index"), [(3, [0, 2]), (4, [0, 2, 3])])
 def test_generators_of_seen_coordinates_are_lifted_to_raw_ones(size, index):
     samples = transitions(OF_STATE, shift=1.0)
