@@ -175,13 +175,6 @@ GEOMETRIES = {
     "reward's spread": (geometry(reward__spread=T(7, 2)), ["reward.spread", "(8, S)", "(7, 2)"]),
     "reward's noise": (geometry(reward__noise=T(1)), ["reward.noise", "()", "(1,)"]),
     "reward's type": (geometry(reward__root=torch.eye(2).double()), ["reward.root", "float64"]),
-    "reward's units": (geometry(reward__hidden=T(5, 5)), ["reward.hidden", "(6, H)", "(5, 5)"]),
-    "units of no number": (geometry(reward__hidden=T(6, 0)), ["reward.hidden", "(6, 0)"]),
-    "units in a row": (geometry(reward__hidden=T(6)), ["reward.hidden", "(6, H)", "(6,)"]),
-    "units are a list": (geometry(reward__hidden=[0.5]), ["reward.hidden", "tensor", "[0.5]"]),
-    "units are NaN": (geometry(reward__hidden=NAN * T(6, 5)), ["reward.hidden", "finite"]),
-    "units' type": (geometry(reward__hidden=T(6, 5).double()), ["reward.hidden", "float64"]),
-    "units' weights": (geometry(reward__hidden=T(6, 3)), ["reward.weights", "(6,)", "(8,)"]),
     "reward is NaN": (geometry(reward__noise=torch.tensor(NAN)), ["reward.noise", "finite"]),
 }
 W = "net.0.weight"

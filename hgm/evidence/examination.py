@@ -149,14 +149,15 @@ def examine(
     if moves and not findings.inherited:
         symmetric = _symmetric(findings, *scaled)
     turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
+    action = inherited_terms(view.sight.terms, turns, scaled[1], findings.bases)
     statements = {
         "rewards": rewards.statement,
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
         "equivariance": symmetric.statement,
         "action_set": _action_set(findings, half, *scaled) if moves else nothing(ACTION_SET),
-        "action_in_reward": rewards.in_action
-        if view.sight.terms is not None and rewards.in_action is not None
-        else inherited_terms(view.sight.terms, turns, scaled[1], findings.bases),
+        "action_in_reward": action
+        if action.broken or view.sight.terms is None
+        else rewards.in_action or action,
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
     deviation = torch.rad2deg(findings.deviation)
@@ -226,25 +227,29 @@ def examine(
 
 
 def _rewards(findings: Findings, kept: Samples, held: Samples) -> OneReward:
-    """Whether tasks have one reward; by everything, where that explains more."""
+    """Whether tasks have one reward; by everything, where that explains more.
+
+    What is broken by itself stays so: everything may tell tasks apart, and what is a task's own.
+    """
     judged, doubt = judged_tasks(findings)
-    view, beyond = findings.problem.view, _beyond(findings, judged, kept, held)
+    view = findings.problem.view
     train, test = (Seen(*(field[judged] for field in view(samples))) for samples in (kept, held))
-    if beyond is not None:  # which knows the actions
-        train, test = (
-            train._replace(reward=kept.reward[judged]),
-            test._replace(reward=held.reward[judged]),
-        )
-    return rewards_of_orbits(
-        lie.exp(lie.hat(findings.coords[judged], findings.seen)),
-        findings.seen,
-        doubt,
-        train,
-        test,
-        findings.bases[judged.cpu()],
-        findings.problem.tails,
-        beyond,
+    elements = lie.exp(lie.hat(findings.coords[judged], findings.seen))
+    bases, tails = findings.bases[judged.cpu()], findings.problem.tails
+
+    def measured(train: Seen, test: Seen, beyond: Beyond | None) -> OneReward:
+        seen = (findings.seen, doubt, train, test, bases, tails)
+        return rewards_of_orbits(elements, *seen, beyond)
+
+    plain, beyond = measured(train, test, None), _beyond(findings, judged, kept, held)
+    if beyond is None or plain.statement.broken:
+        return plain
+    # Everything knows the actions.
+    train, test = (
+        part._replace(reward=samples.reward[judged])
+        for part, samples in ((train, kept), (test, held))
     )
+    return measured(train, test, beyond)
 
 
 def _beyond(findings: Findings, tasks: Tensor, kept: Samples, held: Samples) -> Beyond | None:

@@ -65,7 +65,7 @@ def rewards_of_orbits(
         held: Points and rewards that are judged by.
         bases: The base task of every task, ``(N,)``.
         tails: What bends long tails of the points.
-        beyond: What a reward of everything explains first; None: nothing does.
+        beyond: What a reward of everything explains first, of tasks on one orbit; None: nothing.
     """
     found = []
     for base in bases.unique().tolist():
@@ -73,8 +73,9 @@ def rewards_of_orbits(
         if len(tasks) < 2:
             continue
         near, far = (Seen(*(part[tasks] for part in seen)) for seen in (train, held))
-        told = None if beyond is None else beyond.some(tasks)
-        found.append(one_reward(elements[tasks], generators, doubt[tasks], near, far, tails, told))
+        found.append(
+            one_reward(elements[tasks], generators, doubt[tasks], near, far, tails, beyond)
+        )
     if not found:
         return OneReward(ignorance(REWARDS), _MAPS[0], math.inf, 1.0)
     worst = max(

@@ -72,11 +72,6 @@ class Beyond(NamedTuple):
     group: Everything
     actions: slice
 
-    def some(self, tasks: Tensor) -> Beyond:
-        """The same of some tasks."""
-        group = self.group._replace(inverse=self.group.inverse[tasks])
-        return Beyond(self.train[tasks], self.held[tasks], group, self.actions)
-
 
 def one_reward(
     elements: Tensor,

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hgm.numerics.basis import Basis
-from hgm.numerics.fourier import LINEAR_SCALE, Whitening
+from hgm.numerics.fourier import LINEAR_SCALE, Whitening, features, slope
 from hgm.numerics.tails import Tails
 
 
@@ -29,24 +28,22 @@ class Prediction(NamedTuple):
 class RewardModel:
     r"""Reward of the base task at what its rewards see, :math:`R(p) = \phi(p)^T w`.
 
-    Ridge regression on waves or on a network's units, see :mod:`hgm.numerics.basis`. It was fitted
-    to the transitions of all training tasks, carried into the base task by their left actions.
+    Ridge regression on Fourier features, see :mod:`hgm.numerics.fourier`. It was fitted to the
+    transitions of all training tasks, carried into the base task by their left actions.
 
     Attributes:
         mean: Centre of the points, ``(n,)``.
         root: Map of points to the ``q`` whitened coordinates that rewards see, ``(n, q)``.
-        frequencies: Frequencies for whitened points, ``(F, q)``; of a network, its first layer.
-        phases: Phases, ``(F,)``; of a network, what that layer adds.
-        weights: Weights of the `M` features, in units of the reward.
-        spread: Columns whose squares sum to the covariance of the weights, ``(M, S)``.
+        frequencies: Frequencies for whitened points, ``(F, q)``.
+        phases: Phases, ``(F,)``.
+        weights: Weights, ``(F + q + 1,)``, in units of the reward.
+        spread: Columns whose squares sum to the covariance of the weights, ``(F + q + 1, S)``.
         noise: Standard deviation of the rewards about the model, ``()``.
         misfit: Weights of the logarithm of the square of that, where it is not the same everywhere,
-            ``(M,)``; None where that was not learned.
+            ``(F + q + 1,)``; None where that was not learned.
         tails: What bends points first, as :attr:`hgm.numerics.tails.Tails.packed`,
             ``(n + 2, q)``: `mean` and `root` are then those of bent points, ``(q,)`` and
             ``(q, q)``. None where nothing does.
-        hidden: The second layer of a network, ``(F + 1, H)``, and then ``M = H + q + 1``; None for
-            waves, of which there are ``M = F + q + 1`` features.
     """
 
     mean: Tensor
@@ -58,11 +55,11 @@ class RewardModel:
     noise: Tensor
     misfit: Tensor | None = None
     tails: Tensor | None = None
-    hidden: Tensor | None = None
 
     def __call__(self, points: Tensor) -> Prediction:
         """Predicts at points ``(..., n)``, in the dtype of the model."""
-        gradient = self.basis.slope(self._white(points), self.weights) @ self.root.mT
+        gradient = slope(self._white(points), self.frequencies, self.phases, self.weights)
+        gradient = gradient @ self.root.mT
         if self.bent is not None:
             gradient = self.bent.back(gradient, points.to(self.mean))
         value, variance = self.value(points)
@@ -70,19 +67,14 @@ class RewardModel:
 
     def value(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Expected rewards and variances alone, ``(...)`` each."""
-        table = self.basis.table(self._white(points))
+        table = features(self._white(points), self.frequencies, self.phases)
         return table @ self.weights, (table @ self.spread).square().sum(-1)
 
     def scatter(self, points: Tensor) -> Tensor:
         """Variance of rewards about the model at points ``(..., n)``, ``(...)``."""
         if self.misfit is None:
             return self.noise.square().expand(points.shape[:-1])
-        return (self.basis.table(self._white(points)) @ self.misfit).exp()
-
-    @property
-    def basis(self) -> Basis:
-        """What the reward is linear in."""
-        return Basis(self.frequencies, self.phases, self.hidden)
+        return (features(self._white(points), self.frequencies, self.phases) @ self.misfit).exp()
 
     @property
     def seen(self) -> Tensor:

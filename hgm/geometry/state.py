@@ -87,10 +87,8 @@ def _check_orbits(orbits: Any, num_tasks: int, n: int) -> None:
 
 
 def _check_reward(what: str, reward: Any, n: int) -> None:
-    # Files of before 0.2 know one noise for all points, no long tails, and waves alone.
-    more = [
-        key for key in ("misfit", "tails", "hidden") if isinstance(reward, dict) and key in reward
-    ]
+    # Files of before 0.2 know one noise for all points, and no long tails.
+    more = [key for key in ("misfit", "tails") if isinstance(reward, dict) and key in reward]
     _check_keys(f"`{what}`", reward, (*_REWARD, *more))
     (num,) = _check(f"{what}.phases", reward["phases"], ("F",))
     tails = reward.get("tails")
@@ -99,22 +97,16 @@ def _check_reward(what: str, reward: Any, n: int) -> None:
         if not bool((tails[-1] > 0).all()):
             raise WrongState(f"Expected positive widths in the last row of `{what}.tails`.")
     _, q = _check(f"{what}.root", reward["root"], (n, "q"))
-    size, hidden = num + q + 1, reward.get("hidden")
-    if hidden is not None:
-        _, units = _check(f"{what}.hidden", hidden, (num + 1, "H"))
-        size = units + q + 1
     shapes: dict[str, tuple[int | str, ...]] = {
         "mean": (n,),
         "root": (n, q),
         "frequencies": (num, q),
-        "weights": (size,),
-        "spread": (size, "S"),
+        "weights": (num + q + 1,),
+        "spread": (num + q + 1, "S"),
         "noise": (),
     }
-    if hidden is not None:
-        shapes["hidden"] = tuple(hidden.shape)
     if reward.get("misfit") is not None:
-        shapes["misfit"] = (size,)
+        shapes["misfit"] = (num + q + 1,)
     if tails is not None:
         shapes["tails"] = tuple(tails.shape)
     for name, shape in shapes.items():

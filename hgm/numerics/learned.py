@@ -20,7 +20,10 @@ def in_halves(half: Tensor, *parts: Tensor) -> list[Tensor]:
     """
     rows = [(half == number).nonzero(as_tuple=True) for number in range(2)]
     num = min(len(one[0]) for one in rows)
-    return [torch.stack([part[one][:num] for one in rows]) for part in parts]
+    # Evenly: the last of a list may be of one task.
+    even = [torch.arange(num, device=half.device) * len(one[0]) // max(1, num) for one in rows]
+    some = [tuple(index[place] for index in one) for one, place in zip(rows, even, strict=True)]
+    return [torch.stack([part[one] for one in some]) for part in parts]
 
 
 def learn(points: Tensor, target: Tensor, worth: Tensor, usual: float) -> Twins:

@@ -24,6 +24,8 @@ LESS = 0.9
 
 _FAR = 3.0  # deviations, beyond which residuals count as such
 _BUDGET = 32768
+ROOM = 1 << 25
+"""Numbers of the table of what points do along unknowns."""
 
 
 class Learn(Phase):
@@ -52,7 +54,9 @@ class Learn(Phase):
         if self.taken % (1 + _STEPS) == 0:
             self._learn(samples, ranks)
         else:
-            every = max(1, int(ranks.sum(torch.ones_like(rewards).sum())) // _BUDGET)
+            total = int(ranks.sum(torch.ones_like(rewards).sum()))
+            table = self.model.unknowns.numel() * points.shape[-1]
+            every = max(1, -(-total // _BUDGET), -(-rewards.numel() * table // ROOM))
             self.model.step(points[:, ::every], rewards[:, ::every], ranks)
         self.taken += 1
         return self.model.spread
@@ -82,11 +86,21 @@ class Learn(Phase):
         problem = Regression.of(self.model, samples, ranks, self.before.spread, self._by_task)
         if self._missed is None:
             self._missed = problem.missed_before()
-        learned, missed = problem.learned()
+        learned, missed = _shared(*problem.learned(), ranks)
         self._gains = missed < (LESS if self.model is self.before else 1.0) * self._missed
         if self._gains:
             self._missed = missed
             self.model = self.model.relearned(learned)
+
+
+def _shared(learned: Learned, missed: float, ranks: Ranks) -> tuple[Learned, float]:
+    """What all processes learned, which may differ by rounding: the mean."""
+
+    def mean(value: Tensor) -> Tensor:
+        return ranks.sum(value) / ranks.sum(torch.ones_like(value))
+
+    basis = Basis(*(mean(part) for part in learned.basis if part is not None))
+    return learned._replace(basis=basis), float(mean(learned.white.mean.new_tensor(missed)))
 
 
 def _doubt(model: PooledModel) -> float:
@@ -121,7 +135,8 @@ class Regression(NamedTuple):
 
         Halves are stretches of time, or every second task.
         """
-        points, rewards = (ranks.cat(thin(part, _MOST // len(part)), 1) for part in seen)
+        most = _MOST // len(seen.reward) // int(ranks.sum(torch.ones(1)))
+        points, rewards = (ranks.cat(thin(part, max(1, most)), 1) for part in seen)
         white, place, gain, target = model.regression(points, rewards)
         half = every_second(rewards.shape) if by_task else halves(rewards.shape)
         half = half.to(points.device)

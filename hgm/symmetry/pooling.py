@@ -225,7 +225,7 @@ class PooledModel:
         """
         carried = lie.act(self._inverse(self.actions), points)
         gain, target = self._in_units_of_noise(rewards, ranks)
-        white = self._whitening(carried, ranks)
+        white = self._whitening(carried, ranks) if self._white is None else self._white
         return white, white(carried if self._bent is None else self._bent(carried)), gain, target
 
     def again(self, points: Tensor, rewards: Tensor, seed: int) -> PooledModel:
@@ -343,6 +343,7 @@ class PooledModel:
         the weights follow.
         """
         assert self._white is not None, "the first step sets it"
+        assert self.learned is None, "adaptation knows waves"
         shape = (len(self._weights), _NUM_SAMPLES)
         normal = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         spread = torch.linalg.solve_triangular(self._root.mT, normal.to(self._root), upper=True)
@@ -359,7 +360,6 @@ class PooledModel:
             spread=torch.cat((spread * self._deviation / _NUM_SAMPLES**0.5, turned), 1),
             noise=noise * self._deviation / _GAUSSIAN_SPREAD,
             tails=None if self._bent is None else self._bent.packed,
-            hidden=self._basis.hidden,
         )
 
     def doubted_model(self) -> RewardModel:

@@ -162,12 +162,12 @@ def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
 
 
 def learned(within: Within, refined: Refined) -> Stage[Refined]:
-    """The same with learned features, where waves miss something."""
+    """Elements by learned features, where waves miss something; the reward model stays theirs."""
     pool = refined.pool
     if pool is None or pool.misfit < NEGLIGIBLE:
         return refined
     model = yield from within.run(Learn(pool))
-    return Refined(model.actions, _deviations(model), model)
+    return Refined(model.actions, _deviations(model), pool)
 
 
 def _deviations(model: PooledModel) -> Tensor:

@@ -20,7 +20,7 @@ from hgm.numerics.tails import Tails, long_tails
 from hgm.symmetry.findings import Dynamics, Problem, Refined
 from hgm.symmetry.finite import MISFIT, FiniteTransformations, frequency, snap_periods
 from hgm.symmetry.inheritance import Both
-from hgm.symmetry.learned_rewards import LESS, Learn, Regression
+from hgm.symmetry.learned_rewards import LESS, ROOM, Learn, Regression
 from hgm.symmetry.phases import root_of
 from hgm.symmetry.pooling import Learned, PooledModel
 from hgm.symmetry.refinement import NEGLIGIBLE
@@ -33,7 +33,7 @@ _MOST = 250  # unknowns of generators
 _NEARLY = 1.25  # times what is missed before: generators that are a little off miss more
 _ROUNDS, _STEPS = 2, 4  # features are learned anew once elements and generators are better
 _SAME = 1e3  # inverse deviation of what is a matter of choice
-_ROOM = 1 << 25  # numbers of a step's table
+_CLOSED = 0.02  # residual of the closure
 
 
 class Whole(NamedTuple):
@@ -85,7 +85,7 @@ class _Posed(NamedTuple):
     def together(self, subgroup: Subgroup, penalty: Penalty) -> PooledModel | None:
         """The same by elements and generators."""
         table = subgroup.start.numel() * self.seen.points.shape[-1]
-        every = max(1, self.seen.reward.numel() * table // _ROOM)
+        every = max(1, -(-self.seen.reward.numel() * table // ROOM))
         points, rewards = (part[:, ::every] for part in self.seen)
         for calibrated in self.calibrated:
             model = self.pool.elsewhere(subgroup, self.tails, calibrated, penalty)
@@ -125,7 +125,8 @@ def whole_rewards(
     noise, and elements are as unsure as that makes them. Networks must foretell tasks that they
     were not told of: what is a task's own explains nothing.
 
-    Where all tasks have the same dynamics, generators move, too, as far as these let them.
+    Where all tasks have the same dynamics, generators move, too, as far as these let them, and the
+    group may be any; and still close.
 
     Args:
         problem: What was searched.
@@ -152,7 +153,7 @@ def whole_rewards(
     if posed is None:
         return None
     found, deviation, model = coords.clone(), refined.deviation, None
-    if not inherited:
+    if not inherited and problem.whole:
         scaled = view.units.scale(kept)
         model, group, others = _with_generators(posed, dynamics, view, group, scaled, others)
     if model is None:
@@ -178,11 +179,13 @@ def _with_generators(
     model = posed.together(subgroup, _by_dynamics(dynamics, scaled, basis, start, coords))
     if model is None:
         return None, group, coords
-    directions, coords = subgroup.keep(model.actions)
+    before, (directions, coords) = coords, subgroup.keep(model.actions)
     states, actions = (lie.hat(directions, part) for part in basis)
     # Another basis of the nearly same span: that which is nearest to what was found.
     mix = torch.linalg.lstsq(states.flatten(1).mT, group.states.flatten(1).mT).solution.mT
     found = Both(lie.hat(mix, states), lie.hat(mix, actions))
+    if float(lie.closure_residual(view.among_seen(found.states))) > _CLOSED:
+        return None, group, before
     if len(found.states) == 1:
         turn = frequency(view.among_seen(found.states)[0])
         size, both = found.states.shape[-1], torch.block_diag(found.states[0], found.actions[0])
@@ -198,7 +201,12 @@ def _entries(group: Both, index: Tensor, dim_state: int) -> tuple[Both, Tensor]:
     """
     free = [part.ne(0).any(0) for part in group]
     free[0][index[index < dim_state][:, None], index] = True
-    units = [torch.eye(len(part) ** 2).to(group.states)[part.flatten()] for part in free]
+    units = []
+    for part in free:
+        place = part.flatten().nonzero()[:, 0]
+        unit = group.states.new_zeros(len(place), part.numel())
+        unit[torch.arange(len(place)), place] = 1.0
+        units.append(unit)
     states = torch.cat((units[0], units[0].new_zeros(len(units[1]), units[0].shape[1])))
     actions = torch.cat((units[1].new_zeros(len(units[0]), units[1].shape[1]), units[1]))
     start = torch.cat([part[:, mask] for part, mask in zip(group, free, strict=True)], 1)

@@ -285,64 +285,6 @@ def reward_model_of_tails():
     return replace(reward_model(), root=root, noise=noise, tails=tails.packed)
 
 
-def reward_model_of_units():
-    """Of three waves' worth of first layer and five units, with tails."""
-    size, tails = 5 + 2 + 1, Tails(randn(2, 2), randn(2), torch.ones(2).double())
-    return RewardModel(
-        *(randn(2), randn(2, 2, seed=1), randn(3, 2, seed=2), randn(3, seed=3)),
-        *(randn(size, seed=4), randn(size, 3, seed=5), torch.tensor(0.05).double()),
-        *(randn(size, seed=6), tails.packed, randn(4, 5, seed=7)),
-    )
-
-
-@pytest.mark.parametrize("tails", [True, False])
-def test_rewards_of_units_are_saved_too(tails, tmp_path):
-    model, points = reward_model_of_units(), randn(4, 2, seed=8)
-    model = model if tails else replace(model, tails=None)
-    told = replace(plane(), reward=model, orbits=(Orbit([0, 2], model), Orbit([1], None)))
-    told.save(tmp_path / "geometry.pt")
-    again = load_geometry(tmp_path)
-    for found in (again.reward, again.orbits[0].reward):
-        assert torch.equal(found.hidden, model.hidden)
-        assert_close(found(points), model(points), rtol=0, atol=0)
-        assert torch.equal(found.scatter(points), model.scatter(points))
-
-
-def test_files_without_the_units_of_rewards_are_read(tmp_path):
-    model, points = reward_model_of_tails(), randn(4, 2)
-    state = replace(plane(), reward=model).state()
-    assert state["reward"].pop("hidden") is None
-    torch.save(state, tmp_path / "geometry.pt")
-    again = load_geometry(tmp_path).reward
-    assert again.hidden is None
-    assert_close(again(points), model(points))
-
-
-@pytest.mark.parametrize(
-    ("entry", "value", "message"),
-    [
-        ("hidden", randn(3, 5), r"reward.hidden` of shape \(4, H\), got \(3, 5\)"),
-        ("hidden", randn(4), r"reward.hidden` of shape \(4, H\), got \(4,\)"),
-        ("hidden", randn(4, 6), r"reward.weights` of shape \(9,\), got \(8,\)"),
-        ("hidden", randn(4, 5).float(), r"reward.hidden` to be torch.float64 like .*float32"),
-        ("hidden", None, r"reward.weights` of shape \(6,\), got \(8,\)"),
-        ("weights", randn(6), r"reward.weights` of shape \(8,\), got \(6,\)"),
-        ("spread", randn(6, 3), r"reward.spread` of shape \(8, S\), got \(6, 3\)"),
-        ("misfit", randn(6), r"reward.misfit` of shape \(8,\), got \(6,\)"),
-        ("frequencies", randn(5, 2), r"reward.frequencies` of shape \(3, 2\), got \(5, 2\)"),
-    ],
-)
-@pytest.mark.parametrize("place", ["reward", "orbits"])
-def test_rewards_of_units_must_fit_together(entry, value, message, place):
-    model = reward_model_of_units()
-    told = replace(plane(), reward=model, orbits=(Orbit([0, 2], model), Orbit([1], None)))
-    state = told.state()
-    (state["reward"] if place == "reward" else state["orbits"][0]["reward"])[entry] = value
-    where = "" if place == "reward" else r"orbits\[0\]."
-    with pytest.raises(ValueError, match=f"`{where}{message}"):
-        Geometry.of_state(state)
-
-
 def test_scaled_rewards_are_off_by_as_much_more():
     model = replace(reward_model(), misfit=randn(4))
     points = randn(5, 2)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 from torch.testing import assert_close
 
@@ -27,28 +26,16 @@ def model(dim=2, num=12):
     )
 
 
-def of_units(num=5):
-    """The same with a second layer."""
-    size = num + 3
-    weights, spread = randn(size, seed=18), 0.1 * randn(size, 7, seed=19)
-    return replace(model(), hidden=randn(13, num, seed=20), weights=weights, spread=spread)
-
-
-MODELS = pytest.mark.parametrize("reward", [model(), of_units()], ids=["waves", "units"])
-
-
-@MODELS
-def test_shapes_and_gradient(reward):
+def test_shapes_and_gradient():
     points = randn(3, 4, 2, seed=7).requires_grad_()
-    value, gradient, variance = reward(points)
+    value, gradient, variance = model()(points)
     assert value.shape == variance.shape == (3, 4)
     assert_close(gradient, torch.autograd.grad(value.sum(), points)[0])
     assert (variance > 0).all()
 
 
-@MODELS
-def test_variance_is_that_of_values_under_random_weights(reward):
-    points = randn(5, 2, seed=8)
+def test_variance_is_that_of_values_under_random_weights():
+    reward, points = model(), randn(5, 2, seed=8)
     values = torch.stack(
         [
             RewardModel(**{**vars(reward), "weights": reward.weights + column})(points).value
@@ -58,16 +45,13 @@ def test_variance_is_that_of_values_under_random_weights(reward):
     assert_close((values - reward(points).value).square().sum(0), reward(points).variance)
 
 
-@MODELS
-def test_scaled_is_the_model_of_the_scaled_reward(reward):
-    points = randn(5, 2, seed=9)
-    reward = replace(reward, misfit=0.1 * torch.ones_like(reward.weights))
+def test_scaled_is_the_model_of_the_scaled_reward():
+    reward, points = model(), randn(5, 2, seed=9)
     there = reward.scaled(3.0)
     assert_close(there(points).value, 3 * reward(points).value)
     assert_close(there(points).gradient, 3 * reward(points).gradient)
     assert_close(there(points).variance, 9 * reward(points).variance)
     assert_close(there.noise, 3 * reward.noise)
-    assert_close(there.scatter(points), 9 * reward.scatter(points))
 
 
 def test_single_precision_points_are_read_in_the_models_precision():
@@ -75,9 +59,8 @@ def test_single_precision_points_are_read_in_the_models_precision():
     assert model()(points.float()).value.dtype == torch.float64
 
 
-@MODELS
-def test_a_model_of_some_coordinates_is_read_at_whole_states(reward):
-    of_two, shift = reward, randn(4, seed=10)
+def test_a_model_of_some_coordinates_is_read_at_whole_states():
+    of_two, shift = model(), randn(4, seed=10)
     into = torch.zeros(4, 2).double()
     into[[3, 1], [0, 1]] = torch.tensor([0.5, 7.0]).double()
     whole, states = of_two.seen_through(shift, into), randn(6, 4, seed=11).requires_grad_()
@@ -89,54 +72,26 @@ def test_a_model_of_some_coordinates_is_read_at_whole_states(reward):
     assert (found.gradient[:, [0, 2]] == 0).all()  # of which it sees nothing
 
 
-def with_tails(reward):
+def with_tails():
     tails = Tails(randn(3, 2, seed=12), randn(2, seed=13), torch.tensor([0.4, 2.0]).double())
-    return replace(reward, tails=tails.packed), tails
+    return replace(model(), tails=tails.packed), tails
 
 
-@MODELS
-def test_long_tails_are_bent_first(reward):
-    (found, tails), points = with_tails(reward), randn(3, 4, 3, seed=7).requires_grad_()
+def test_long_tails_are_bent_first():
+    (found, tails), points = with_tails(), randn(3, 4, 3, seed=7).requires_grad_()
     value, gradient, variance = found(points)
-    assert_close(value, reward(tails(points)).value)
-    assert_close(variance, reward(tails(points)).variance)
+    assert_close(value, model()(tails(points)).value)
+    assert_close(variance, model()(tails(points)).variance)
     assert_close(gradient, torch.autograd.grad(value.sum(), points)[0])
-    misfit = randn(len(reward.weights), seed=14)
-    other = replace(found, misfit=misfit)
-    assert_close(other.scatter(points), replace(reward, misfit=misfit).scatter(tails(points)))
+    other = replace(found, misfit=randn(15, seed=14))
+    assert_close(
+        other.scatter(points), replace(model(), misfit=other.misfit).scatter(tails(points))
+    )
 
 
-@MODELS
-def test_long_tails_are_bent_at_whole_states_too(reward):
-    (found, _), points = with_tails(reward), randn(6, 5, seed=15)
+def test_long_tails_are_bent_at_whole_states_too():
+    (found, _), points = with_tails(), randn(6, 5, seed=15)
     shift, into = randn(5, seed=16), randn(5, 3, seed=17)
     assert_close(
         found.seen_through(shift, into)(points).value, found((points - shift) @ into).value
     )
-
-
-def test_units_are_told_from_waves():
-    units, points = of_units(12), randn(5, 2, seed=9)
-    waves, white = replace(units, hidden=None), (points - units.mean) @ units.root
-    assert_close(units(points).value, units.basis.table(white) @ units.weights)
-    assert (units(points).value - waves(points).value).abs().max() > 0.1
-    assert units.basis.hidden is units.hidden
-    assert waves.basis.hidden is None
-
-
-@MODELS
-def test_every_tensor_is_changed_and_none_is_lost(reward):
-    points, (reward, _) = randn(5, 3, seed=9), with_tails(reward)
-    found = reward.each(lambda part: part.float())
-    assert found.misfit is None
-    assert (found.hidden is None) == (reward.hidden is None)
-    parts = [part for part in vars(found).values() if part is not None]
-    assert {part.dtype for part in parts} == {torch.float32}
-    # 1e-4: single precision.
-    assert_close(found(points).value.double(), reward(points).value, atol=1e-4, rtol=1e-4)
-
-
-@MODELS
-def test_a_repr_counts_the_features(reward):
-    num = 15 if reward.hidden is None else 8
-    assert repr(reward) == f"reward model of {num} features, noise 0.3"

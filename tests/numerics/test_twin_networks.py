@@ -150,8 +150,8 @@ def test_parts_are_parted_into_halves_of_equal_length():
     numbers = torch.arange(6).view(2, 3)
     points, same = in_halves(half, torch.stack((numbers, 10 * numbers), -1), numbers)
     # Of half 0 there are 0, 2, 4 and 5; of half 1, there are 1 and 3.
-    assert same.tolist() == [[0, 2], [1, 3]]
-    assert points.tolist() == [[[0, 0], [2, 20]], [[1, 10], [3, 30]]]
+    assert same.tolist() == [[0, 4], [1, 3]]  # evenly, so that both tasks have some
+    assert points.tolist() == [[[0, 0], [4, 40]], [[1, 10], [3, 30]]]
 
 
 @pytest.fixture

@@ -160,17 +160,9 @@ def test_tasks_that_do_not_lead_stay_where_they_were(found):
 
 
 @pytest.mark.parametrize("found", [elements_alone, together])
-@torch.no_grad()
-def test_the_model_misses_less_of_rewards_that_it_was_not_told(found):
-    """Of other transitions of the base task."""
+def test_the_model_leaves_less(found):
     refined, _, whole = found()
-    fresh = drawn(integrator(), 4, 2, 500, seed=40, num_tasks=1)
-    reward = base_reward(fresh.next_state, fresh.action)
-    everything = view_of().everything(fresh).points
     assert whole.model.tails is None
-    missed = whole.model.reward_model()(everything).value - reward
-    before = refined.pool.reward_model()(fresh.next_state[..., :2]).value - reward
-    assert missed.square().mean() < 0.1 * before.square().mean()
     assert whole.model.spread < 0.5 * refined.pool.spread
 
 
