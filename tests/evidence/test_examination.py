@@ -14,10 +14,13 @@ from hgm.differentials import DifferentialEstimator
 from hgm.evidence import examination
 from hgm.evidence.dynamics import DYNAMICS, Equivariance
 from hgm.evidence.examination import _copies, _order, covered, held_out
+from hgm.evidence.rewards import REWARDS, OneReward
 from hgm.evidence.statement import Statement
 from hgm.numerics.fourier import Jet
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import FLOOR
+from hgm.symmetry.samples import Samples, Seen
+from hgm.symmetry.view import Units, View
 
 ANGLES = torch.tensor([0.0, 0.7, -2.0]).double()
 TURNS = lie.exp(ANGLES[:, None, None] * TURN)
@@ -272,3 +275,46 @@ def test_fresh_transitions_are_asked_about_small_deviations_alone(monkeypatch, l
     )
     statement = examination._symmetric(findings, None, None).statement
     assert statement == (settled if asked else first)
+
+
+@pytest.mark.parametrize(
+    ("whole", "alone", "calls", "effect"),
+    [
+        (False, 0.02, [False], 0.02),
+        (True, 0.02, [False], 0.02),  # broken: everything may tell tasks apart
+        (True, 0.0, [False, True], 0.001),
+    ],
+)
+def test_everything_is_asked_where_rewards_are_not_broken_by_themselves(
+    monkeypatch, whole, alone, calls, effect
+):
+    asked = []
+
+    def measured(*args):
+        beyond, reward = args[-1], args[3].reward
+        asked.append(beyond is not None)
+        # Everything knows the actions, so rewards are as they are.
+        assert_close(reward, raw.reward if beyond is not None else raw.reward - 1)
+        size = 0.001 if beyond is not None else alone
+        return OneReward(Statement(size, size - 0.0005, size + 0.0005, REWARDS), "same", 0.0, 0.0)
+
+    monkeypatch.setattr(examination, "rewards_of_orbits", measured)
+    raw = Samples(randn(3, 8, 2), randn(3, 8, 1), randn(3, 8), randn(3, 8, 2))
+    seen = lambda samples: Seen(samples.next_state, samples.reward - 1)  # noqa: E731
+    units = Units(torch.eye(2).double(), torch.ones(1).double(), 2)
+    view = View(units, None, [0, 1])
+    monkeypatch.setattr(View, "__call__", lambda self, samples: seen(samples))
+    findings = SimpleNamespace(
+        problem=SimpleNamespace(view=view, tails=None, leading=torch.arange(3)),
+        coords=ANGLES[:, None],
+        seen=TURN,
+        generators=TURN,
+        action_generators=torch.zeros(1, 1, 1).double(),
+        deviation=torch.zeros(2).double(),
+        bases=torch.zeros(3, dtype=torch.int64),
+        orbits=(),
+        whole=SimpleNamespace(tails=None, usual=0.1) if whole else None,
+    )
+    found = examination._rewards(findings, raw, raw)
+    assert asked == calls
+    assert found.statement.effect == effect
