@@ -297,21 +297,12 @@ def test_a_task_s_own_terms_of_the_action_are_broken():
     plain, found = both(in_action=0.4)
     assert plain.in_action is None
     assert found.in_action.broken
-    square = (0.4 * torch.cos(randn(4000))).square().mean() * 2 / 3
+    # Their mean is a shift, and owes nothing to the action.
+    square = (0.4 * torch.cos(randn(4000))).var() * 2 / 3
     variance = everything(2000, in_action=0.4)[1].var(1).mean()
     assert found.in_action.effect == pytest.approx(float(square / variance), rel=0.35)
     # Of what rewards see it says little.
     assert both(own=0.3)[1].in_action.effect < 0.1 * found.in_action.effect
-
-
-def test_everything_of_some_tasks():
-    near, far = everything(20)[0], everything(10, seed=60)[0]
-    one = beyond_of(near, far).some(torch.tensor([0, 2]))
-    assert torch.equal(one.train, near[[0, 2]])
-    assert torch.equal(one.held, far[[0, 2]])
-    assert torch.equal(one.group.inverse, BACK[[0, 2]])
-    assert torch.equal(one.group.generators, WHOLE)
-    assert one.actions == slice(4, 6)
 
 
 @pytest.mark.usefixtures("_fewer_steps")

@@ -65,7 +65,7 @@ def test_snapshots_show_the_elements_after_every_step(group):
 
 
 TAGS = {"reading", "relevance", "dynamics", "models", "starts", "alignment", "algebra"}
-TAGS |= {"spectrum", "pooling", "completion", "heredity"}
+TAGS |= {"spectrum", "pooling", "completion", "heredity", "location"}
 
 
 class Curves(Logger):

@@ -204,6 +204,7 @@ def test_phases_come_in_order():
         "pooled refinement",
         "the rest of the state, and actions",
         "dynamics of single tasks",
+        "places of the tasks",
     ]
 
 
