@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from hgm import lie
+from hgm.evidence.beside import Both
 from hgm.numerics.basis import Basis
 from hgm.numerics.fourier import fit, moments, whitening
 from hgm.numerics.learned import in_halves, learn
 from hgm.numerics.tails import Tails
 from hgm.symmetry.samples import halves
-
-Two = tuple[Tensor, Tensor]
-_FAR = 3.0  # times what a network leaves: beyond it, rewards count as outliers
 
 
 class Everything(NamedTuple):
@@ -34,19 +32,19 @@ class Everything(NamedTuple):
     usual: float
 
 
-class Told(NamedTuple):
-    """What one reward tells of training and held-out targets.
+class Explained(NamedTuple):
+    """What one reward explains of training and held-out targets.
 
     Attributes:
         values: ``(N, B, 1)`` and ``(N, H, 1)``.
         along: Their derivatives along the group, ``(N, B, d)`` and ``(N, H, d)``.
     """
 
-    values: Two
-    along: Two
+    values: Both
+    along: Both
 
 
-def told(places: Two, targets: Tensor, group: Everything) -> Told:
+def explained(places: Both, targets: Tensor, group: Everything) -> Explained:
     """A regression of all tasks' training targets on units that networks learn.
 
     Args:
@@ -61,7 +59,7 @@ def told(places: Two, targets: Tensor, group: Everything) -> Told:
     scaled = (targets - mean) / unit
     half = halves(targets.shape[:2]).to(targets.device)
     points, target = in_halves(half, near, scaled[..., 0])
-    usual = _FAR * group.usual / float(unit)
+    usual = group.usual / float(unit)
     basis = Basis.of(learn(points, target, torch.ones_like(target), usual))
     weights = fit(moments(basis.table(near.flatten(0, 1)), scaled.flatten(0, 1))).weights[:, 0]
     values, along = [], []
@@ -70,4 +68,4 @@ def told(places: Two, targets: Tensor, group: Everything) -> Told:
         slope = slope if group.tails is None else group.tails.back(slope, place)
         values.append((basis.table(inputs) @ weights * unit + mean)[..., None])
         along.append((lie.field(group.generators, place) @ slope[..., None])[..., 0])
-    return Told((values[0], values[1]), (along[0], along[1]))
+    return Explained((values[0], values[1]), (along[0], along[1]))

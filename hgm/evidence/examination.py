@@ -149,15 +149,15 @@ def examine(
     if moves and not findings.inherited:
         symmetric = _symmetric(findings, *scaled)
     turns = lie.exp(lie.hat(findings.coords, findings.action_generators))
-    action = inherited_terms(view.sight.terms, turns, scaled[1], findings.bases)
     statements = {
         "rewards": rewards.statement,
         "homogeneous_dynamics": homogeneous(findings, half, *scaled),
         "equivariance": symmetric.statement,
         "action_set": _action_set(findings, half, *scaled) if moves else nothing(ACTION_SET),
-        "action_in_reward": action
-        if action.broken or view.sight.terms is None
-        else rewards.in_action or action,
+        "action_in_reward": _in_action(
+            inherited_terms(view.sight.terms, turns, scaled[1], findings.bases),
+            None if view.sight.terms is None else rewards.in_action,
+        ),
     }
     gap, closure = _gap(findings), float(lie.closure_residual(findings.seen))
     deviation = torch.rad2deg(findings.deviation)
@@ -250,6 +250,11 @@ def _rewards(findings: Findings, kept: Samples, held: Samples) -> OneReward:
         for part, samples in ((train, kept), (test, held))
     )
     return measured(train, test, beyond)
+
+
+def _in_action(alone: Statement, beside: Statement | None) -> Statement:
+    """What terms of the action say beside everything; what they break alone stays broken."""
+    return alone if alone.broken or beside is None else beside
 
 
 def _beyond(findings: Findings, tasks: Tensor, kept: Samples, held: Samples) -> Beyond | None:

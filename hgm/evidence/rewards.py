@@ -11,7 +11,7 @@ from torch import Tensor
 from hgm import lie
 from hgm.evidence.actions import ACTION_TERMS
 from hgm.evidence.beside import Both, Compared, judged
-from hgm.evidence.everything import Everything, told
+from hgm.evidence.everything import Everything, explained
 from hgm.evidence.own import Left, Stage, leave, own
 from hgm.evidence.statement import Statement, Tolerance, measure
 from hgm.numerics.fourier import LENGTHSCALES, FourierRegression, enough_waves
@@ -152,7 +152,7 @@ def _look(
         seen, rest, known = (inputs[0][..., :dim], inputs[1][..., :dim]), wanted, None
         if beyond is not None:
             more = (inputs[0][..., dim:], inputs[1][..., dim:])
-            known = told(more, wanted[0], beyond.group)
+            known = explained(more, wanted[0], beyond.group)
             rest = (wanted[0] - known.values[0], wanted[1] - known.values[1])
         there = (_bend(seen[0], tails), _bend(seen[1], tails))
         left = leave(there, rest, stages, slopes=True)

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from hgm.numerics.twins import Twins
 
+FAR = 3.0
+"""Times the usual residual, beyond which one counts as far off."""
+
 _WIDTH, _RATE, _BATCH, _STEPS = 64, 0.01, 256, 2000  # units, and steps of Adam
 
 
@@ -33,13 +36,13 @@ def learn(points: Tensor, target: Tensor, worth: Tensor, usual: float) -> Twins:
         points: Whitened points, ``(2, K, q)``.
         target: Standardised targets, ``(2, K)``.
         worth: What residuals are multiplied by, about 1, ``(2, K)``.
-        usual: Residuals beyond it count linearly.
+        usual: What residuals usually are; beyond three times that they count linearly.
     """
 
     def loss(value: Tensor, told: Tensor) -> Tensor:
         residual = told[..., 1] * (value[..., 0] - told[..., 0])
         zero = torch.zeros_like(residual)
-        return functional.huber_loss(residual, zero, reduction="none", delta=usual).mean(1)
+        return functional.huber_loss(residual, zero, reduction="none", delta=FAR * usual).mean(1)
 
     told = torch.stack((target, worth), -1).float()
     sizes = [points.shape[-1], _WIDTH, _WIDTH, 1]

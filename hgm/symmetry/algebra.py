@@ -108,3 +108,8 @@ def _name_line(generator: Tensor) -> str:
         return "spiral"
     real = values.real
     return "boost" if real.min() * real.max() < -1e-3 else "scaling"
+
+
+def nearest_basis(generators: Tensor, other: Tensor) -> Tensor:
+    """Combinations of generators ``(d, k, k)`` that are nearest to those of a nearly equal span."""
+    return torch.linalg.lstsq(generators.flatten(1).mT, other.flatten(1).mT).solution.mT

@@ -11,7 +11,7 @@ from torch import Tensor
 from hgm import lie
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.findings import Findings, Problem, Refined, Span
-from hgm.symmetry.finite import frequency, refine, snap_periods
+from hgm.symmetry.finite import frequency, refine
 from hgm.symmetry.heredity import Heirs, Heritage, inherited_or_shared, placed
 from hgm.symmetry.inheritance import Both
 from hgm.symmetry.inherited_places import Told
@@ -19,7 +19,7 @@ from hgm.symmetry.location import located
 from hgm.symmetry.orbit import Orbit
 from hgm.symmetry.orbits import Parted, apart, join, strangers
 from hgm.symmetry.phases import Once, Stage, run_phase
-from hgm.symmetry.refinement import MISFIT, learned
+from hgm.symmetry.refinement import MISFIT, by_learned_features
 from hgm.symmetry.refits import Refitter
 from hgm.symmetry.samples import Samples
 from hgm.symmetry.scaled import Spanned
@@ -35,7 +35,7 @@ _SPREAD = 24  # starts per dimension of the algebra, of tasks that are located
 
 def conclude(within: Within, span: Span, refined: Refined, kept: Samples) -> Stage[Findings]:
     """The closed algebra, all tasks' coordinates in it, and what it does to everything."""
-    refined = yield from learned(within, refined)
+    refined = yield from by_learned_features(within, refined)
     seen, coords = within.closed(span.fit.subgroup, refined.unknowns)
     coords, orbits = yield from _locate_others(within, seen, coords, refined, kept)
     return (yield from _complete(within, span, refined, seen, coords, kept, orbits))
@@ -72,17 +72,16 @@ def _complete(
         Once("the rest of the state, and actions", "completion", whole)
     )
     turn = frequency(seen[0]) if len(seen) else 0.0
-    generators, action_generators = split_entries(entries, len(units.frame), units, turn)
+    shared = split_entries(entries, len(units.frame), units, turn)
 
     def inherit() -> Heritage:
-        both = Both(generators, action_generators)
         if orbits:  # no element tells what the dynamics of another orbit should be
-            return Heritage(both, False, generators[:0])
+            return Heritage(shared, False, shared.states[:0])
         model = within.dynamics.model
         return inherited_or_shared(
             model,
             scaled,
-            *both,
+            *shared,
             coords,
             free=completion.free_entries(units.dim_state, len(units.frame)),
             spare=left_alone(within.problem, seen, coords, kept),
@@ -118,7 +117,7 @@ def _complete(
         kept=kept,
         dynamics=within.dynamics,
         directions=within.kept,
-        seen=seen if both.states is generators else view.among_seen(both.states),
+        seen=seen if both.states is shared.states else view.among_seen(both.states),
         generators=both.states,
         action_generators=both.actions,
         inherited=heritage.inherited,
@@ -226,7 +225,7 @@ def _locate_in_orbits(
     return coords, orbits
 
 
-def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> tuple[Tensor, Tensor]:
+def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> Both:
     """Generators ``(d, k, k)`` and ``(d, m, m)`` of entries, compact ones exactly periodic.
 
     What rewards see turns at the rate `turn`, which coordinates count on, and stays as it is.
@@ -235,7 +234,5 @@ def split_entries(entries: Tensor, size: int, units: Units, turn: float) -> tupl
     states, actions = entries.split((n * size, m * m), -1)
     generators = torch.nn.functional.pad(states.unflatten(-1, (n, size)), (0, 0, 0, size - n))
     action_generators = actions.unflatten(-1, (m, m))
-    if len(entries) == 1:
-        both = snap_periods(torch.block_diag(generators[0], action_generators[0]), turn)
-        generators, action_generators = both[None, :size, :size], both[None, size:, size:]
-    return generators, action_generators
+    both = Both(generators, action_generators)
+    return both.periodic(turn) if len(entries) == 1 else both

@@ -311,9 +311,7 @@ def inherited_or_shared(
     start, free = _start(heirs.few(_FEW), shared, free, spare)
     found = inherited_action_generators(heirs, start, price)
     if len(found) == 1:
-        size = start.states.shape[-1]
-        turning = torch.block_diag(start.states[0], found[0])
-        found = snap_periods(turning, frequency(start.states[0]))[None, size:, size:]
+        found = Both(start.states, found).periodic(frequency(start.states[0])).actions
     inherited = Both(start.states, found)
     # Carried to where transitions were seen: in the base task's frame a group may shrink it.
     n = samples.state.shape[-1]

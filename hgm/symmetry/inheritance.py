@@ -14,6 +14,7 @@ from hgm import lie
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.gauss_newton import GaussNewton, Penalty, Residuals, Terms
 from hgm.numerics.ranks import ALONE
+from hgm.symmetry.finite import snap_periods
 from hgm.symmetry.samples import Samples
 
 _MISFIT = 0.1  # of a typical displacement
@@ -29,6 +30,16 @@ class Both(NamedTuple):
     def elements(self, coords: Tensor) -> Both:
         """What elements of coordinates ``(N, d)`` do, ``(N, k, k)`` and ``(N, m, m)``."""
         return Both(*(lie.exp(lie.hat(coords, part)) for part in self))
+
+    def periodic(self, turn: float) -> Both:
+        """The same of one generator, exactly periodic if it is compact.
+
+        Args:
+            turn: Frequency that is known and that others are ratios to.
+        """
+        size = self.states.shape[-1]
+        both = snap_periods(torch.block_diag(self.states[0], self.actions[0]), turn)[None]
+        return Both(both[:, :size, :size], both[:, size:, size:])
 
 
 def inherited_terms(

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from hgm.numerics.basis import Basis
 from hgm.numerics.fourier import Whitening, fit_with, moments
-from hgm.numerics.learned import in_halves, learn
+from hgm.numerics.learned import FAR, in_halves, learn
 from hgm.numerics.ranks import Ranks
+from hgm.symmetry.effort import Learned
 from hgm.symmetry.phases import Phase
-from hgm.symmetry.pooling import Learned, PooledModel
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen, every_second, halves, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import deviations
@@ -22,7 +23,6 @@ _ROUNDS, _STEPS = 2, 3  # features are learned anew once elements are better
 LESS = 0.9
 """Of the square that is missed of held-out rewards: what is worth other features."""
 
-_FAR = 3.0  # deviations, beyond which residuals count as such
 _BUDGET = 32768
 ROOM = 1 << 25
 """Numbers of the table of what points do along unknowns."""
@@ -117,7 +117,7 @@ class Regression(NamedTuple):
         points: These.
         gain: What the reward is multiplied by.
         target: What it then is to be: in units of noise.
-        usual: Deviations beyond which residuals count as such.
+        usual: About what is left of it.
     """
 
     model: PooledModel
@@ -135,13 +135,13 @@ class Regression(NamedTuple):
 
         Halves are stretches of time, or every second task.
         """
-        most = _MOST // len(seen.reward) // int(ranks.sum(torch.ones(1)))
+        most = _MOST // len(seen.reward) // int(ranks.sum(torch.ones_like(seen.reward[:1, 0])))
         points, rewards = (ranks.cat(thin(part, max(1, most)), 1) for part in seen)
         white, place, gain, target = model.regression(points, rewards)
         half = every_second(rewards.shape) if by_task else halves(rewards.shape)
         half = half.to(points.device)
         place, gain, target = in_halves(half, place, gain.expand_as(target), target)
-        return Regression(model, white, place, gain, target, _FAR * spread)
+        return Regression(model, white, place, gain, target, spread)
 
     def missed_before(self) -> float:
         """Mean square of what the model's features miss of the half that weights were not told."""
@@ -160,4 +160,4 @@ class Regression(NamedTuple):
         return Learned(self.white, Basis.of(twins)), self._mean(left)
 
     def _mean(self, left: Tensor) -> float:
-        return float(left.abs().clamp_max(self.usual).square().mean())
+        return float(left.abs().clamp_max(FAR * self.usual).square().mean())

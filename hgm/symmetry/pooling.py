@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +13,6 @@ from hgm import lie
 from hgm.geometry.reward_model import RewardModel
 from hgm.numerics.basis import Basis
 from hgm.numerics.fourier import (
-    LENGTHSCALES,
     LINEAR_SCALE,
     Moments,
     RidgeFit,
@@ -32,6 +30,7 @@ from hgm.numerics.maps import Maps, joint_table, ridges
 from hgm.numerics.misfit import shared, variance
 from hgm.numerics.ranks import ALONE, Ranks
 from hgm.numerics.tails import Tails
+from hgm.symmetry.effort import FINER, TAIL, USUAL, Effort, Learned
 from hgm.symmetry.subgroup import Subgroup
 
 _MAX_STEP = 0.3
@@ -39,7 +38,6 @@ _FINEST = 0.1  # of more waves
 _ENOUGH = 2048  # rows over all tasks that choose the length scale
 _DAMPING, _FLOOR = 1e-6, 1e-7  # the data tell all but gauge directions well
 _SILENT = 1e-12  # of the largest eigenvalue: rounding
-_TAIL = 9.0  # Cauchy beyond 3 deviations; loses 3% of efficiency on Gaussian noise
 _ROBUST = 20  # rounds of a robust scale
 _GAUSSIAN_SPREAD = 0.91  # of Gaussian residuals, whose standard deviation is 1
 _NUM_SAMPLES = 64
@@ -49,40 +47,6 @@ _STRETCHED = 5.0  # most of a map's typical slope, or least of it, relative to t
 _SHRUNK = 20.0  # deviations of the base task's rewards for one that maps leave another's
 _LEAST = 1e-12  # of the mean square of the residuals: they may be 0
 _LOG_OF_SQUARE = 1.27  # minus the mean logarithm of the square of a standard normal number
-
-
-class Effort(NamedTuple):
-    """What a pooled model describes rewards by.
-
-    Attributes:
-        waves: How many there are for at most 2, for 3, and for more coordinates.
-        scales: Their length scales, of which that of largest evidence is chosen. All tasks together
-            see finer kinks than one.
-        choices: Steps that choose it: elements that err look like noise.
-        tail: Of the weights of residuals, in squares of their deviation.
-        ridge: That of the one length scale, where it is known; else that of largest evidence.
-    """
-
-    waves: tuple[int, int, int] = (256, 512, 768)
-    scales: Sequence[float] = (0.2, *LENGTHSCALES)
-    choices: tuple[int, ...] = (0, 2, 5)
-    tail: float = _TAIL
-    ridge: Tensor | None = None
-
-
-class Learned(NamedTuple):
-    """Features that a network has learned, of points that are whitened so."""
-
-    white: Whitening
-    basis: Basis
-
-
-USUAL = Effort()
-MORE = Effort(waves=(768, 1024, 1152), choices=(0, 2, 5, 9))
-"""For kinks all over a space that tasks share out: seen once elements are nearly right."""
-
-# Residuals of more waves are small where rewards are flat: what tells is no outlier.
-_FINER = Effort((768, 1024, 1152), choices=(0,), tail=1e4)
 
 
 class PooledModel:
@@ -209,9 +173,9 @@ class PooledModel:
         self.moved = move.abs().max()
         self.unknowns = self.unknowns + shorten(move, self.moved, _MAX_STEP)
         self._deviation = self.spread = _scale(residual, weight, ranks)
-        for _ in range(_ROBUST if self.effort.tail > _TAIL else 0):
+        for _ in range(_ROBUST if self.effort.tail > TAIL else 0):
             # Weights that trust far residuals give a scale that is neither robust nor like others.
-            self.spread = _scale(residual, _trust(residual, self.spread, _TAIL), ranks)
+            self.spread = _scale(residual, _trust(residual, self.spread, TAIL), ranks)
         return self.spread
 
     def regression(
@@ -241,7 +205,7 @@ class PooledModel:
         """A fit that starts where this one ended, with more and shorter waves."""
         shorter = (one for one in (_FINEST, *USUAL.scales) if one < self._scale)
         scales = (*shorter, self._scale)[-2:]
-        return self._from_here(self.penalty, 0, _FINER._replace(scales=scales))
+        return self._from_here(self.penalty, 0, FINER._replace(scales=scales))
 
     def relearned(self, learned: Learned) -> PooledModel:
         """A fit that starts where this one ended, with features that a network has learned."""

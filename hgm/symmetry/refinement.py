@@ -16,10 +16,11 @@ from hgm.numerics.gauss_newton import Penalty
 from hgm.numerics.ranks import Ranks
 from hgm.numerics.tails import Tails
 from hgm.symmetry.calibration import calibrate, start_maps
+from hgm.symmetry.effort import MORE, USUAL, Effort
 from hgm.symmetry.findings import Refined
 from hgm.symmetry.learned_rewards import Learn
 from hgm.symmetry.phases import Phase, Stage
-from hgm.symmetry.pooling import MORE, USUAL, Effort, PooledModel
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen, thin
 from hgm.symmetry.snapshot import Snapshot
 from hgm.symmetry.subgroup import Subgroup, deviations
@@ -161,7 +162,7 @@ def sharpened(within: Within, refined: Refined) -> Stage[Refined]:
     return Refined(model.actions, _deviations(model), model)
 
 
-def learned(within: Within, refined: Refined) -> Stage[Refined]:
+def by_learned_features(within: Within, refined: Refined) -> Stage[Refined]:
     """Elements by learned features, where waves miss something; the reward model stays theirs."""
     pool = refined.pool
     if pool is None or pool.misfit < NEGLIGIBLE:

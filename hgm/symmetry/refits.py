@@ -19,6 +19,7 @@ from torch import Tensor
 from hgm import lie
 from hgm.dynamics import DynamicsModel
 from hgm.numerics.ranks import ALONE
+from hgm.symmetry.algebra import nearest_basis
 from hgm.symmetry.completion import Completion, complete
 from hgm.symmetry.finite import settle
 from hgm.symmetry.heredity import Heirs, again_inherited, placed
@@ -138,8 +139,7 @@ class Refitter:
             return None
         # What rewards do not tell they do not tell of halves, either.
         whole, seen = (_without(one, self._spare) for one in (findings.seen, seen))
-        # Another basis of the nearly same span: that which is nearest to what was found.
-        mix = torch.linalg.lstsq(seen.flatten(1).mT, whole.flatten(1).mT).solution.mT
+        mix = nearest_basis(seen, whole)
         seen, led = lie.hat(mix, seen) + findings.seen - whole, led @ torch.linalg.inv(mix)
         coords = findings.coords.clone()
         coords[findings.problem.leading[1:]] = led

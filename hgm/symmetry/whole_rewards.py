@@ -17,12 +17,14 @@ from hgm import lie
 from hgm.numerics.gauss_newton import GaussNewton, Penalty
 from hgm.numerics.ranks import ALONE
 from hgm.numerics.tails import Tails, long_tails
+from hgm.symmetry.algebra import nearest_basis
+from hgm.symmetry.effort import Learned
 from hgm.symmetry.findings import Dynamics, Problem, Refined
-from hgm.symmetry.finite import MISFIT, FiniteTransformations, frequency, snap_periods
+from hgm.symmetry.finite import MISFIT, FiniteTransformations, frequency
 from hgm.symmetry.inheritance import Both
 from hgm.symmetry.learned_rewards import LESS, ROOM, Learn, Regression
 from hgm.symmetry.phases import root_of
-from hgm.symmetry.pooling import Learned, PooledModel
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.refinement import NEGLIGIBLE
 from hgm.symmetry.samples import Samples, Seen
 from hgm.symmetry.scaled import Spanned
@@ -181,16 +183,12 @@ def _with_generators(
         return None, group, coords
     before, (directions, coords) = coords, subgroup.keep(model.actions)
     states, actions = (lie.hat(directions, part) for part in basis)
-    # Another basis of the nearly same span: that which is nearest to what was found.
-    mix = torch.linalg.lstsq(states.flatten(1).mT, group.states.flatten(1).mT).solution.mT
+    mix = nearest_basis(states, group.states)
     found = Both(lie.hat(mix, states), lie.hat(mix, actions))
     if float(lie.closure_residual(view.among_seen(found.states))) > _CLOSED:
         return None, group, before
     if len(found.states) == 1:
-        turn = frequency(view.among_seen(found.states)[0])
-        size, both = found.states.shape[-1], torch.block_diag(found.states[0], found.actions[0])
-        both = snap_periods(both, turn)[None]
-        found = Both(both[:, :size, :size], both[:, size:, size:])
+        found = found.periodic(frequency(view.among_seen(found.states)[0]))
     return model, found, coords @ torch.linalg.inv(mix)
 
 

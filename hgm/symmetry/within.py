@@ -18,6 +18,7 @@ from hgm.numerics.tails import Tails
 from hgm.symmetry.algebra import close, standard
 from hgm.symmetry.alignment import draw_mixtures, draw_starts, draw_within
 from hgm.symmetry.believed import CONVINCING, believing
+from hgm.symmetry.effort import MORE, USUAL
 from hgm.symmetry.findings import Dynamics, Problem, Refined, Span
 from hgm.symmetry.kept import Kept, across
 from hgm.symmetry.losses import Invariance, expected_loss, functional_invariance
@@ -30,7 +31,7 @@ from hgm.symmetry.phases import (
     Through,
     run_phase,
 )
-from hgm.symmetry.pooling import MORE, USUAL, PooledModel
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.refinement import NEGLIGIBLE, Pool, sharpened
 from hgm.symmetry.restarts import ALIGNED, SAME_FIT, resettled, shortened
 from hgm.symmetry.scaled import Spanned

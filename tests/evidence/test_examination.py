@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from hgm import lie
 from hgm.differentials import DifferentialEstimator
 from hgm.evidence import examination
+from hgm.evidence.actions import ACTION_TERMS
 from hgm.evidence.dynamics import DYNAMICS, Equivariance
 from hgm.evidence.examination import _copies, _order, covered, held_out
 from hgm.evidence.rewards import REWARDS, OneReward
@@ -318,3 +319,22 @@ def test_everything_is_asked_where_rewards_are_not_broken_by_themselves(
     found = examination._rewards(findings, raw, raw)
     assert asked == calls
     assert found.statement.effect == effect
+
+
+@pytest.mark.parametrize(
+    ("alone", "beside", "told"),
+    [
+        ((0.0, 1e-4), (0.1, 0.01), "beside"),
+        ((0.1, 0.01), (0.0, 1e-4), "alone"),  # is broken
+        ((0.0, 0.1), (0.0, 1e-4), "beside"),
+        ((0.0, 0.1), None, "alone"),
+    ],
+)
+def test_terms_of_the_action_are_judged_beside_everything_unless_they_are_broken_alone(
+    alone, beside, told
+):
+    both = {
+        name: part and Statement(part[0], part[0] - part[1], part[0] + part[1], ACTION_TERMS)
+        for name, part in (("alone", alone), ("beside", beside))
+    }
+    assert examination._in_action(both["alone"], both["beside"]) is both[told]

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.evidence import rewards
-from hgm.evidence.everything import Everything, told
+from hgm.evidence.everything import Everything, explained
 from hgm.evidence.own import Stage, leave
 from hgm.evidence.rewards import Beyond, one_reward
 from hgm.numerics import learned
@@ -314,7 +314,7 @@ def test_everything_tells_held_out_rewards_and_their_slopes_along_the_group(bent
         places = tuple((2 * place).sinh() for place in places)
     tails = long_tails(places[0].flatten(0, 1)) if bent else None
     assert (tails is not None) == bent
-    found = told(places, 7 * targets[..., None] + 30, Everything(BACK, WHOLE, tails, 0.35))
+    found = explained(places, 7 * targets[..., None] + 30, Everything(BACK, WHOLE, tails, 0.35))
     generator = WHOLE[0]
     for place, values, along in zip(places, found.values, found.along, strict=True):
         moved = place.clone().requires_grad_()

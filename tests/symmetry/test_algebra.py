@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from hgm import lie
-from hgm.symmetry.algebra import close, compactness, name, standard
+from hgm.symmetry.algebra import close, compactness, name, nearest_basis, standard
 
 CHART = torch.tensor([[2.0, 0.3, 0.0, 0.1], [0.1, 0.6, 0.2, 0], [0, 0, 1.3, 0.4], [0.2, 0, 0, 0.9]])
 
@@ -177,3 +177,8 @@ def test_other_algebras_have_an_orthogonal_basis_of_norm_sqrt_2(expected):
 
 def test_the_trivial_algebra_has_an_empty_basis():
     assert standard(NAMES["trivial"]).shape == (0, 2, 2)
+
+
+def test_the_nearest_basis_of_the_same_span_is_the_other_one():
+    generators, mix = randn(2, 3, 3), torch.tensor([[1.0, 0.3], [-0.5, 2.0]]).double()
+    assert_close(nearest_basis(generators, lie.hat(mix, generators)), mix)

@@ -9,11 +9,14 @@ from torch.testing import assert_close
 
 from hgm import lie
 from hgm.numerics import learned
+from hgm.numerics.basis import Basis
+from hgm.numerics.fourier import Whitening
 from hgm.numerics.maps import Maps, bent
-from hgm.numerics.ranks import ALONE
+from hgm.numerics.ranks import ALONE, Ranks
 from hgm.symmetry import learned_rewards
-from hgm.symmetry.learned_rewards import LESS, Learn, Regression
-from hgm.symmetry.pooling import Effort, PooledModel
+from hgm.symmetry.effort import Effort, Learned
+from hgm.symmetry.learned_rewards import LESS, Learn, Regression, _shared
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.samples import Seen, every_second, halves
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import free_in
@@ -262,3 +265,16 @@ def test_increasing_maps_are_kept():
     phase.model.maps = model.maps._replace(coefficients=-model.maps.coefficients)
     assert not phase.model.increasing
     assert phase.result is before
+
+
+def test_processes_share_what_they_learned():
+    """The mean of it, and of what it misses: all of them go on alike."""
+    basis = Basis(randn(3, 2), randn(3), randn(4, 5))
+    white = Whitening(randn(2), randn(2, 2))
+    two = Ranks(lambda value: 2 * value if bool((value == 1).all()) else 2 * value + 0.5)
+    found, missed = _shared(Learned(white, basis), 0.3, two)
+    for one, own in zip(found.basis, basis, strict=True):
+        assert_close(one, own + 0.25)
+    assert missed == pytest.approx(0.55)
+    assert found.white is white
+    assert _shared(Learned(white, basis), 0.3, ALONE)[1] == pytest.approx(0.3)

@@ -16,7 +16,8 @@ from hgm.numerics.maps import Maps, bent
 from hgm.numerics.ranks import Ranks
 from hgm.numerics.tails import long_tails
 from hgm.symmetry.calibration import calibrate, start_maps
-from hgm.symmetry.pooling import Effort, PooledModel
+from hgm.symmetry.effort import Effort
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.scaled import Spanned
 from hgm.symmetry.subgroup import LeftActions, Subgroup
 

@@ -11,10 +11,11 @@ from hgm import lie
 from hgm.numerics import learned
 from hgm.numerics.ranks import ALONE
 from hgm.symmetry import whole_rewards as module
+from hgm.symmetry.effort import Effort
 from hgm.symmetry.findings import Dynamics, Problem, Refined
 from hgm.symmetry.inheritance import Both
 from hgm.symmetry.learned_rewards import Regression
-from hgm.symmetry.pooling import Effort, PooledModel
+from hgm.symmetry.pooling import PooledModel
 from hgm.symmetry.relevance import Sight
 from hgm.symmetry.samples import Samples, Seen
 from hgm.symmetry.scaled import Spanned
@@ -104,14 +105,14 @@ def pooled(kept, view, noise=0.4, calibration=None):
     return pool
 
 
-def setting(kept, units=(1.0,) * 6, calibration=None, noise=0.4):
+def setting(kept, units=(1.0,) * 6, calibration=None, noise=0.4, every_map=True):
     """Problem, what rewards say of its elements, and where all tasks are."""
     view = view_of(units)
     pool = pooled(kept, view, noise, calibration)
     deviation = torch.full((len(LEADING) - 1,), 0.03).double()
     coords = ANGLES + 0.01
     coords[LEADING[1:]], coords[0] = pool.actions[:, None], 0.0
-    problem = Problem(view, None, None, LEADING, True)
+    problem = Problem(view, None, None, LEADING, every_map)
     return problem, Refined(pool.actions, deviation, pool), coords
 
 
@@ -221,11 +222,17 @@ def test_what_was_given_is_not_changed():
     assert torch.equal(refined.pool.actions, coords[LEADING[1:], 0])
 
 
+@pytest.mark.parametrize("reason", ["too many entries", "not all maps", "no algebra"])
 @torch.no_grad()
-def test_generators_with_too_many_entries_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(module, "_MOST", 3)
+def test_generators_stay_as_they_are(monkeypatch, reason):
+    if reason == "too many entries":
+        monkeypatch.setattr(module, "_MOST", 3)
+    elif reason == "no algebra":
+        residual = torch.tensor(0.03)
+        monkeypatch.setattr(module.lie, "closure_residual", lambda generators: residual)
     group = a_little_off()
-    _, coords, whole = found_in(family(), group, False)
+    every_map = reason != "not all maps"
+    _, coords, whole = found_in(family(), group, False, every_map=every_map)
     assert whole.group is group
     assert off(whole.coords) < off(coords)
 

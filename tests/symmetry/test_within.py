@@ -16,11 +16,11 @@ from hgm.envs.bank import BANK
 from hgm.groups import GL
 from hgm.symmetry import SearchSteps
 from hgm.symmetry.believed import penalty_of
+from hgm.symmetry.effort import MORE
 from hgm.symmetry.findings import Problem, Refined, Span
 from hgm.symmetry.kept import Kept
 from hgm.symmetry.losses import differential_invariance
 from hgm.symmetry.phases import Fit
-from hgm.symmetry.pooling import MORE
 from hgm.symmetry.subgroup import LeftActions, Subgroup, free_in
 from hgm.symmetry.within import Within
 
